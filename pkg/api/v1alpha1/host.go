@@ -1,0 +1,135 @@
+package v1alpha1
+
+// Host is the configuration of the daemon: `tektond --config FILE` only. In a
+// source it is an error. Every field has a default.
+type Host struct {
+	TypeMeta `json:",inline"`
+	Metadata ObjectMeta `json:"metadata"`
+	Spec     HostSpec   `json:"spec"`
+}
+
+// HostSpec says how the host is to be used.
+type HostSpec struct {
+	// Instance enters every host-global name, so that several daemons live side by side; at most 4 characters [a-z0-9].
+	Instance string `json:"instance,omitempty"`
+	// StateDir keeps the ledger, roots, volumes, databases.
+	StateDir string `json:"stateDir,omitempty"`
+	// RunDir keeps sockets and what ends with a boot.
+	RunDir string `json:"runDir,omitempty"`
+	// SecretsDir holds one file a secret, 0600 root.
+	SecretsDir string `json:"secretsDir,omitempty"`
+	// SocketGroup may use the daemon's socket beside root.
+	SocketGroup string `json:"socketGroup,omitempty"`
+	// Subnet of the machines, IPv4, /16 to /28.
+	Subnet string `json:"subnet,omitempty"`
+	// Domain of the host's own names: unknown hosts below it get our 404.
+	Domain string `json:"domain,omitempty"`
+	// PublishAddress for ports without hostIP; absent: hostIP is required.
+	PublishAddress string `json:"publishAddress,omitempty"`
+	// Runtime of machines.
+	Runtime RuntimeConfig `json:"runtime,omitzero"`
+	// Ingress is the reverse proxy.
+	Ingress IngressConfig `json:"ingress,omitzero"`
+	// Postgres is the database server.
+	Postgres PostgresConfig `json:"postgres,omitzero"`
+	// DNS for machines.
+	DNS DNSConfig `json:"dns,omitzero"`
+	// Sources of specs; absent: one directory "local" at STATEDIR/specs that may do everything.
+	Sources []SourceConfig `json:"sources,omitempty"`
+	// TrashFor is how long deleted data is kept.
+	TrashFor *Duration `json:"trashFor,omitempty"`
+	// SlotCooldown before an address is used again.
+	SlotCooldown *Duration `json:"slotCooldown,omitempty"`
+	// ParallelStarts of machines; 0: one a CPU.
+	ParallelStarts int `json:"parallelStarts,omitempty"`
+}
+
+// RuntimeConfig says how machines and services are run.
+type RuntimeConfig struct {
+	// Supervisor: auto (systemd where it is PID 1), supervised, systemd.
+	Supervisor string `json:"supervisor,omitempty"`
+	// Seccomp false drops nspawn's system call filter: faster starts, one protection less.
+	Seccomp *bool `json:"seccomp,omitempty"`
+	// LogMax bounds the log of one machine; two files of half of it are kept.
+	LogMax *Quantity `json:"logMax,omitempty"`
+}
+
+// IngressConfig of the managed Caddy.
+type IngressConfig struct {
+	// Mode: managed, none.
+	Mode string `json:"mode,omitempty"`
+	// HTTPPort and HTTPSPort that it listens on; httpsPort 0 serves no TLS.
+	HTTPPort  int  `json:"httpPort,omitempty"`
+	HTTPSPort *int `json:"httpsPort,omitempty"`
+	// TLS of routes that do not say: off, internal, files.
+	TLS string `json:"tls,omitempty"`
+	// Certificates for TLS mode files.
+	Certificates []Certificate `json:"certificates,omitempty"`
+	// GracePeriod that open connections keep over a change.
+	GracePeriod *Duration `json:"gracePeriod,omitempty"`
+	// User that Caddy runs as.
+	User string `json:"user,omitempty"`
+}
+
+// Certificate is a pair of files for the hosts that match.
+type Certificate struct {
+	Hosts    []string `json:"hosts"`
+	CertFile string   `json:"certFile"`
+	KeyFile  string   `json:"keyFile"`
+}
+
+// PostgresConfig of the managed PostgreSQL.
+type PostgresConfig struct {
+	// Mode: managed, none.
+	Mode string `json:"mode,omitempty"`
+	// User that the server runs as; not root.
+	User string `json:"user,omitempty"`
+	// BinDir holds initdb, postgres, pg_dump; absent: the newest found on the host.
+	BinDir string `json:"binDir,omitempty"`
+	// Port on the service address.
+	Port int `json:"port,omitempty"`
+	// MaxConnections of the server.
+	MaxConnections int `json:"maxConnections,omitempty"`
+	// ConnectionLimit of each role.
+	ConnectionLimit int `json:"connectionLimit,omitempty"`
+}
+
+// DNSConfig of the supervised resolver.
+type DNSConfig struct {
+	// Mode: managed, none.
+	Mode string `json:"mode,omitempty"`
+	// Domain of machine names.
+	Domain string `json:"domain,omitempty"`
+	// Upstreams that other names are forwarded to; absent: the host's resolv.conf.
+	Upstreams []string `json:"upstreams,omitempty"`
+}
+
+// SourceConfig is where specs come from.
+type SourceConfig struct {
+	Name string `json:"name"`
+	// Path of a directory with *.yaml and *.yml files.
+	Path string `json:"path"`
+	// Allow admits specs; absent: everything (the operator's own directory).
+	Allow *Admission `json:"allow,omitempty"`
+}
+
+// Admission is what the specs of a source may ask for. An absent list admits
+// nothing of its sort, except where noted.
+type Admission struct {
+	// Kinds; absent: all.
+	Kinds []string `json:"kinds,omitempty"`
+	// MaxTrust: untrusted (default), trusted.
+	MaxTrust string `json:"maxTrust,omitempty"`
+	// Domains that routes may use: "preview.example.org" (exact), "*.preview.example.org" (any label below).
+	Domains []string `json:"domains,omitempty"`
+	// LinkTargets that network.links may name; "*" for all.
+	LinkTargets []string `json:"linkTargets,omitempty"`
+	// Secrets that credentials may name; "*" for all.
+	Secrets []string `json:"secrets,omitempty"`
+	// HostPaths below which mounts and rootfs may lie.
+	HostPaths []string `json:"hostPaths,omitempty"`
+	// HostPorts that may be published: "8000-8999", "25".
+	HostPorts []string `json:"hostPorts,omitempty"`
+	// MaxObjects of the source; 0: no limit.
+	MaxObjects int `json:"maxObjects,omitempty"`
+}

@@ -1,0 +1,57 @@
+package host
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// WriteFile replaces path atomically and durably: temporary file, fsync,
+// rename, fsync of the directory. After a power cut there is the old content
+// or the new one.
+func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	// Without the directory option renameio tries $TMPDIR first, which may lie on another file system.
+	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes the entries of a directory durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// LoadOrCreateInstallation returns the installation id of a state directory,
+// made once: 12 hex digits.
+func LoadOrCreateInstallation(l Layout) (string, error) {
+	b, err := os.ReadFile(l.Installation())
+	if err == nil {
+		if id := strings.TrimSpace(string(b)); len(id) == 12 {
+			return id, nil
+		}
+		return "", fmt.Errorf("%s does not hold an installation id of 12 hex digits; restore it from a backup: it marks what is ours", l.Installation())
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	raw := make([]byte, 6)
+	rand.Read(raw)
+	id := hex.EncodeToString(raw)
+	if err := os.MkdirAll(l.State, 0o755); err != nil {
+		return "", err
+	}
+	return id, WriteFile(l.Installation(), []byte(id+"\n"), 0o644)
+}

@@ -1,0 +1,47 @@
+package host
+
+import "path/filepath"
+
+// Layout is where tekton keeps things. All of it is below two directories.
+type Layout struct {
+	State   string // Host.spec.stateDir
+	Run     string // Host.spec.runDir
+	Secrets string // Host.spec.secretsDir
+}
+
+func (l Layout) state(p ...string) string {
+	return filepath.Join(append([]string{l.State}, p...)...)
+}
+
+// Installation holds the random id that marks what is ours.
+func (l Layout) Installation() string { return l.state("installation") }
+
+// Lock is held by the one daemon of this state directory.
+func (l Layout) Lock() string { return l.state("lock") }
+
+// Ledger holds the durable claims.
+func (l Layout) Ledger() string { return l.state("ledger.json") }
+
+// Specs is the directory of the default source.
+func (l Layout) Specs() string { return l.state("specs") }
+
+// Machines holds one directory an instance.
+func (l Layout) Machines() string { return l.state("machines") }
+
+// Volumes holds kind/name/volume.
+func (l Layout) Volumes() string { return l.state("volumes") }
+
+// Passwords holds one 0600 file a role.
+func (l Layout) Passwords() string { return l.state("passwords") }
+
+// Trash holds deleted data until its time is over.
+func (l Layout) Trash() string { return l.state("trash") }
+
+// Service is the directory of a process of ours: postgres, caddy, dns.
+func (l Layout) Service(name string) string { return l.state("services", name) }
+
+// Socket is the daemon's API.
+func (l Layout) Socket() string { return filepath.Join(l.Run, "tekton.sock") }
+
+// RunService is a service's directory for sockets.
+func (l Layout) RunService(name string) string { return filepath.Join(l.Run, name) }

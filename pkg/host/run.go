@@ -1,0 +1,87 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxOutput bounds what is kept of a command's output.
+	maxOutput = 1 << 20
+	// stderrTail is how much of stderr enters an error.
+	stderrTail = 2 << 10
+	// killDelay between the end of the context and SIGKILL to the command's group.
+	killDelay = 2 * time.Second
+)
+
+// Command is one run of a program: argv, never a shell.
+type Command struct {
+	Argv  []string
+	Stdin string
+	Env   []string // added to PATH, LC_ALL=C
+	// Credential to run as; nil keeps ours.
+	Credential *syscall.Credential
+}
+
+// RunError is a command that failed: argv, how it ended, and the end of what it said.
+type RunError struct {
+	Argv   []string
+	Err    error
+	Stderr string
+}
+
+func (e *RunError) Error() string {
+	if e.Stderr == "" {
+		return fmt.Sprintf("%s: %v", strings.Join(e.Argv, " "), e.Err)
+	}
+	return fmt.Sprintf("%s: %v: %s", strings.Join(e.Argv, " "), e.Err, e.Stderr)
+}
+
+func (e *RunError) Unwrap() error { return e.Err }
+
+// Run runs the command to its end and returns its standard output. The command
+// gets its own process group, which is killed when ctx ends. Secrets go to
+// Stdin, never to Argv: Argv enters errors and logs.
+func Run(ctx context.Context, c Command) ([]byte, error) {
+	if len(c.Argv) == 0 {
+		return nil, errors.New("run: no command")
+	}
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, c.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.Credential}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	if c.Stdin != "" {
+		cmd.Stdin = strings.NewReader(c.Stdin)
+	}
+	var stdout, stderr boundedBuffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = errors.Join(ctx.Err(), err)
+		}
+		tail := strings.TrimSpace(stderr.String())
+		if len(tail) > stderrTail {
+			tail = "…" + tail[len(tail)-stderrTail:]
+		}
+		return stdout.Bytes(), &RunError{Argv: c.Argv, Err: err, Stderr: tail}
+	}
+	return stdout.Bytes(), nil
+}
+
+// boundedBuffer keeps the first maxOutput bytes and counts the rest as written.
+type boundedBuffer struct{ bytes.Buffer }
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if room := maxOutput - b.Len(); room > 0 {
+		b.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

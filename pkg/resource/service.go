@@ -1,0 +1,130 @@
+package resource
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"time"
+)
+
+// Claim is a durable entry of the ledger. Name = key.
+type Claim struct {
+	Key   string          `json:"key"` // slot/12, route/web.example.org/api ...
+	Owner string          `json:"owner"`
+	Value json.RawMessage `json:"value,omitempty"`
+	Since time.Time       `json:"since,omitzero"` // when it was first claimed; not compared
+	// Revision of the entry; 0 asks for "must not exist yet". Not compared.
+	Revision int64 `json:"revision,omitempty"`
+}
+
+// Password is a generated database password in a 0600 file. Name = role name.
+type Password struct {
+	File string `json:"file"`
+	// Digest is observed only: keyed, for fingerprints.
+	Digest string `json:"digest,omitempty"`
+}
+
+// Cluster is the managed PostgreSQL of the host.
+type Cluster struct {
+	Listen         netip.AddrPort `json:"listen"`
+	MaxConnections int            `json:"maxConnections"`
+}
+
+// Role is a PostgreSQL login role without any privilege of its own. Its
+// password reaches PostgreSQL only as a SCRAM verifier.
+type Role struct {
+	Name            string `json:"name"`
+	PasswordFile    string `json:"passwordFile"`
+	ConnectionLimit int    `json:"connectionLimit"`
+}
+
+// Database is a PostgreSQL database, marked by COMMENT ON DATABASE, owned by
+// its role, CONNECT revoked from PUBLIC.
+type Database struct {
+	Name       string   `json:"name"`
+	Owner      string   `json:"owner"` // role name
+	Extensions []string `json:"extensions,omitempty"`
+	// Policy is what a Delete step does: DeleteData dumps to the trash, then drops.
+	Policy DeletionPolicy `json:"policy"`
+	// Label is "KIND/NAME/DATABASE", for people and for the trash.
+	Label string `json:"label"`
+}
+
+// Access lets one role reach one database from one address: a pg_hba line.
+// Name = "ROLE@ADDR".
+type Access struct {
+	Role     string     `json:"role"`
+	Database string     `json:"database"`
+	Addr     netip.Addr `json:"addr"`
+}
+
+// Proxy is the managed Caddy of the host.
+type Proxy struct {
+	HTTPPort  int    `json:"httpPort"`
+	HTTPSPort int    `json:"httpsPort,omitempty"` // 0: no TLS anywhere
+	Domain    string `json:"domain,omitempty"`    // unknown hosts below it get our 404
+	// Certificates for TLS mode files, by host pattern.
+	Certificates []Certificate `json:"certificates,omitempty"`
+	// GracePeriod that open connections of a changed site keep.
+	GracePeriod Duration `json:"gracePeriod"`
+}
+
+// Certificate is a pair of files for the hosts that match Hosts.
+type Certificate struct {
+	Hosts []string `json:"hosts"` // web.example.org, *.example.org
+	Cert  string   `json:"cert"`
+	Key   string   `json:"key"`
+}
+
+// TLSMode of a route's host.
+type TLSMode string
+
+const (
+	TLSOff      TLSMode = "off"
+	TLSInternal TLSMode = "internal" // Caddy's own authority
+	TLSFiles    TLSMode = "files"    // a Certificate of the Proxy
+)
+
+// Route is one (host, path) served by the ingress. Name = HOST + PATH, with
+// "=" before PATH for an exact one.
+type Route struct {
+	Host        string         `json:"host"`
+	Path        string         `json:"path"`
+	Exact       bool           `json:"exact,omitempty"`
+	StripPrefix bool           `json:"stripPrefix,omitempty"`
+	TLS         TLSMode        `json:"tls"`
+	Backend     netip.AddrPort `json:"backend"`
+	Label       string         `json:"label"` // KIND/NAME, a comment in the site file and in our 503 page
+}
+
+func (Claim) Kind() Kind    { return KindClaim }
+func (Password) Kind() Kind { return KindPassword }
+func (Cluster) Kind() Kind  { return KindCluster }
+func (Role) Kind() Kind     { return KindRole }
+func (Database) Kind() Kind { return KindDatabase }
+func (Access) Kind() Kind   { return KindAccess }
+func (Proxy) Kind() Kind    { return KindProxy }
+func (Route) Kind() Kind    { return KindRoute }
+
+// Equal compares the entry itself.
+func (v Claim) Equal(o Value) bool {
+	w, ok := o.(Claim)
+	return ok && v.Key == w.Key && v.Owner == w.Owner && string(v.Value) == string(w.Value)
+}
+
+// Equal compares the file; a password is never changed once stored.
+func (v Password) Equal(o Value) bool {
+	w, ok := o.(Password)
+	return ok && v.File == w.File
+}
+func (v Cluster) Equal(o Value) bool { return v == o }
+func (v Role) Equal(o Value) bool    { return v == o }
+
+// Equal ignores the policy: it matters when the database goes.
+func (v Database) Equal(o Value) bool {
+	w, ok := o.(Database)
+	return ok && v.Name == w.Name && v.Owner == w.Owner && reflect.DeepEqual(v.Extensions, w.Extensions)
+}
+func (v Access) Equal(o Value) bool { return v == o }
+func (v Proxy) Equal(o Value) bool  { return reflect.DeepEqual(v, o) }
+func (v Route) Equal(o Value) bool  { return v == o }
