@@ -3,13 +3,13 @@
 package testenv
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // RequireEnv, when "1", turns every skip of a real ring into a failure.
@@ -37,22 +37,47 @@ func missing(t testing.TB, why string) {
 	t.Skipf("SKIPPED: %s", why)
 }
 
-// NetNS moves the test's goroutine (and its OS thread, which is not given
-// back) into a new network namespace with lo up. Programs started by this
-// goroutine run in it; new goroutines do not. What is in it goes with it.
-func NetNS(t testing.TB) {
-	t.Helper()
-	Root(t)
-	// Never unlocked: the thread ends with the goroutine, so no other test inherits the namespace.
-	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("unshare a network namespace: %v", err)
+// isolatedEnv marks the re-executed test process.
+const isolatedEnv = "TEKTON_TEST_ISOLATED"
+
+// Main runs the tests of a package that touches the host in network, mount and
+// PID namespaces of their own: what they leave behind ends with the process,
+// also when it is killed. Without root it runs them as they are; they skip
+// through Root. Use: func TestMain(m *testing.M) { testenv.Main(m) }.
+func Main(m *testing.M) {
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run())
 	}
+	if os.Getenv(isolatedEnv) == "" {
+		os.Exit(reexec())
+	}
+	if err := loopbackUp(); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func reexec() int {
+	argv := append([]string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", os.Args[0]}, os.Args[1:]...)
+	cmd := exec.Command("unshare", argv...)
+	cmd.Env = append(os.Environ(), isolatedEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		return 1
+	}
+	return 0
+}
+
+func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		t.Fatal(err)
-	}
+	return netlink.LinkSetUp(lo)
 }
