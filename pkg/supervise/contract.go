@@ -1,88 +1,25 @@
 package supervise
 
-import "time"
+import "tekton.host/pkg/supervise/contract"
 
-// Version of the contract between a supervisor and the daemon that reads its
-// directory. The daemon speaks Version and Version-1, so that an upgrade of
-// the daemon adopts what an older one started.
-const Version = 1
+// Version of the contract; see package contract, which also the supervisor's
+// small binary imports. The names here are the ones to use.
+const Version = contract.Version
 
-// Files in a supervised directory.
+// Files in a supervised directory; see package contract.
 const (
-	SpecFile    = "spec.json"    // Spec, written by the daemon before the start
-	StatusFile  = "status.json"  // Status, replaced atomically by the supervisor
-	LockFile    = "lock"         // held (flock) while the supervisor lives
-	LogFile     = "log"          // bounded; LogFile + ".1" is the older half
-	ControlFile = "control.sock" // one JSON request a line, one JSON answer a line
+	SpecFile    = contract.SpecFile
+	StatusFile  = contract.StatusFile
+	LockFile    = contract.LockFile
+	LogFile     = contract.LogFile
+	ControlFile = contract.ControlFile
 )
 
-// Spec is one process to supervise.
-type Spec struct {
-	Version int    `json:"version"`
-	Name    string `json:"name"` // machine or service name
-	Unit    string `json:"unit"` // systemd unit name and cgroup name, host-global
-	Mark    string `json:"mark"` // resource.Mark
-	Boot    string `json:"boot"` // id of this start, chosen by Start
-
-	Argv []string `json:"argv"`
-	// Env is the whole environment; nothing is inherited but what is listed.
-	Env []string `json:"env,omitempty"`
-	Dir string   `json:"dir,omitempty"`
-	// UID and GID that the process runs as; 0 keeps root.
-	UID    uint32   `json:"uid,omitempty"`
-	GID    uint32   `json:"gid,omitempty"`
-	Groups []uint32 `json:"groups,omitempty"`
-
-	// Leader true: the process is systemd-nspawn, which reports the machine's
-	// first process by sd_notify (X_NSPAWN_LEADER_PID); Start waits for it.
-	Leader bool `json:"leader,omitempty"`
-	// Notify true: the process says READY=1 by sd_notify; Start waits for it.
-	Notify bool `json:"notify,omitempty"`
-
-	LogMax      int64         `json:"logMax"`
-	StopSignal  int           `json:"stopSignal,omitempty"` // 0: SIGTERM
-	StopTimeout time.Duration `json:"stopTimeout"`
-	Limits      Limits        `json:"limits"`
-	// Generation is kept for the caller (resource.Unit.Generation).
-	Generation int64 `json:"generation,omitempty"`
-	// Failures before this start, kept for the caller (resource.Unit.Failures).
-	Failures int `json:"failures,omitempty"`
-}
-
-// Limits of the process's cgroup; zero is no limit. Units as in resource.Limits.
-type Limits struct {
-	MemoryMax  int64 `json:"memoryMax,omitempty"`
-	MemoryHigh int64 `json:"memoryHigh,omitempty"`
-	CPUQuota   int   `json:"cpuQuota,omitempty"` // percent of one CPU
-	CPUWeight  int   `json:"cpuWeight,omitempty"`
-	IOWeight   int   `json:"ioWeight,omitempty"`
-	TasksMax   int   `json:"tasksMax,omitempty"`
-}
-
-// Status is what the supervisor knows of its process.
-type Status struct {
-	Version int    `json:"version"`
-	Name    string `json:"name"`
-	Unit    string `json:"unit"`
-	Mark    string `json:"mark"`
-	Boot    string `json:"boot"`
-	// Supervisor and PID are process ids on the host; Leader is that of the machine's first process.
-	Supervisor int       `json:"supervisor"`
-	PID        int       `json:"pid,omitempty"`
-	Leader     int       `json:"leader,omitempty"`
-	Ready      bool      `json:"ready,omitempty"`
-	StartedAt  time.Time `json:"startedAt,omitzero"`
-	// ExitedAt is set when the process has ended; Stopped when we asked for it.
-	ExitedAt   time.Time `json:"exitedAt,omitzero"`
-	ExitCode   int       `json:"exitCode,omitempty"` // 128+n: signal n
-	Stopped    bool      `json:"stopped,omitempty"`
-	Generation int64     `json:"generation,omitempty"`
-	Failures   int       `json:"failures,omitempty"`
-	// LimitsUnenforced names limits that this kernel cannot enforce, and why.
-	LimitsUnenforced string `json:"limitsUnenforced,omitempty"`
-	// Err says why the process could not be started.
-	Err string `json:"err,omitempty"`
-
-	// Running is filled by the reader: the supervisor holds its lock and the process has not ended.
-	Running bool `json:"-"`
-}
+type (
+	// Spec is one process to supervise; see contract.Spec for its fields.
+	Spec = contract.Spec
+	// Limits of the process's cgroup.
+	Limits = contract.Limits
+	// Status is what the supervisor knows of its process.
+	Status = contract.Status
+)
