@@ -1,12 +1,16 @@
 package source
 
-import "tekton.host/pkg/spec"
+import (
+	"time"
+
+	"tekton.host/pkg/spec"
+)
 
 // Snapshot is all that a source wants at one moment. It is the only truth
 // about what is wanted.
 type Snapshot struct {
 	Source   string
-	Revision string // changes when the content does
+	Revision string // changes when anything below does, but for the times
 	// Complete is false when something could not be read: then nothing that is
 	// missing from Objects may be taken for removed.
 	Complete bool
@@ -18,8 +22,15 @@ type Snapshot struct {
 	Problems []spec.Problem
 	// Files that exist and were considered, also the broken and the pending ones, sorted.
 	Files []string
-	// Unsettled files are being written; their last good content stays.
+	// Unsettled files are being written; their objects are not in Objects and
+	// their last good content stays.
 	Unsettled []string
+	// ReadAt is when the reading began. Two snapshots with the same Revision
+	// and different ReadAt are two equal reads.
+	ReadAt time.Time
+	// RetryAfter asks for another snapshot after this time, because of
+	// Unsettled files whose end no event will announce; 0 asks for nothing.
+	RetryAfter time.Duration
 	// Err says why the source as a whole could not be read.
 	Err error
 }
