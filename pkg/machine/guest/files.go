@@ -1,0 +1,134 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/machine/handover"
+)
+
+// volatileRoot is the only tree that credentials may live in.
+const volatileRoot = "/run"
+
+// environmentFile is for units of a booted system (EnvironmentFile=).
+const environmentFile = "/run/tekton/environment"
+
+func writeCredentials(files []handover.File, u user) error {
+	for _, f := range files {
+		if err := writeVolatile(f.Path, f.Data, u.uid, u.gid); err != nil {
+			return fmt.Errorf("credential %s: %w", f.Path, err)
+		}
+	}
+	return nil
+}
+
+func writeEnvironmentFile(env []string) error {
+	if len(env) == 0 {
+		return nil
+	}
+	if err := writeVolatile(environmentFile, []byte(formatEnvironment(env)), 0, 0); err != nil {
+		return fmt.Errorf("environment file %s: %w", environmentFile, err)
+	}
+	return nil
+}
+
+// formatEnvironment renders what systemd's EnvironmentFile= reads back.
+func formatEnvironment(env []string) string {
+	var b strings.Builder
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
+	for _, kv := range env {
+		k, v, _ := strings.Cut(kv, "=")
+		b.WriteString(k + `="` + escape.Replace(v) + "\"\n")
+	}
+	return b.String()
+}
+
+// writeVolatile writes a 0400 file below /run. Every step goes through the
+// parent's descriptor and follows no link, and the file system must be tmpfs:
+// a volume that is bound below /run is refused.
+func writeVolatile(name string, data []byte, uid, gid int) error {
+	rel, ok := strings.CutPrefix(path.Clean(name), volatileRoot+"/")
+	if !ok {
+		return fmt.Errorf("must be below %s: secrets are never written to a persistent file system", volatileRoot)
+	}
+	dir, err := openDirs(path.Dir(rel))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(dir, &st); err != nil {
+		return err
+	}
+	if st.Type != unix.TMPFS_MAGIC {
+		return errors.New("its directory is not on tmpfs: choose a path that no volume covers")
+	}
+	base := path.Base(rel)
+	if err := unix.Unlinkat(dir, base, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("replace: %w", err)
+	}
+	fd, err := unix.Openat(dir, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o400)
+	if err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Chown(uid, gid)
+}
+
+// openDirs opens, and makes where missing, the directories of rel below /run.
+func openDirs(rel string) (int, error) {
+	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_RDONLY
+	fd, err := unix.Open(volatileRoot, flags, 0)
+	if err != nil {
+		return -1, err
+	}
+	if rel == "." {
+		return fd, nil
+	}
+	for part := range strings.SplitSeq(rel, "/") {
+		if err := unix.Mkdirat(fd, part, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			unix.Close(fd)
+			return -1, fmt.Errorf("make directory %s: %w", part, err)
+		}
+		next, err := unix.Openat(fd, part, flags, 0)
+		unix.Close(fd)
+		if err != nil {
+			return -1, fmt.Errorf("open directory %s: %w", part, err)
+		}
+		fd = next
+	}
+	return fd, nil
+}
+
+// writeResolver points the system at the host's DNS. It happens in here, as the
+// machine's root, so that a link planted in the root leads nowhere outside.
+func writeResolver(dns netip.Addr) error {
+	if !dns.IsValid() {
+		return nil
+	}
+	const name = "/etc/resolv.conf"
+	want := "nameserver " + dns.String() + "\n"
+	if have, err := os.ReadFile(name); err == nil && string(have) == want {
+		return nil
+	}
+	if info, err := os.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll("/etc", 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(want), 0o644)
+}

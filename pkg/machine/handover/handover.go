@@ -1,0 +1,108 @@
+// Package handover is what the launcher on the host gives to the first process
+// inside a machine: one JSON document in a sealed memory file, inherited as a
+// file descriptor.
+//
+// Invariants:
+//   - Nothing of it touches a file system, an argument list or the environment
+//     of systemd-nspawn: it carries secrets.
+//   - The reader closes the descriptor before it starts anything else.
+//   - Unknown versions are refused: the first process fails closed.
+package handover
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Version of the document.
+	Version = 1
+	// FD is where the document is inherited: the first of sd_listen_fds, the
+	// only way through systemd-nspawn.
+	FD = 3
+	// Interface is the machine's end of its link.
+	Interface = "host0"
+	// InitPath is where the first process is bound inside the machine.
+	InitPath = "/run/tekton/init"
+)
+
+// Exit codes of the first process before the command runs.
+const (
+	ExitSetup    = 125 // address, user, credentials ...: see the message
+	ExitNoExec   = 126 // the command was found and cannot be executed
+	ExitNotFound = 127 // the command was not found
+)
+
+// Document says what to run and with what.
+type Document struct {
+	Version  int        `json:"version"`
+	Hostname string     `json:"hostname"`
+	Addr     netip.Addr `json:"addr,omitzero"` // waited for; invalid: no wait
+	DNS      netip.Addr `json:"dns,omitzero"`  // written to /etc/resolv.conf; invalid: left alone
+
+	Command []string `json:"command,omitempty"` // empty: boot
+	// Boot are the inits to try in order when there is no command.
+	Boot    []string `json:"boot,omitempty"`
+	User    string   `json:"user,omitempty"`
+	WorkDir string   `json:"workDir,omitempty"`
+	// Environment is KEY=VALUE; SecretEnvironment alike, from secrets.
+	Environment       []string `json:"environment,omitempty"`
+	SecretEnvironment []string `json:"secretEnvironment,omitempty"`
+	Files             []File   `json:"files,omitempty"`
+}
+
+// File is a credential: 0400, owned by the machine's user, on tmpfs.
+type File struct {
+	Path string `json:"path"`
+	Data []byte `json:"data"`
+}
+
+// Seal writes the document into a sealed memory file.
+func Seal(d Document) (*os.File, error) {
+	d.Version = Version
+	b, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("tekton-handover", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("create memory file for the handover: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "handover")
+	if _, err := f.WriteAt(b, 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write handover: %w", err)
+	}
+	seals := unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("seal handover: %w", err)
+	}
+	return f, nil
+}
+
+// Open reads the document and closes the descriptor.
+func Open(fd uintptr) (Document, error) {
+	f := os.NewFile(fd, "handover")
+	if f == nil {
+		return Document{}, fmt.Errorf("no handover: descriptor %d is not open; this program is started by tekton-launch", fd)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	if err != nil {
+		return Document{}, fmt.Errorf("read handover: %w", err)
+	}
+	var d Document
+	if err := json.Unmarshal(b, &d); err != nil {
+		return Document{}, fmt.Errorf("decode handover of %d bytes", len(b)) // the cause may quote a secret
+	}
+	if d.Version != Version {
+		return Document{}, fmt.Errorf("handover has version %d, this init speaks %d: start the machine again with one version of tekton", d.Version, Version)
+	}
+	return d, nil
+}

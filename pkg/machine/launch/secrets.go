@@ -1,0 +1,104 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/machine/handover"
+	"tekton.host/pkg/resource"
+)
+
+// maxSecret bounds one secret.
+const maxSecret = 1 << 20
+
+// bootInits are tried in order where a rootfs boots its own init.
+var bootInits = []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init", "/init"}
+
+// document is what the first process gets: the instance, and its secrets' values.
+func document(i resource.Instance) (handover.Document, error) {
+	d := handover.Document{
+		Hostname: i.Hostname, Addr: i.Addr, DNS: i.DNS,
+		Command: i.Command, User: i.User, WorkDir: i.WorkDir, Environment: i.Environment,
+	}
+	switch {
+	case i.System.StorePath != "":
+		d.Boot = []string{i.System.StorePath + "/init"}
+	case i.System.RootFS != "":
+		d.Boot = bootInits
+	}
+	for _, s := range i.Secrets {
+		value, err := readSecret(s.File)
+		if err != nil {
+			return d, fail(ExitSecret, "secret %s: %w", s.Name, err)
+		}
+		if s.Path != "" {
+			d.Files = append(d.Files, handover.File{Path: s.Path, Data: value})
+		}
+		if s.Env == "" {
+			continue
+		}
+		env, err := secretVariable(s, string(value))
+		if err != nil {
+			return d, fail(ExitSecret, "secret %s: %w", s.Name, err)
+		}
+		d.SecretEnvironment = append(d.SecretEnvironment, env)
+	}
+	return d, nil
+}
+
+// readSecret reads a secret's file; a link in its place is refused.
+func readSecret(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: set it with `tekton secret set`", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxSecret {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
+	}
+	return b, nil
+}
+
+// secretVariable makes NAME=VALUE. The newline that editors put at a file's end
+// is not part of a variable.
+func secretVariable(s resource.Secret, value string) (string, error) {
+	value = strings.TrimSuffix(value, "\n")
+	if strings.Contains(value, "\x00") {
+		return "", errors.New("holds a NUL byte, which no environment variable can: use path instead of env")
+	}
+	if s.Format != "" {
+		value = strings.ReplaceAll(s.Format, "%s", escapeURL(value))
+	}
+	return s.Env + "=" + value, nil
+}
+
+// escapeURL percent-encodes all but the unreserved characters, so that the
+// value fits every part of a URL. net/url has no such mode.
+func escapeURL(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}

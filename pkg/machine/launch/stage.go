@@ -1,0 +1,260 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/machine/handover"
+	"tekton.host/pkg/resource"
+)
+
+// storeDir is the Nix store.
+const storeDir = "/nix/store"
+
+// stage is the tree in the launcher's namespace that nspawn starts from. All
+// paths are relative to the machine's directory but root and the binds.
+type stage struct {
+	opts  Options
+	rec   Record
+	ids   mapper
+	root  string          // absolute
+	binds []resource.Bind // Source absolute, in the stage
+}
+
+func newStage(o Options, r Record) (*stage, error) {
+	ids, err := newMapper(r.Instance.UIDBase)
+	if err != nil {
+		return nil, err
+	}
+	return &stage{opts: o, rec: r, ids: ids, root: filepath.Join(o.Dir, StageDir, "root")}, nil
+}
+
+func (s *stage) build() error {
+	if err := os.Mkdir(filepath.Join(StageDir, "root"), 0o755); err != nil {
+		return err
+	}
+	// The first process is world-readable and needs no mapping.
+	if err := s.bindPlain(s.opts.Init, handover.InitPath); err != nil {
+		return err
+	}
+	i := s.rec.Instance
+	var err error
+	switch {
+	case i.System.Host:
+		err = s.hostRoot()
+	case i.System.RootFS != "":
+		err = s.rootfsRoot()
+	default:
+		err = s.storeRoot()
+	}
+	if err != nil {
+		return err
+	}
+	for _, v := range i.Volumes {
+		if v.Target == "/" {
+			continue
+		}
+		dir, err := VolumePath(s.opts.Volumes, v.Source)
+		if err != nil {
+			return err
+		}
+		if err := s.bind(resource.Bind{Source: dir, Target: v.Target, ReadOnly: v.ReadOnly}, false); err != nil {
+			return err
+		}
+	}
+	for _, m := range i.Mounts {
+		if err := s.bind(m, true); err != nil {
+			return err
+		}
+	}
+	if s.rec.Instance.System.StorePath != "" {
+		return s.makeTargets()
+	}
+	return nil
+}
+
+// hostRoot is an overlay over a skeleton, with the host's userland bound in.
+func (s *stage) hostRoot() error {
+	host, err := detectHost()
+	if err != nil {
+		return err
+	}
+	lower := filepath.Join(StageDir, "lower")
+	if err := os.Mkdir(lower, 0o755); err != nil {
+		return err
+	}
+	if err := skeleton(lower, s.rec, host); err != nil {
+		return err
+	}
+	if err := s.overlay(lower); err != nil {
+		return err
+	}
+	for _, b := range host.binds {
+		b.ReadOnly = true
+		if err := s.bind(b, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rootfsRoot is an overlay over the idmapped rootfs.
+func (s *stage) rootfsRoot() error {
+	rootfs := s.rec.Instance.System.RootFS
+	if info, err := os.Stat(filepath.Join(rootfs, "usr")); err != nil || !info.IsDir() {
+		return fail(ExitSystem, "rootfs %s has no usr directory: it is not an unpacked root file system", rootfs)
+	}
+	fd, err := s.ids.clone(rootfs, false, unix.MOUNT_ATTR_RDONLY)
+	if err != nil {
+		return err
+	}
+	lower := filepath.Join(StageDir, "lower")
+	if err := os.Mkdir(lower, 0o755); err != nil {
+		return err
+	}
+	if err := attach(fd, lower); err != nil {
+		return err
+	}
+	return s.overlay(lower)
+}
+
+// overlay mounts the root from a lower layer and the machine's own upper one.
+// Without index, metacopy, xino and redirect_dir the lower layer may change
+// between two starts.
+func (s *stage) overlay(lower string) error {
+	base := int(s.rec.Instance.UIDBase)
+	for _, d := range []string{UpperDir, WorkDir} {
+		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := os.Lchown(d, base, base); err != nil {
+			return err
+		}
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off,xino=off,redirect_dir=off", lower, UpperDir, WorkDir)
+	if s.rec.Instance.Ephemeral {
+		options += ",volatile" // no start reuses the layer: syncing it would be for nothing
+	}
+	if err := unix.Mount("overlay", filepath.Join(StageDir, "root"), "overlay", 0, options); err != nil {
+		return fail(ExitSystem, "mount the root as overlay with its writable layer in %s (%s): %w; the state directory must be on a file system that can hold one (ext4, xfs, btrfs; not overlay)",
+			s.opts.Dir, fsType("."), err)
+	}
+	return nil
+}
+
+// storeRoot is a plain directory, kept over closures where a volume is bound at
+// "/", else the instance's own; ids on disk are the machine's.
+func (s *stage) storeRoot() error {
+	i := s.rec.Instance
+	if _, err := os.Stat(i.System.StorePath + "/init"); err != nil && len(i.Command) == 0 {
+		return fail(ExitSystem, "storePath: %w: is it a built NixOS system (config.system.build.toplevel)?", err)
+	}
+	dir, err := s.storeRootDir()
+	if err != nil {
+		return err
+	}
+	fd, err := s.ids.clone(dir, false, 0)
+	if err != nil {
+		return err
+	}
+	if err := attach(fd, filepath.Join(StageDir, "root")); err != nil {
+		return err
+	}
+	return s.bind(resource.Bind{Source: storeDir, Target: storeDir, ReadOnly: true}, true)
+}
+
+func (s *stage) storeRootDir() (string, error) {
+	for _, v := range s.rec.Instance.Volumes {
+		if v.Target == "/" {
+			return VolumePath(s.opts.Volumes, v.Source)
+		}
+	}
+	if err := os.Mkdir(UpperDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return UpperDir, nil
+}
+
+// bind stages a clone of a host's path, idmapped and nodev, for nspawn to bind;
+// nspawn resolves the target inside the root.
+func (s *stage) bind(b resource.Bind, recursive bool) error {
+	attrs := uint64(unix.MOUNT_ATTR_NODEV)
+	if b.ReadOnly {
+		attrs |= unix.MOUNT_ATTR_RDONLY
+	}
+	return s.stageBind(s.ids, b, recursive, attrs)
+}
+
+// bindPlain stages a read-only file without mapping its ids.
+func (s *stage) bindPlain(source, target string) error {
+	return s.stageBind(mapper{}, resource.Bind{Source: source, Target: target, ReadOnly: true}, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
+}
+
+func (s *stage) stageBind(ids mapper, b resource.Bind, recursive bool, attrs uint64) error {
+	info, err := os.Stat(b.Source)
+	if err != nil {
+		return fail(ExitSystem, "bind at %s: %w", b.Target, err)
+	}
+	name := filepath.Join(StageDir, "bind"+strconv.Itoa(len(s.binds)))
+	if info.IsDir() {
+		err = os.Mkdir(name, 0o700)
+	} else {
+		err = os.WriteFile(name, nil, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	fd, err := ids.clone(b.Source, recursive, attrs)
+	if err != nil {
+		return err
+	}
+	if err := attach(fd, name); err != nil {
+		return err
+	}
+	s.binds = append(s.binds, resource.Bind{Source: filepath.Join(s.opts.Dir, name), Target: b.Target, ReadOnly: b.ReadOnly})
+	return nil
+}
+
+// storeRootDirs must exist in a storePath's root: on an idmapped mount nspawn,
+// being the host's root, cannot make them.
+var storeRootDirs = []string{"/usr", "/etc", "/proc", "/sys", "/dev", "/run", "/tmp", "/var", "/root", storeDir}
+
+// makeTargets makes a storePath root's directories and bind targets in the
+// unmapped directory, resolving every path inside it: what the machine planted
+// there leads nowhere else.
+func (s *stage) makeTargets() error {
+	dir, err := s.storeRootDir()
+	if err != nil {
+		return err
+	}
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(ExitSystem, "root of the store path: %w", err)
+	}
+	defer unix.Close(root)
+	for _, d := range storeRootDirs {
+		if err := makeInRoot(root, d, true); err != nil {
+			return err
+		}
+	}
+	for _, b := range s.binds {
+		if strings.HasPrefix(b.Target, "/run/") || strings.HasPrefix(b.Target, "/tmp/") {
+			continue // nspawn's own tmpfs covers these
+		}
+		info, err := os.Stat(b.Source)
+		if err != nil {
+			return err
+		}
+		if err := makeInRoot(root, b.Target, info.IsDir()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+// Command guest is what the tests run inside machines. Its first argument
+// chooses what it does:
+//
+//	serve     HTTP on :8080 (what it knows about itself) until SIGTERM
+//	stubborn  the same, ignoring SIGTERM
+//	crash     a line with control characters on stdout, then exit 7
+//	zombies   leaves orphans behind, then serves
+//	init      serves as PID 1 until SIGRTMIN+3, reaping
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	mode := "init" // executed as a system's init there are no arguments
+	if len(os.Args) > 1 {
+		mode = os.Args[1]
+	}
+	switch mode {
+	case "serve":
+		serve(true)
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		serve(false)
+	case "crash":
+		fmt.Print("\x1b[31mred\x1b]0;title\a\r and dead\n")
+		os.Exit(7)
+	case "zombies":
+		for range 5 {
+			// The child forks once more and ends, so that the grandchild is orphaned.
+			exec.Command(os.Args[0], "orphan").Run()
+		}
+		serve(true)
+	case "orphan":
+		exec.Command(os.Args[0], "exit").Start()
+	case "exit":
+	case "init":
+		serve(true)
+	}
+}
+
+func serve(stop bool) {
+	if stop {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM, syscall.Signal(37))
+		go func() {
+			<-c
+			os.Exit(0)
+		}()
+	}
+	http.HandleFunc("/", about)
+	http.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFile(w, r, r.URL.Query().Get("path"))
+	})
+	http.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
+		if err := os.WriteFile(r.URL.Query().Get("path"), []byte(r.URL.Query().Get("data")), 0o644); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
+	})
+	http.HandleFunc("/symlink", func(w http.ResponseWriter, r *http.Request) {
+		os.RemoveAll(r.URL.Query().Get("path"))
+		if err := os.Symlink(r.URL.Query().Get("target"), r.URL.Query().Get("path")); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
+	})
+	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(9) })
+	http.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	fmt.Println("serving as pid", os.Getpid())
+	fmt.Println(http.ListenAndServe(":8080", nil))
+	os.Exit(1)
+}
+
+// About is what the guest tells.
+type About struct {
+	PID      int
+	UID, GID int
+	Groups   []int
+	Hostname string
+	Dir      string
+	Args     []string
+	Env      []string
+	UIDMap   string
+	Caps     string
+	Mounts   string
+	FDs      []string
+	Zombies  int
+	Resolv   string
+	Passwd   string
+}
+
+func about(w http.ResponseWriter, _ *http.Request) {
+	a := About{
+		PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), Args: os.Args, Env: os.Environ(),
+		UIDMap: read("/proc/self/uid_map"), Mounts: read("/proc/self/mountinfo"),
+		Resolv: read("/etc/resolv.conf"), Passwd: read("/etc/passwd"),
+	}
+	a.Groups, _ = os.Getgroups()
+	a.Hostname, _ = os.Hostname()
+	a.Dir, _ = os.Getwd()
+	for line := range strings.Lines(read("/proc/self/status")) {
+		if v, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			a.Caps = strings.TrimSpace(v)
+		}
+	}
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		t, _ := os.Readlink("/proc/self/fd/" + e.Name())
+		a.FDs = append(a.FDs, t)
+	}
+	procs, _ := os.ReadDir("/proc")
+	for _, p := range procs {
+		if strings.Contains(read("/proc/"+p.Name()+"/stat"), ") Z ") {
+			a.Zombies++
+		}
+	}
+	json.NewEncoder(w).Encode(a)
+}
+
+func read(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
+}
