@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -211,7 +212,8 @@ func (s *scan) revision() string {
 	fmt.Fprintf(h, "%t %t %v\n", s.snap.Complete, s.snap.Marked, s.snap.Err)
 	if s.snap.Err == nil {
 		for _, digest := range s.digests {
-			fmt.Fprintf(h, "%q\n", digest)
+			io.WriteString(h, digest)
+			io.WriteString(h, "\x00") // no file name holds one
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
