@@ -2,11 +2,11 @@ package supervise
 
 import (
 	"context"
-	"errors"
-	"io"
+	"fmt"
 	"os"
-	"syscall"
-	"time"
+	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/go-logr/logr"
 )
@@ -20,6 +20,9 @@ const (
 	// Systemd: started as transient units of the host's systemd.
 	Systemd Form = "systemd"
 )
+
+// defaultParent names the cgroup, or the slice, that holds all units.
+const defaultParent = "tekton"
 
 // DetectForm returns Systemd on a host whose PID 1 is systemd.
 func DetectForm() Form {
@@ -43,75 +46,57 @@ type Options struct {
 // Manager starts, stops and reads supervised processes. It holds no state that
 // matters: a new one takes over everything. All methods may be called
 // concurrently.
-type Manager struct{ opts Options }
+type Manager struct {
+	opts   Options
+	form   launcher
+	events *hub
+	busy   keyedLock
+	lost   sync.Map // directory → lostRun, first seen by this Manager
+}
 
-// New returns a Manager.
-func New(o Options) (*Manager, error) { return &Manager{o}, nil }
+// launcher is what differs between the forms: everything about the unit, which
+// is the cgroup or systemd's unit around a supervisor.
+type launcher interface {
+	// launch starts the supervisor of dir. When that cannot take up its work,
+	// failed delivers why.
+	launch(ctx context.Context, dir string, s Spec) (failed <-chan error, err error)
+	// clear kills and removes what there is of the unit. A unit of somebody
+	// else is a Conflict error and stays.
+	clear(ctx context.Context, unit, mark string) error
+	// setLimits does its part of changing limits; the supervisor does the rest.
+	setLimits(ctx context.Context, unit string, l Limits) error
+	units(ctx context.Context) ([]Unit, error)
+	close() error
+}
+
+// New returns a Manager. Nothing is touched before it is used.
+func New(o Options) (*Manager, error) {
+	if !filepath.IsAbs(o.Program) {
+		return nil, fmt.Errorf("supervise: Program %q is not an absolute path to tekton-supervise", o.Program)
+	}
+	if o.Parent == "" {
+		o.Parent = defaultParent
+	}
+	if strings.ContainsAny(o.Parent, "/.") {
+		return nil, fmt.Errorf("supervise: Parent %q must be a plain name", o.Parent)
+	}
+	m := &Manager{opts: o, events: newHub()}
+	switch o.Form {
+	case Supervised:
+		m.form = &supervised{program: o.Program, parent: o.Parent, log: o.Log}
+	case Systemd:
+		m.form = &systemd{program: o.Program, slice: o.Parent + ".slice"}
+	default:
+		return nil, fmt.Errorf("supervise: Form %q is neither %q nor %q", o.Form, Supervised, Systemd)
+	}
+	return m, nil
+}
 
 // Close releases what the Manager holds in this process; supervised processes
 // are not affected.
-func (m *Manager) Close() error { return nil }
-
-var errUnsupported = errors.ErrUnsupported
-
-// Start runs s in dir and returns once it runs: with Spec.Leader the leader is
-// known, with Spec.Notify the process has said READY=1. When it ends before
-// that, the error carries the last lines of its log. When dir has a running
-// process already, its status is returned and nothing is done.
-// Version and Boot of s are filled in. What an earlier, killed supervisor left
-// running is killed first.
-func (m *Manager) Start(ctx context.Context, dir string, s Spec) (Status, error) {
-	return Status{}, errUnsupported
-}
-
-// Status reads dir; found is false when it has none. A process whose
-// supervisor was killed reads as ended with code 137.
-func (m *Manager) Status(dir string) (s Status, found bool, err error) {
-	return Status{}, false, errUnsupported
-}
-
-// ReadSpec returns the spec that dir was started with last.
-func (m *Manager) ReadSpec(dir string) (s Spec, found bool, err error) {
-	return Spec{}, false, errUnsupported
-}
-
-// Stop ends what runs in dir: stop signal, after timeout (0: that of the spec)
-// SIGKILL to all of it. When it returns nil all processes and the cgroup are
-// gone, and dir has no status any more; the log stays. Gone already is success.
-func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) error {
-	return errUnsupported
-}
-
-// SetLimits changes the limits of what runs in dir, and in its spec.
-func (m *Manager) SetLimits(ctx context.Context, dir string, l Limits) error {
-	return errUnsupported
-}
-
-// Signal sends sig to the process in dir (with Spec.Leader: to systemd-nspawn).
-func (m *Manager) Signal(ctx context.Context, dir string, sig syscall.Signal) error {
-	return errUnsupported
-}
-
-// TailLog returns the last n lines of dir's log; nil when there is none.
-func TailLog(dir string, n int) []string { return nil }
-
-// LogOptions of OpenLog.
-type LogOptions struct {
-	Lines  int  // begin with the last Lines lines; 0: from the oldest kept
-	Follow bool // go on with what is added, over rotations, until ctx ends
-}
-
-// OpenLog reads dir's log as one stream. With Follow, Read waits for more and
-// returns io.EOF when ctx ends.
-func OpenLog(ctx context.Context, dir string, o LogOptions) (io.ReadCloser, error) {
-	return nil, errUnsupported
-}
-
-// Watch calls notify whenever a process in a child directory of parent starts,
-// becomes ready, ends or loses its supervisor, and when children come or go,
-// until ctx ends. It has the shape of resource.Driver's Watch.
-func (m *Manager) Watch(ctx context.Context, parent string, notify func()) error {
-	return errUnsupported
+func (m *Manager) Close() error {
+	m.events.close()
+	return m.form.close()
 }
 
 // Unit is a unit or cgroup of ours that exists on the host.
@@ -125,5 +110,61 @@ type Unit struct {
 // Units lists what exists of ours on the host whatever the directories say,
 // for a check that nothing was left. markPrefix selects ("tekton/<installation>/"; "" all).
 func (m *Manager) Units(ctx context.Context, markPrefix string) ([]Unit, error) {
-	return nil, errUnsupported
+	all, err := m.form.units(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Unit
+	for _, u := range all {
+		if strings.HasPrefix(u.Mark, markPrefix) {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// Clear kills and removes a unit whose directory is gone. A unit whose mark is
+// of another installation than mark is a Conflict error and stays.
+func (m *Manager) Clear(ctx context.Context, unit, mark string) error {
+	return m.form.clear(ctx, unit, mark)
+}
+
+// keyedLock serializes what is done to one directory.
+type keyedLock struct {
+	mu   sync.Mutex
+	keys map[string]*keyed
+}
+
+type keyed struct {
+	token chan struct{}
+	users int
+}
+
+func (l *keyedLock) lock(ctx context.Context, key string) (unlock func(), err error) {
+	l.mu.Lock()
+	if l.keys == nil {
+		l.keys = make(map[string]*keyed)
+	}
+	k := l.keys[key]
+	if k == nil {
+		k = &keyed{token: make(chan struct{}, 1)}
+		l.keys[key] = k
+	}
+	k.users++
+	l.mu.Unlock()
+
+	leave := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if k.users--; k.users == 0 {
+			delete(l.keys, key)
+		}
+	}
+	select {
+	case k.token <- struct{}{}:
+		return func() { <-k.token; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
 }

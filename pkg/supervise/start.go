@@ -1,0 +1,170 @@
+package supervise
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// defaultStopTimeout is that of a spec without one.
+	defaultStopTimeout = 10 * time.Second
+	// clearTimeout bounds the killing of what was left by a killed supervisor.
+	clearTimeout = 10 * time.Second
+	// errorLines of the log enter the error of a start.
+	errorLines = 10
+)
+
+// Start runs s in dir and returns once it runs: with Spec.Leader the leader is
+// known, with Spec.Notify the process has said READY=1. When it ends before
+// that, the error carries the last lines of its log. When dir has a running
+// process already, nothing is started and its status is returned, after the
+// same wait. When ctx ends first, the process is left as it is; call again.
+//
+// Version and Boot of s are filled in. What a killed supervisor left running
+// is killed first.
+func (m *Manager) Start(ctx context.Context, dir string, s Spec) (Status, error) {
+	status, err := m.start(ctx, dir, s)
+	if err != nil {
+		return status, fmt.Errorf("start %s: %w", s.Unit, err)
+	}
+	return status, nil
+}
+
+func (m *Manager) start(ctx context.Context, dir string, s Spec) (Status, error) {
+	if err := check(s); err != nil {
+		return Status{}, err
+	}
+	unlock, err := m.busy.lock(ctx, dir)
+	if err != nil {
+		return Status{}, err
+	}
+	defer unlock()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return Status{}, err
+	}
+	changed, cancel, err := m.events.subscribe(dir)
+	if err != nil {
+		return Status{}, err
+	}
+	defer cancel()
+
+	status, found, err := m.Status(dir)
+	if err != nil {
+		return Status{}, err
+	}
+	if found && status.Running {
+		s.Boot = status.Boot
+		return m.await(ctx, dir, s, changed, nil, logEnd(dir))
+	}
+	if err := m.free(ctx, dir, s, changed); err != nil {
+		return Status{}, err
+	}
+	s.Version, s.Boot = Version, rand.Text()
+	if s.StopTimeout == 0 {
+		s.StopTimeout = defaultStopTimeout
+	}
+	if err := writeSpec(dir, s); err != nil {
+		return Status{}, err
+	}
+	from := logEnd(dir)
+	failed, err := m.form.launch(ctx, dir, s)
+	if err != nil {
+		return Status{}, err
+	}
+	return m.await(ctx, dir, s, changed, failed, from)
+}
+
+func check(s Spec) error {
+	switch {
+	case len(s.Argv) == 0 || !filepath.IsAbs(s.Argv[0]):
+		return fmt.Errorf("argv %q does not begin with an absolute path", s.Argv)
+	case s.Unit == "" || strings.ContainsAny(s.Unit, "/ ") || strings.HasPrefix(s.Unit, "."):
+		return fmt.Errorf("unit name %q is not a plain file name", s.Unit)
+	case s.Mark == "":
+		return errors.New("spec has no mark")
+	}
+	return nil
+}
+
+// free makes dir and unit ready for a new run.
+func (m *Manager) free(ctx context.Context, dir string, s Spec, changed <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, clearTimeout)
+	defer cancel()
+	// A supervisor whose process has ended leaves by itself in a moment.
+	if err := awaitUnlock(ctx, dir, changed); err != nil {
+		return fmt.Errorf("the supervisor of the run before does not end: %w", err)
+	}
+	if err := m.form.clear(ctx, s.Unit, s.Mark); err != nil {
+		return err
+	}
+	m.lost.Delete(dir)
+	return nil
+}
+
+// await waits until the run is as far as s wants it.
+func (m *Manager) await(ctx context.Context, dir string, s Spec, changed <-chan struct{}, failed <-chan error, from int64) (Status, error) {
+	var failure error
+	for {
+		status, found, err := m.Status(dir)
+		if err != nil {
+			return Status{}, err
+		}
+		if found && status.Boot == s.Boot {
+			if !status.Running {
+				return status, ended(dir, status, from)
+			}
+			if (!s.Leader || status.Leader > 0) && (!s.Notify || status.Ready) {
+				return status, nil
+			}
+		}
+		if failure != nil {
+			return Status{}, withLog(failure, dir, from)
+		}
+		select {
+		case <-changed:
+		case failure = <-failed:
+			// The status is read once more: it knows better why.
+			failed = nil
+		case <-ctx.Done():
+			return status, withLog(fmt.Errorf("not ready yet: %w", ctx.Err()), dir, from)
+		}
+	}
+}
+
+// ended is the error of a run that ended before it was ready.
+func ended(dir string, s Status, from int64) error {
+	if s.Err != "" {
+		return errors.New(s.Err)
+	}
+	return withLog(fmt.Errorf("ended with code %d before it was ready", s.ExitCode), dir, from)
+}
+
+// withLog adds the last lines of the log since from.
+func withLog(err error, dir string, from int64) error {
+	lines := tail(dir, errorLines, from)
+	if len(lines) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; its log ends: %s", err, strings.Join(lines, " | "))
+}
+
+// awaitUnlock waits until no supervisor holds dir.
+func awaitUnlock(ctx context.Context, dir string, changed <-chan struct{}) error {
+	for {
+		held, err := lockHeld(dir)
+		if err != nil || !held {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise/cgroup"
+)
+
+const (
+	// stopMargin is what systemd waits longer than the supervisor, which ends its process itself.
+	stopMargin = 5 * time.Second
+
+	noSuchUnit = "org.freedesktop.systemd1.NoSuchUnit"
+	unitExists = "org.freedesktop.systemd1.UnitExists"
+)
+
+// systemd starts supervisors as transient units. The unit's description begins
+// with the mark.
+type systemd struct {
+	program string
+	slice   string
+
+	mu   sync.Mutex
+	conn *dbus.Conn
+}
+
+// connect returns a living connection: systemd's own socket, which needs no
+// message bus, else the bus.
+func (l *systemd) connect(ctx context.Context) (*dbus.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil && l.conn.Connected() {
+		return l.conn, nil
+	}
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
+	}
+	// The connection outlives this call, so it must not end with its context.
+	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
+	if err != nil {
+		var busErr error
+		if conn, busErr = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx)); busErr != nil {
+			return nil, fmt.Errorf("connect to systemd: %w", errors.Join(err, busErr))
+		}
+	}
+	if err := conn.Subscribe(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("subscribe to systemd's signals: %w", err)
+	}
+	l.conn = conn
+	return conn, nil
+}
+
+func (l *systemd) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
+	}
+	return nil
+}
+
+func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error, error) {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	properties := append([]dbus.Property{
+		dbus.PropDescription(s.Mark + " " + s.Name),
+		dbus.PropSlice(l.slice),
+		dbus.PropExecStart([]string{l.program, dir}, false),
+		property("Type", "notify"),
+		property("Delegate", true),
+		property("KillMode", "mixed"),
+		property("Restart", "no"),
+		// An ended unit leaves nothing behind; how it ended is in our status.
+		property("CollectMode", "inactive-or-failed"),
+		// A process killed for memory is the machine's business, not its end.
+		property("OOMPolicy", "continue"),
+		property("TimeoutStopUSec", microseconds(s.StopTimeout+stopMargin)),
+	}, limitProperties(s.Limits)...)
+	result := make(chan string, 1)
+	_, err = conn.StartTransientUnitContext(ctx, s.Unit, "fail", properties, result)
+	if isError(err, unitExists) {
+		return nil, resource.Terminal("Conflict", fmt.Errorf("systemd has a unit %s that is not ours (a file?); remove it or choose another Host.spec.instance: %w", s.Unit, err))
+	}
+	if err != nil {
+		return nil, err
+	}
+	failed := make(chan error, 1)
+	go func() {
+		if r := <-result; r != "done" {
+			failed <- fmt.Errorf("systemd's start job of its supervisor: %s; see journalctl -u %s", r, s.Unit)
+		}
+	}()
+	return failed, nil
+}
+
+// clear is called when no supervisor works any more, or when it has to be
+// killed, so there is nothing to stop gently.
+func (l *systemd) clear(ctx context.Context, unit, mark string) error {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	units, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(unit)})
+	if err != nil {
+		return fmt.Errorf("list unit %s: %w", unit, err)
+	}
+	if len(units) == 0 {
+		return nil
+	}
+	if err := conflict("systemd unit "+unit, units[0].Description, mark); err != nil {
+		return err
+	}
+	err = conn.KillUnitWithTarget(ctx, unit, dbus.All, int32(unix.SIGKILL))
+	if err != nil && !isError(err, noSuchUnit) && !noProcesses(err) {
+		return fmt.Errorf("kill unit %s: %w", unit, err)
+	}
+	result := make(chan string, 1)
+	_, err = conn.StopUnitContext(ctx, unit, "replace", result)
+	if isError(err, noSuchUnit) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("stop unit %s: %w", unit, err)
+	}
+	select {
+	case <-result:
+	case <-ctx.Done():
+		return fmt.Errorf("stop unit %s: %w", unit, ctx.Err())
+	}
+	if err := conn.ResetFailedUnitContext(ctx, unit); err != nil && !isError(err, noSuchUnit) {
+		return fmt.Errorf("reset unit %s: %w", unit, err)
+	}
+	return nil
+}
+
+func (l *systemd) setLimits(ctx context.Context, unit string, limits Limits) error {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return conn.SetUnitPropertiesContext(ctx, unit, true, limitProperties(limits)...)
+}
+
+func (l *systemd) units(ctx context.Context) ([]Unit, error) {
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{"*.service"})
+	if err != nil {
+		return nil, fmt.Errorf("list units: %w", err)
+	}
+	host, err := cgroup.Find()
+	if err != nil {
+		return nil, err
+	}
+	var out []Unit
+	for _, u := range list {
+		mark, ok := resource.ParseMark(u.Description)
+		if !ok {
+			continue
+		}
+		pids, err := host.Group(filepath.Join(l.slicePath(), u.Name)).Procs()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Unit{Name: u.Name, Mark: mark.String(), Processes: len(pids)})
+	}
+	return out, nil
+}
+
+// slicePath is the slice's cgroup: a-b.slice lies in a.slice.
+func (l *systemd) slicePath() string {
+	var path, prefix string
+	for part := range strings.SplitSeq(strings.TrimSuffix(l.slice, ".slice"), "-") {
+		prefix += part
+		path = filepath.Join(path, prefix+".slice")
+		prefix += "-"
+	}
+	return path
+}
+
+// limitProperties sets every limit, also those that are not asked for: systemd
+// has defaults of its own.
+func limitProperties(l Limits) []dbus.Property {
+	orInfinity := func(v uint64) uint64 {
+		if v == 0 {
+			return math.MaxUint64
+		}
+		return v
+	}
+	const percent = uint64(time.Second/time.Microsecond) / 100
+	return []dbus.Property{
+		property("MemoryMax", orInfinity(uint64(l.MemoryMax))),
+		property("MemoryHigh", orInfinity(uint64(l.MemoryHigh))),
+		property("CPUQuotaPerSecUSec", orInfinity(uint64(l.CPUQuota)*percent)),
+		property("CPUWeight", orInfinity(uint64(l.CPUWeight))),
+		property("IOWeight", orInfinity(uint64(l.IOWeight))),
+		property("TasksMax", orInfinity(uint64(l.TasksMax))),
+	}
+}
+
+func property(name string, value any) dbus.Property {
+	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
+}
+
+func microseconds(d time.Duration) uint64 { return uint64(d / time.Microsecond) }
+
+func isError(err error, name string) bool {
+	e, ok := errors.AsType[godbus.Error](err)
+	return ok && e.Name == name
+}
+
+// noProcesses reports that a kill found nothing to kill, which systemd calls
+// an error under one of two names.
+func noProcesses(err error) bool {
+	return isError(err, "org.freedesktop.systemd1.NoSuchProcess") || isError(err, "org.freedesktop.DBus.Error.UnixProcessIdUnknown") ||
+		isError(err, "System.Error.ESRCH")
+}
+
+// escapeGlob makes a pattern that matches the name only.
+func escapeGlob(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+}
