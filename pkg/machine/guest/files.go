@@ -3,6 +3,7 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -18,7 +19,7 @@ import (
 const volatileRoot = "/run"
 
 // environmentFile is for units of a booted system (EnvironmentFile=).
-const environmentFile = "/run/tekton/environment"
+const environmentFile = "/run/tekton-environment"
 
 func writeCredentials(files []handover.File, u user) error {
 	for _, f := range files {
@@ -109,6 +110,36 @@ func openDirs(rel string) (int, error) {
 		fd = next
 	}
 	return fd, nil
+}
+
+// giveVolumes hands empty volumes that nobody has owned yet to the machine's
+// user; what holds data keeps its owner.
+func giveVolumes(paths []string, u user) error {
+	for _, p := range paths {
+		if err := giveVolume(p, u); err != nil {
+			return fmt.Errorf("volume at %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func giveVolume(p string, u user) error {
+	dir, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Uid != 0 || st.Gid != 0 || u.uid == 0 {
+		return nil
+	}
+	if _, err := dir.Readdirnames(1); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return dir.Chown(u.uid, u.gid)
 }
 
 // writeResolver points the system at the host's DNS. It happens in here, as the

@@ -55,6 +55,9 @@ func Run() error {
 	if err := writeCredentials(d.Files, user); err != nil {
 		return err
 	}
+	if err := giveVolumes(d.Volumes, user); err != nil {
+		return err
+	}
 	if len(d.Command) == 0 {
 		return boot(d)
 	}

@@ -54,6 +54,8 @@ type Document struct {
 	Environment       []string `json:"environment,omitempty"`
 	SecretEnvironment []string `json:"secretEnvironment,omitempty"`
 	Files             []File   `json:"files,omitempty"`
+	// Volumes are directories that a fresh volume is bound at.
+	Volumes []string `json:"volumes,omitempty"`
 }
 
 // File is a credential: 0400, owned by the machine's user, on tmpfs.

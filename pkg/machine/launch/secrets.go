@@ -31,6 +31,11 @@ func document(i resource.Instance) (handover.Document, error) {
 	case i.System.RootFS != "":
 		d.Boot = bootInits
 	}
+	for _, v := range i.Volumes {
+		if v.Target != "/" && !v.ReadOnly {
+			d.Volumes = append(d.Volumes, v.Target)
+		}
+	}
 	for _, s := range i.Secrets {
 		value, err := readSecret(s.File)
 		if err != nil {

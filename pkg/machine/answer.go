@@ -1,0 +1,124 @@
+package machine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tekton.host/pkg/resource"
+)
+
+// answersFile holds an answerFile in a machine's directory.
+const answersFile = "answer.json"
+
+const (
+	// firstPause between two tries of a first probe; it doubles up to lastPause.
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+	// defaultDeadline of a probe without one.
+	defaultDeadline = time.Minute
+)
+
+// answerFile is the fact that a start has answered.
+type answerFile struct {
+	Mark   string          `json:"mark"`
+	Answer resource.Answer `json:"answer"`
+	Since  time.Time       `json:"since"`
+}
+
+func (d *Driver) answerPath(machine string) string {
+	return filepath.Join(d.dir(machine), answersFile)
+}
+
+func (d *Driver) observeAnswer(machine string) (resource.Answer, bool, error) {
+	a, found, err := d.answers.read(d.answerPath(machine))
+	if err != nil || !found {
+		return resource.Answer{}, false, err
+	}
+	if _, ours := d.ours(a.Mark); !ours {
+		return resource.Answer{}, false, nil
+	}
+	return a.Answer, true, nil
+}
+
+// putAnswer probes until the first success and records it.
+func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.Answer) error {
+	if _, found, err := d.ownRecord(r.Name, r.Owner); err != nil {
+		return err
+	} else if !found {
+		return resource.ErrStale
+	}
+	deadline := time.Duration(v.Probe.Deadline)
+	if deadline == 0 {
+		deadline = defaultDeadline
+	}
+	probing, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	pause := firstPause
+	for {
+		if err := d.stillRuns(r.Name, v.Boot); err != nil {
+			return err
+		}
+		failure := probe(probing, v, dialTimeout(pause, v.Probe))
+		if failure == nil {
+			return d.recordAnswer(r, v)
+		}
+		select {
+		case <-probing.Done():
+			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return ctx.Err()
+			}
+			return resource.Because("ProbeFailed", fmt.Errorf("%s did not answer within %s: %w", r.Name, deadline, failure))
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// stillRuns checks that the start that is to answer is the one that runs.
+func (d *Driver) stillRuns(machine, boot string) error {
+	s, found, err := d.opts.Supervisor.Status(d.dir(machine))
+	switch {
+	case err != nil:
+		return err
+	case !found || s.Boot != boot:
+		return resource.ErrStale
+	case !s.Running:
+		return resource.Because("ProbeFailed", fmt.Errorf("%s ended with code %d before it answered", machine, s.ExitCode))
+	}
+	return nil
+}
+
+// recordAnswer is atomic and not synced: after a power cut the machine has to
+// start and answer again anyway.
+func (d *Driver) recordAnswer(r resource.Resource, v resource.Answer) error {
+	v.Failing = ""
+	b, err := json.Marshal(answerFile{Mark: d.mark(r.Owner), Answer: v, Since: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	path := d.answerPath(r.Name)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (d *Driver) deleteAnswer(r resource.Resource) error {
+	a, found, err := d.answers.read(d.answerPath(r.Name))
+	if err != nil || !found {
+		return err
+	}
+	if a.Mark != d.mark(r.Owner) {
+		return conflict("answer of "+r.Name, a.Mark)
+	}
+	if err := os.Remove(d.answerPath(r.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package machine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/machine/launch"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
+)
+
+// recordFile is instance.json as the driver reads it: the launcher's record and
+// what was found out when it was prepared.
+type recordFile struct {
+	launch.Record
+	// DiskUnenforced says why the limit of the root layer is not enforced.
+	DiskUnenforced string `json:"diskUnenforced,omitempty"`
+}
+
+func (d *Driver) recordPath(machine string) string {
+	return filepath.Join(d.dir(machine), launch.RecordFile)
+}
+
+// record reads a machine's record; found is false when there is none.
+func (d *Driver) record(machine string) (recordFile, bool, error) {
+	return d.records.read(d.recordPath(machine))
+}
+
+func (d *Driver) writeRecord(machine string, r recordFile) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return host.WriteFile(d.recordPath(machine), append(b, '\n'), 0o600)
+}
+
+// ownRecord reads the record of a step's machine and checks that it is the
+// owner's.
+func (d *Driver) ownRecord(machine, owner string) (r recordFile, found bool, err error) {
+	r, found, err = d.record(machine)
+	if err != nil || !found {
+		return r, found, err
+	}
+	if r.Mark != d.mark(owner) {
+		return r, true, conflict("machine "+machine+" in "+d.dir(machine), r.Mark)
+	}
+	return r, true, nil
+}
+
+func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resource.Instance) error {
+	if err := launch.Validate(v); err != nil {
+		return resource.Terminal("InvalidMachine", fmt.Errorf("machine %s: %w", r.Name, err))
+	}
+	old, found, err := d.ownRecord(r.Name, r.Owner)
+	if err != nil {
+		return err
+	}
+	status, _, err := d.opts.Supervisor.Status(d.dir(r.Name))
+	if err != nil {
+		return err
+	}
+	if found && old.Instance.System != v.System {
+		if status.Running {
+			return resource.Because("StillRunning", fmt.Errorf("machine %s runs another system; it has to stop before its root is replaced", r.Name))
+		}
+		// The writable layer belongs to one image and goes with it.
+		if err := resetRoot(ctx, d.dir(r.Name)); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(d.dir(r.Name), 0o700); err != nil {
+		return err
+	}
+	next := recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(r.Owner), Instance: v}}
+	next.Instance.LimitsUnenforced = ""
+	if next.DiskUnenforced, err = d.limitDisk(r.Name, v.Limits.DiskMax); err != nil {
+		return err
+	}
+	if err := d.writeRecord(r.Name, next); err != nil {
+		return err
+	}
+	if !found {
+		if err := host.SyncDir(d.opts.Layout.Machines()); err != nil {
+			return err
+		}
+	}
+	if !status.Running || limitsOf(old.Instance.Limits) == limitsOf(v.Limits) {
+		return nil
+	}
+	err = d.opts.Supervisor.SetLimits(ctx, d.dir(r.Name), limitsOf(v.Limits))
+	if errors.Is(err, supervise.ErrNotRunning) {
+		return nil // ended meanwhile: the next start has them
+	}
+	return err
+}
+
+// limitDisk limits the writable root layer.
+func (d *Driver) limitDisk(machine string, limit int64) (unenforced string, err error) {
+	upper := filepath.Join(d.dir(machine), launch.UpperDir)
+	if limit == 0 {
+		if _, err := os.Lstat(upper); err != nil {
+			return "", nil // never had one
+		}
+	} else if err := os.Mkdir(upper, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	why, err := setQuota(upper, limit)
+	if why != "" {
+		why = "diskMax: " + why
+	}
+	return why, err
+}
+
+func limitsOf(l resource.Limits) supervise.Limits {
+	return supervise.Limits{
+		MemoryMax: l.MemoryMax, MemoryHigh: l.MemoryHigh, CPUQuota: l.CPUQuota,
+		CPUWeight: l.CPUWeight, IOWeight: l.IOWeight, TasksMax: l.TasksMax,
+	}
+}
+
+// deleteInstance removes the directory. The record goes last, so that what a
+// cut-short removal left is still known to be ours.
+func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error {
+	if _, found, err := d.ownRecord(r.Name, r.Owner); err != nil || !found {
+		return err
+	}
+	dir := d.dir(r.Name)
+	status, found, err := d.opts.Supervisor.Status(dir)
+	if err != nil {
+		return err
+	}
+	if found && status.Running {
+		return resource.Because("StillRunning", fmt.Errorf("machine %s still runs; its directory goes after it", r.Name))
+	}
+	// A machine that ended by itself leaves its status and cgroup to us.
+	if err := d.opts.Supervisor.Stop(ctx, dir, 0); err != nil {
+		return err
+	}
+	if err := emptyDir(ctx, dir, launch.RecordFile); err != nil {
+		return fmt.Errorf("remove machine %s: %w", r.Name, err)
+	}
+	d.answers.forget(d.answerPath(r.Name))
+	d.records.forget(d.recordPath(r.Name))
+	return removeTree(ctx, dir)
+}
+
+// resetRoot gives a machine a clean root at its next start.
+func resetRoot(ctx context.Context, dir string) error {
+	for _, name := range []string{launch.UpperDir, launch.WorkDir} {
+		if err := removeTree(ctx, filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("reset the root layer: %w", err)
+		}
+	}
+	return nil
+}
+
+// observeMachines reads all machines. What makes one unreadable makes its kind
+// Unknown: an absent machine would be made again.
+func (d *Driver) observeMachines(ctx context.Context, machines []string) (instances, units, answers resource.Domain) {
+	instances, units, answers = resource.Known(), resource.Known(), resource.Known()
+	probes := map[string]probed{}
+	for _, name := range machines {
+		if err := ctx.Err(); err != nil {
+			return resource.Unknown(err), resource.Unknown(err), resource.Unknown(err)
+		}
+		rec, found, err := d.record(name)
+		if err != nil {
+			instances = resource.Unknown(err)
+		}
+		unit, unitErr := d.observeUnit(name)
+		if unitErr != nil {
+			units = resource.Unknown(unitErr)
+		}
+		if unit != nil {
+			add(&units, unit.Resource)
+		}
+		owner, ours := d.ours(rec.Mark)
+		if !found || !ours {
+			continue
+		}
+		v := rec.Instance
+		v.LimitsUnenforced = joinNonEmpty(rec.DiskUnenforced, unit.unenforced())
+		add(&instances, resource.New(owner, name, name, v))
+		answer, ok, err := d.observeAnswer(name)
+		if err != nil {
+			answers = resource.Unknown(err)
+		}
+		if !ok {
+			continue
+		}
+		if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
+			probes[name] = probed{dir: d.dir(name), answer: answer}
+		}
+		answer.Failing = d.prober.failing(name, answer.Boot)
+		add(&answers, resource.New(owner, name, name, answer))
+	}
+	d.prober.want(probes)
+	return instances, units, answers
+}
+
+// add puts a resource into a known domain; an unknown one has no items.
+func add(d *resource.Domain, r resource.Resource) {
+	if d.Err == nil {
+		d.Items[r.ID] = r
+	}
+}
+
+func joinNonEmpty(parts ...string) string {
+	var out []string
+	for _, p := range parts {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return strings.Join(out, "; ")
+}

@@ -1,0 +1,168 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"tekton.host/pkg/machine/launch"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
+)
+
+// lastLogLines of an ended run are part of its observation.
+const lastLogLines = 20
+
+// observedUnit is a unit with what only its status knows.
+type observedUnit struct {
+	resource.Resource
+	value  resource.Unit
+	status supervise.Status
+}
+
+func (u *observedUnit) running(boot string) bool {
+	return u != nil && u.status.Running && u.status.Boot == boot
+}
+
+func (u *observedUnit) unenforced() string {
+	if u == nil {
+		return ""
+	}
+	return u.status.LimitsUnenforced
+}
+
+// observeUnit reads a machine's status; nil when it has none or it is not ours.
+func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
+	s, found, err := d.opts.Supervisor.Status(d.dir(machine))
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", machine, err)
+	}
+	owner, ours := d.ours(s.Mark)
+	// What we stopped is gone, even when the stop was cut short after the end:
+	// the next start or the directory's removal clears what is left of it.
+	if !found || !ours || (s.Stopped && !s.Running) {
+		return nil, nil
+	}
+	v := resource.Unit{
+		Name: machine, Running: s.Running, Generation: s.Generation,
+		Boot: s.Boot, Leader: s.Leader, StartedAt: s.StartedAt, ExitedAt: s.ExitedAt, ExitCode: s.ExitCode,
+		Failures: failures(s, time.Now()),
+	}
+	if !s.Running {
+		v.Leader = 0
+		v.LastLog = supervise.TailLog(d.dir(machine), lastLogLines)
+	}
+	return &observedUnit{resource.New(owner, machine, machine, v), v, s}, nil
+}
+
+// failures counts the ends since the last run that was stable.
+func failures(s supervise.Status, now time.Time) int {
+	end := s.ExitedAt
+	if s.Running {
+		end = now
+	}
+	switch {
+	case !s.StartedAt.IsZero() && end.Sub(s.StartedAt) >= resource.StableAfter:
+		return 0
+	case s.Running:
+		return s.Failures
+	}
+	return s.Failures + 1
+}
+
+func (d *Driver) putUnit(ctx context.Context, s resource.Step, v resource.Unit) error {
+	name := s.Resource.Name
+	rec, found, err := d.ownRecord(name, s.Resource.Owner)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return resource.ErrStale // the directory went after the plan was made
+	}
+	have, err := d.observeUnit(name)
+	if err != nil {
+		return err
+	}
+	if have != nil && have.value.Running {
+		return d.putRunningUnit(have, s, v)
+	}
+	if s.Seen == nil && have != nil {
+		return resource.ErrStale // ended since: its link has to be made again
+	}
+	spec := d.unitSpec(s.Resource, rec, v)
+	if have != nil {
+		spec.Failures = have.value.Failures
+	}
+	if rec.Instance.Ephemeral {
+		if err := resetRoot(ctx, d.dir(name)); err != nil {
+			return err
+		}
+		if _, err := d.limitDisk(name, rec.Instance.Limits.DiskMax); err != nil {
+			return err
+		}
+	}
+	status, err := d.opts.Supervisor.Start(ctx, d.dir(name), spec)
+	if err != nil {
+		return startError(status, err)
+	}
+	return nil
+}
+
+// putRunningUnit deals with a unit that runs already: done, still on its way to
+// its leader, or other than the plan saw.
+func (d *Driver) putRunningUnit(have *observedUnit, s resource.Step, v resource.Unit) error {
+	if have.Owner != s.Resource.Owner {
+		return conflict("unit "+s.Resource.Name, have.status.Mark)
+	}
+	if have.value.Generation < v.Generation {
+		return resource.ErrStale // a restart is a Delete first
+	}
+	if have.value.Leader == 0 {
+		return resource.Waiting("Starting", time.Second, fmt.Errorf("machine %s is starting", s.Resource.Name))
+	}
+	return nil
+}
+
+// startError gives the error of a launch that failed a reason.
+func startError(s supervise.Status, err error) error {
+	if s.Leader == 0 && !s.ExitedAt.IsZero() {
+		return resource.Because(launch.Reason(s.ExitCode), err)
+	}
+	return resource.Because("StartFailed", err)
+}
+
+func (d *Driver) unitSpec(r resource.Resource, rec recordFile, v resource.Unit) supervise.Spec {
+	stop := time.Duration(v.StopTimeout)
+	if stop == 0 {
+		stop = time.Duration(rec.Instance.StopTimeout)
+	}
+	return supervise.Spec{
+		Name: r.Name, Unit: d.opts.Naming.Unit(r.Name), Mark: d.mark(r.Owner),
+		Argv: []string{
+			d.opts.Launch, "--init=" + d.opts.Init, "--volumes=" + d.opts.Layout.Volumes(),
+			"--nspawn=" + d.opts.Nspawn, "--seccomp=" + strconv.FormatBool(d.opts.Seccomp), d.dir(r.Name),
+		},
+		Env:    []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"},
+		Leader: true,
+		LogMax: d.opts.LogMax,
+		// nspawn turns its SIGTERM into what the machine's first process understands.
+		StopTimeout: stop,
+		Limits:      limitsOf(rec.Instance.Limits),
+		Generation:  v.Generation,
+	}
+}
+
+// deleteUnit stops the machine and waits until all of it is dead.
+func (d *Driver) deleteUnit(ctx context.Context, r resource.Resource) error {
+	s, found, err := d.opts.Supervisor.Status(d.dir(r.Name))
+	if err != nil {
+		return err
+	}
+	if found && s.Mark != d.mark(r.Owner) {
+		return conflict("unit "+r.Name, s.Mark)
+	}
+	v, _ := r.Value.(resource.Unit)
+	return d.opts.Supervisor.Stop(ctx, d.dir(r.Name), time.Duration(v.StopTimeout))
+}
