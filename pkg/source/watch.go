@@ -50,12 +50,13 @@ func (d *Directory) WatchError() error {
 }
 
 // Watch calls notify whenever the snapshot may have changed, until ctx ends.
+// It polls by itself while events cannot be had, so its error is always nil.
 // notify must not block.
-func (d *Directory) Watch(ctx context.Context, notify func()) {
-	for ctx.Err() == nil {
+func (d *Directory) Watch(ctx context.Context, notify func()) error {
+	for {
 		err := d.watch(ctx, notify)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		d.blind(err)
 		notify()
