@@ -4,13 +4,15 @@ package v1alpha1
 // source it is an error. Every field has a default.
 type Host struct {
 	TypeMeta `json:",inline"`
-	Metadata ObjectMeta `json:"metadata"`
-	Spec     HostSpec   `json:"spec"`
+	// Metadata names the host.
+	Metadata ObjectMeta `json:"metadata,omitzero"`
+	// Spec is the configuration.
+	Spec HostSpec `json:"spec,omitzero"`
 }
 
 // HostSpec says how the host is to be used.
 type HostSpec struct {
-	// Instance enters every host-global name, so that several daemons live side by side; at most 4 characters [a-z0-9].
+	// Instance enters every host-global name, so that several daemons live side by side; at most 4 characters [a-z0-9], the last one a letter.
 	Instance string `json:"instance,omitempty"`
 	// StateDir keeps the ledger, roots, volumes, databases.
 	StateDir string `json:"stateDir,omitempty"`
@@ -41,13 +43,13 @@ type HostSpec struct {
 	// SlotCooldown before an address is used again.
 	SlotCooldown *Duration `json:"slotCooldown,omitempty"`
 	// ParallelStarts of machines; 0: one a CPU.
-	ParallelStarts int `json:"parallelStarts,omitempty"`
+	ParallelStarts int `json:"parallelStarts,omitempty" min:"0" max:"1024"`
 }
 
 // RuntimeConfig says how machines and services are run.
 type RuntimeConfig struct {
 	// Supervisor: auto (systemd where it is PID 1), supervised, systemd.
-	Supervisor string `json:"supervisor,omitempty"`
+	Supervisor string `json:"supervisor,omitempty" enum:"auto,supervised,systemd"`
 	// Seccomp false drops nspawn's system call filter: faster starts, one protection less.
 	Seccomp *bool `json:"seccomp,omitempty"`
 	// LogMax bounds the log of one machine; two files of half of it are kept.
@@ -57,12 +59,13 @@ type RuntimeConfig struct {
 // IngressConfig of the managed Caddy.
 type IngressConfig struct {
 	// Mode: managed, none.
-	Mode string `json:"mode,omitempty"`
-	// HTTPPort and HTTPSPort that it listens on; httpsPort 0 serves no TLS.
-	HTTPPort  int  `json:"httpPort,omitempty"`
-	HTTPSPort *int `json:"httpsPort,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"managed,none"`
+	// HTTPPort that it listens on.
+	HTTPPort int `json:"httpPort,omitempty" min:"1" max:"65535"`
+	// HTTPSPort that it listens on; 0 serves no TLS.
+	HTTPSPort *int `json:"httpsPort,omitempty" min:"0" max:"65535"`
 	// TLS of routes that do not say: off, internal, files.
-	TLS string `json:"tls,omitempty"`
+	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
 	// Certificates for TLS mode files.
 	Certificates []Certificate `json:"certificates,omitempty"`
 	// GracePeriod that open connections keep over a change.
@@ -73,31 +76,34 @@ type IngressConfig struct {
 
 // Certificate is a pair of files for the hosts that match.
 type Certificate struct {
-	Hosts    []string `json:"hosts"`
-	CertFile string   `json:"certFile"`
-	KeyFile  string   `json:"keyFile"`
+	// Hosts that it is for: "web.example.org", "*.example.org" (one label).
+	Hosts []string `json:"hosts"`
+	// CertFile holds the certificate and its chain, PEM.
+	CertFile string `json:"certFile"`
+	// KeyFile holds the private key, PEM.
+	KeyFile string `json:"keyFile"`
 }
 
 // PostgresConfig of the managed PostgreSQL.
 type PostgresConfig struct {
 	// Mode: managed, none.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"managed,none"`
 	// User that the server runs as; not root.
 	User string `json:"user,omitempty"`
 	// BinDir holds initdb, postgres, pg_dump; absent: the newest found on the host.
 	BinDir string `json:"binDir,omitempty"`
 	// Port on the service address.
-	Port int `json:"port,omitempty"`
+	Port int `json:"port,omitempty" min:"1" max:"65535"`
 	// MaxConnections of the server.
-	MaxConnections int `json:"maxConnections,omitempty"`
+	MaxConnections int `json:"maxConnections,omitempty" min:"10" max:"10000"`
 	// ConnectionLimit of each role.
-	ConnectionLimit int `json:"connectionLimit,omitempty"`
+	ConnectionLimit int `json:"connectionLimit,omitempty" min:"1" max:"10000"`
 }
 
 // DNSConfig of the supervised resolver.
 type DNSConfig struct {
 	// Mode: managed, none.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"managed,none"`
 	// Domain of machine names.
 	Domain string `json:"domain,omitempty"`
 	// Upstreams that other names are forwarded to; absent: the host's resolv.conf.
@@ -106,6 +112,7 @@ type DNSConfig struct {
 
 // SourceConfig is where specs come from.
 type SourceConfig struct {
+	// Name of the source, a DNS label.
 	Name string `json:"name"`
 	// Path of a directory with *.yaml and *.yml files.
 	Path string `json:"path"`
@@ -119,8 +126,8 @@ type Admission struct {
 	// Kinds; absent: all.
 	Kinds []string `json:"kinds,omitempty"`
 	// MaxTrust: untrusted (default), trusted.
-	MaxTrust string `json:"maxTrust,omitempty"`
-	// Domains that routes may use: "preview.example.org" (exact), "*.preview.example.org" (any label below).
+	MaxTrust string `json:"maxTrust,omitempty" enum:"untrusted,trusted"`
+	// Domains that routes may use: "preview.example.org" (exact), "*.preview.example.org" (one label below).
 	Domains []string `json:"domains,omitempty"`
 	// LinkTargets that network.links may name; "*" for all.
 	LinkTargets []string `json:"linkTargets,omitempty"`
@@ -131,5 +138,5 @@ type Admission struct {
 	// HostPorts that may be published: "8000-8999", "25".
 	HostPorts []string `json:"hostPorts,omitempty"`
 	// MaxObjects of the source; 0: no limit.
-	MaxObjects int `json:"maxObjects,omitempty"`
+	MaxObjects int `json:"maxObjects,omitempty" min:"0"`
 }

@@ -11,6 +11,18 @@ import (
 // Duration is written "90s", "5m", "1h30m".
 type Duration struct{ time.Duration }
 
+// String is the shortest form: 5m, not 5m0s.
+func (d Duration) String() string {
+	s := d.Duration.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
 // MarshalJSON writes the shortest form.
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
@@ -45,7 +57,7 @@ func ParseQuantity(s string) (Quantity, error) {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	switch {
 	case strings.HasSuffix(s, "m"):
-		return Quantity{}, fmt.Errorf("%q means thousandths of a byte in Kubernetes; write %qM for megabytes", s, strings.TrimSuffix(s, "m"))
+		return Quantity{}, fmt.Errorf("%q means thousandths of a byte in Kubernetes; write %q for megabytes", s, strings.TrimSuffix(s, "m")+"M")
 	case err != nil || !ok || (unit == "" && strings.HasSuffix(s, "i")):
 		return Quantity{}, fmt.Errorf("%q is not a size such as 512M, 512Mi or 2G (powers of 1024)", s)
 	case n <= 0:
@@ -82,3 +94,6 @@ func (q *Quantity) UnmarshalJSON(b []byte) error {
 	*q = v
 	return nil
 }
+
+// Equal reports whether both are the same number of bytes, written alike.
+func (q Quantity) Equal(o Quantity) bool { return q == o }

@@ -1,9 +1,15 @@
 package v1alpha1
 
+// Tags on fields beside json: enum lists the allowed values; min and max bound
+// a number. Validation, the schemas and the reference pages read them, so that
+// a rule is written once.
+
 // TypeMeta says what a document is.
 type TypeMeta struct {
+	// APIVersion is tekton.host/v1alpha1.
 	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
+	// Kind of the document.
+	Kind string `json:"kind"`
 }
 
 // ObjectMeta is what every kind carries.
@@ -19,8 +25,10 @@ type ObjectMeta struct {
 // Container is a long-running service in one machine.
 type Container struct {
 	TypeMeta `json:",inline"`
-	Metadata ObjectMeta    `json:"metadata"`
-	Spec     ContainerSpec `json:"spec"`
+	// Metadata identifies the object.
+	Metadata ObjectMeta `json:"metadata"`
+	// Spec is what is wanted.
+	Spec ContainerSpec `json:"spec"`
 }
 
 // ContainerSpec says what a container is to be.
@@ -28,7 +36,7 @@ type ContainerSpec struct {
 	// System is where the userland comes from; exactly one field is set.
 	System System `json:"system"`
 	// Runtime that runs the machine; immutable.
-	Runtime string `json:"runtime,omitempty"`
+	Runtime string `json:"runtime,omitempty" enum:"nspawn"`
 	// Command to run, as a list; absent: the system's init boots.
 	Command []string `json:"command,omitempty"`
 	// User that the command runs as: a name of the system's passwd, or UID[:GID].
@@ -54,7 +62,7 @@ type ContainerSpec struct {
 	// Probe says when an instance answers; absent: a connection to the first route's port, else running is enough.
 	Probe *Probe `json:"probe,omitempty"`
 	// RestartPolicy when the machine ends by itself: Always, OnFailure, Never.
-	RestartPolicy string `json:"restartPolicy,omitempty"`
+	RestartPolicy string `json:"restartPolicy,omitempty" enum:"Always,OnFailure,Never"`
 	// StopTimeout between the request to stop and the kill.
 	StopTimeout *Duration `json:"stopTimeout,omitempty"`
 	// Update says how a change that needs a new start is rolled out.
@@ -70,9 +78,11 @@ type ContainerSpec struct {
 	// Ephemeral starts with a clean root layer each time.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 	// Trust is untrusted or trusted; each relaxation needs trusted.
-	Trust string `json:"trust,omitempty"`
+	Trust string `json:"trust,omitempty" enum:"untrusted,trusted"`
 	// Capabilities kept beyond the default set; needs trust: trusted.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// UserNamespace false runs the machine with the host's own user ids; needs trust: trusted.
+	UserNamespace *bool `json:"userNamespace,omitempty"`
 	// Placement is reserved for several hosts.
 	Placement Placement `json:"placement,omitzero"`
 }
@@ -91,27 +101,35 @@ type System struct {
 
 // Volume is a data directory at a path of the machine.
 type Volume struct {
-	Name           string    `json:"name"`
-	Path           string    `json:"path"`
-	SizeMax        *Quantity `json:"sizeMax,omitempty"`
-	DeletionPolicy string    `json:"deletionPolicy,omitempty"` // Retain, Delete
+	// Name is a DNS label, unique in the object; the data is found by it again.
+	Name string `json:"name"`
+	// Path in the machine where the volume appears.
+	Path string `json:"path"`
+	// SizeMax bounds the volume where the host's file system has project quotas.
+	SizeMax *Quantity `json:"sizeMax,omitempty"`
+	// DeletionPolicy when the object is deleted: Retain leaves the data for a later object of the same name, Delete moves it to the trash.
+	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }
 
 // Database is a PostgreSQL database of the object.
 type Database struct {
+	// Name is a DNS label, unique in the object; the data is found by it again.
 	Name string `json:"name"`
 	// Env is the variable that gets the URL.
-	Env            string   `json:"env,omitempty"`
-	Extensions     []string `json:"extensions,omitempty"`
-	DeletionPolicy string   `json:"deletionPolicy,omitempty"` // Retain, Delete
+	Env string `json:"env,omitempty"`
+	// Extensions to create; those that PostgreSQL does not call trusted need trust: trusted.
+	Extensions []string `json:"extensions,omitempty"`
+	// DeletionPolicy when the object is deleted: Retain leaves the data for a later object of the same name, Delete dumps it to the trash.
+	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }
 
 // Credential delivers a secret of the host.
 type Credential struct {
+	// Name of the credential, unique in the object.
 	Name string `json:"name"`
 	// Secret of the host; absent: the credential's name.
 	Secret string `json:"secret,omitempty"`
-	// Path of the file inside; absent with env absent: /run/credentials/NAME.
+	// Path of the file inside, below /run; absent with env absent: /run/credentials/NAME.
 	Path string `json:"path,omitempty"`
 	// Env is the variable that gets the value.
 	Env string `json:"env,omitempty"`
@@ -119,65 +137,94 @@ type Credential struct {
 
 // Mount is a path of the host inside the machine.
 type Mount struct {
+	// HostPath is a directory or file of the host.
 	HostPath string `json:"hostPath"`
-	Path     string `json:"path"`
-	ReadOnly *bool  `json:"readOnly,omitempty"`
+	// Path in the machine where it appears.
+	Path string `json:"path"`
+	// ReadOnly false lets the machine write to it.
+	ReadOnly *bool `json:"readOnly,omitempty"`
 }
 
 // Route is one (host, path) of the ingress.
 type Route struct {
-	Host        string `json:"host"`
-	Path        string `json:"path,omitempty"`
-	PathType    string `json:"pathType,omitempty"` // Prefix, Exact
-	Port        int    `json:"port"`
-	StripPrefix bool   `json:"stripPrefix,omitempty"`
-	TLS         string `json:"tls,omitempty"` // off, internal, files
+	// Host is a DNS name in lower case, or "*.DOMAIN" for every name one label below DOMAIN.
+	Host string `json:"host"`
+	// Path that requests start with, or equal.
+	Path string `json:"path,omitempty"`
+	// PathType: Prefix matches the path and all below it, Exact only the path itself.
+	PathType string `json:"pathType,omitempty" enum:"Prefix,Exact"`
+	// Port of the machine that gets the requests.
+	Port int `json:"port" min:"1" max:"65535"`
+	// StripPrefix removes the path before the machine sees the request.
+	StripPrefix bool `json:"stripPrefix,omitempty"`
+	// TLS of the host name: off, internal (the proxy's own authority), files (a certificate of Host.spec.ingress.certificates).
+	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
 }
 
 // Network of a machine.
 type Network struct {
-	Egress Egress        `json:"egress,omitzero"`
-	Links  []NetworkLink `json:"links,omitempty"`
-	Ports  []Port        `json:"ports,omitempty"`
+	// Egress is what the machine may reach outside.
+	Egress Egress `json:"egress,omitzero"`
+	// Links to ports of other objects' machines.
+	Links []NetworkLink `json:"links,omitempty"`
+	// Ports published on the host.
+	Ports []Port `json:"ports,omitempty"`
 }
 
 // Egress says what the machine may reach outside.
 type Egress struct {
-	Mode string `json:"mode,omitempty"` // internet, none, all
-	// Allow lists destinations beyond the mode: "10.1.2.0/24", "192.168.1.5:443", "1.2.3.4:53/udp".
+	// Mode: internet (public addresses only), none, all (private networks too; needs trust: trusted).
+	Mode string `json:"mode,omitempty" enum:"internet,none,all"`
+	// Allow lists destinations beyond the mode: "10.1.2.0/24", "192.168.1.5:443", "1.2.3.4:53/udp"; private ones need trust: trusted.
 	Allow []string `json:"allow,omitempty"`
 }
 
 // NetworkLink lets the machine reach a port of another object's machine.
 type NetworkLink struct {
-	To       string `json:"to"`
-	Port     int    `json:"port"`
-	Protocol string `json:"protocol,omitempty"` // tcp, udp
+	// To is the name of the other object; its machine is found as TO.tekton.internal.
+	To string `json:"to"`
+	// Port of the other machine.
+	Port int `json:"port" min:"1" max:"65535"`
+	// Protocol of the port.
+	Protocol string `json:"protocol,omitempty" enum:"tcp,udp"`
 }
 
 // Port publishes a port of the machine on the host.
 type Port struct {
-	HostPort int    `json:"hostPort"`
-	Port     int    `json:"port,omitempty"`
-	Protocol string `json:"protocol,omitempty"` // tcp, udp
-	HostIP   string `json:"hostIP,omitempty"`
+	// HostPort is the port on the host.
+	HostPort int `json:"hostPort" min:"1" max:"65535"`
+	// Port of the machine; absent: the same as hostPort.
+	Port int `json:"port,omitempty" min:"1" max:"65535"`
+	// Protocol of the port.
+	Protocol string `json:"protocol,omitempty" enum:"tcp,udp"`
+	// HostIP is the host's IPv4 address to publish on, 0.0.0.0 for all; required unless Host.spec.publishAddress is set.
+	HostIP string `json:"hostIP,omitempty"`
 }
 
 // Resources limit a machine.
 type Resources struct {
-	MemoryMax  *Quantity `json:"memoryMax,omitempty"`
+	// MemoryMax kills what exceeds it.
+	MemoryMax *Quantity `json:"memoryMax,omitempty"`
+	// MemoryHigh slows down what exceeds it.
 	MemoryHigh *Quantity `json:"memoryHigh,omitempty"`
-	CPUQuota   string    `json:"cpuQuota,omitempty"` // "150%"
-	CPUWeight  int       `json:"cpuWeight,omitempty"`
-	IOWeight   int       `json:"ioWeight,omitempty"`
-	TasksMax   int       `json:"tasksMax,omitempty"`
-	DiskMax    *Quantity `json:"diskMax,omitempty"`
+	// CPUQuota in percent of one CPU: "150%" is one and a half.
+	CPUQuota string `json:"cpuQuota,omitempty"`
+	// CPUWeight against other machines when the CPU is short; 100 is normal.
+	CPUWeight int `json:"cpuWeight,omitempty" min:"1" max:"10000"`
+	// IOWeight against other machines when the disk is busy; 100 is normal.
+	IOWeight int `json:"ioWeight,omitempty" min:"1" max:"10000"`
+	// TasksMax bounds processes and threads.
+	TasksMax int `json:"tasksMax,omitempty" min:"1"`
+	// DiskMax bounds the writable root layer where the host's file system has project quotas.
+	DiskMax *Quantity `json:"diskMax,omitempty"`
 }
 
 // Probe says when an instance answers. At most one of HTTP and TCP is set.
 type Probe struct {
+	// HTTP asks for a page.
 	HTTP *HTTPProbe `json:"http,omitempty"`
-	TCP  *TCPProbe  `json:"tcp,omitempty"`
+	// TCP connects.
+	TCP *TCPProbe `json:"tcp,omitempty"`
 	// Timeout of one try.
 	Timeout *Duration `json:"timeout,omitempty"`
 	// Deadline for the first success.
@@ -188,22 +235,26 @@ type Probe struct {
 
 // HTTPProbe is a GET that answers 200..399.
 type HTTPProbe struct {
+	// Path of the request.
 	Path string `json:"path,omitempty"`
-	Port int    `json:"port"`
+	// Port of the machine.
+	Port int `json:"port" min:"1" max:"65535"`
 }
 
 // TCPProbe is a connection.
 type TCPProbe struct {
-	Port int `json:"port"`
+	// Port of the machine.
+	Port int `json:"port" min:"1" max:"65535"`
 }
 
 // Update says how a change that needs a new start is rolled out.
 type Update struct {
 	// Strategy: Auto (Overlap where possible), Overlap, Recreate.
-	Strategy string `json:"strategy,omitempty"`
+	Strategy string `json:"strategy,omitempty" enum:"Auto,Overlap,Recreate"`
 }
 
 // Placement is reserved for several hosts.
 type Placement struct {
+	// Host that the object is meant for. With one host it is only checked.
 	Host string `json:"host,omitempty"`
 }

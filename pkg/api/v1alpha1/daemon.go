@@ -1,0 +1,133 @@
+package v1alpha1
+
+import (
+	"strings"
+	"time"
+)
+
+// Ref names an object.
+type Ref struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// String is the reference as the command line writes it: "container/web".
+func (r Ref) String() string { return strings.ToLower(r.Kind) + "/" + r.Name }
+
+// File is a spec file on its way to the daemon. Name appears in positions.
+type File struct {
+	Name string `json:"name"`
+	Data []byte `json:"data"`
+}
+
+// ApplyAction is what became of an applied document.
+type ApplyAction string
+
+const (
+	ApplyCreated    ApplyAction = "created"
+	ApplyConfigured ApplyAction = "configured"
+	ApplyUnchanged  ApplyAction = "unchanged"
+)
+
+// ApplyResult is what became of one applied document.
+type ApplyResult struct {
+	Ref        `json:",inline"`
+	Action     ApplyAction    `json:"action"`
+	Generation int64          `json:"generation"`
+	Source     SourcePosition `json:"source"`
+	Warnings   []string       `json:"warnings,omitempty"`
+}
+
+// DeleteResult says what a deletion does to the object's data.
+type DeleteResult struct {
+	Ref      `json:",inline"`
+	UID      string     `json:"uid"`
+	Data     []PlanData `json:"data,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"`
+}
+
+// SourceStatus is what tekton knows of a source.
+type SourceStatus struct {
+	Name     string `json:"name"`
+	Path     string `json:"path,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	Objects  int    `json:"objects"`
+	// Complete is false while something could not be read; nothing is deleted then.
+	Complete bool `json:"complete"`
+	// Message says why it is not complete or why it holds.
+	Message string `json:"message,omitempty"`
+	// Held are the objects whose deletion waits for `tekton release-deletes`.
+	Held      []Ref     `json:"held,omitempty"`
+	HeldSince time.Time `json:"heldSince,omitzero"`
+	// Unsettled files are being written.
+	Unsettled []string `json:"unsettled,omitempty"`
+}
+
+// SecretInfo is what may be said about a secret: never its value.
+type SecretInfo struct {
+	Name      string    `json:"name"`
+	UpdatedAt time.Time `json:"updatedAt,omitzero"`
+	// UsedBy are the objects whose credentials name it.
+	UsedBy []Ref `json:"usedBy,omitempty"`
+}
+
+// DataState says where data stands.
+type DataState string
+
+const (
+	DataInUse   DataState = "in-use"
+	DataLeft    DataState = "retained"
+	DataInTrash DataState = "trash"
+)
+
+// DataItem is one volume or database, with or without an object.
+type DataItem struct {
+	// ID names the item in `tekton data restore|delete`.
+	ID    string    `json:"id"`
+	Owner Ref       `json:"owner"`
+	What  DataKind  `json:"what"`
+	Name  string    `json:"name"`
+	State DataState `json:"state"`
+	// Size in bytes; 0: not known.
+	Size int64 `json:"size,omitempty"`
+	// DeletedAt and ExpiresAt of data in the trash.
+	DeletedAt time.Time `json:"deletedAt,omitzero"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+}
+
+// LogOptions select the part of a machine's log.
+type LogOptions struct {
+	// Follow the log until the reader is closed.
+	Follow bool `json:"follow,omitempty"`
+	// Tail is the number of last lines; negative: all that is kept.
+	Tail int `json:"tail,omitempty"`
+	// Previous selects the log of the instance or start before the current one.
+	Previous bool `json:"previous,omitempty"`
+}
+
+// VersionInfo says what a program is.
+type VersionInfo struct {
+	Version      string `json:"version"`
+	GoVersion    string `json:"goVersion"`
+	APIVersion   string `json:"apiVersion"`
+	Installation string `json:"installation,omitempty"`
+	Instance     string `json:"instance,omitempty"`
+}
+
+// WatchType is what a watch event says.
+type WatchType string
+
+const (
+	// WatchPut carries an object that is new or has changed.
+	WatchPut WatchType = "put"
+	// WatchDelete carries the last state of an object that is gone.
+	WatchDelete WatchType = "delete"
+	// WatchSynced follows the last of the objects that were there at the beginning.
+	WatchSynced WatchType = "synced"
+)
+
+// WatchEvent is one change of one object.
+type WatchEvent struct {
+	Type WatchType `json:"type"`
+	Item *Item     `json:"item,omitempty"`
+}

@@ -1,0 +1,206 @@
+package v1alpha1
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultStopTimeout   = 10 * time.Second
+	defaultProbeTimeout  = time.Second
+	defaultProbeDeadline = 60 * time.Second
+	// credentialDir is where a credential's file appears unless it says otherwise.
+	credentialDir = "/run/credentials/"
+	// databaseEnv is the variable of an object's first database, as most frameworks expect it.
+	databaseEnv = "DATABASE_URL"
+)
+
+// Default fills what the spec leaves open. h is a defaulted host, or nil for
+// an embedded default one. It is idempotent.
+func (c *Container) Default(h *HostSpec) {
+	h = orDefaultHost(h)
+	s := &c.Spec
+	setDefault(&c.APIVersion, APIVersion)
+	setDefault(&c.Kind, KindContainer)
+	setDefault(&s.Runtime, "nspawn")
+	if len(s.Command) > 0 {
+		setDefault(&s.User, "root")
+		setDefault(&s.WorkingDirectory, "/")
+	}
+	setDefault(&s.RestartPolicy, "Always")
+	setDefault(&s.Update.Strategy, "Auto")
+	setDefault(&s.Trust, "untrusted")
+	setPointer(&s.StopTimeout, Duration{defaultStopTimeout})
+	setPointer(&s.Enabled, true)
+	setPointer(&s.UserNamespace, true)
+	s.defaultData()
+	s.defaultNetwork(h)
+	s.defaultProbe()
+}
+
+func (s *ContainerSpec) defaultData() {
+	for i := range s.Volumes {
+		setDefault(&s.Volumes[i].DeletionPolicy, "Retain")
+	}
+	for i := range s.Databases {
+		d := &s.Databases[i]
+		setDefault(&d.DeletionPolicy, "Retain")
+		if i == 0 {
+			setDefault(&d.Env, databaseEnv)
+		}
+		setDefault(&d.Env, strings.ToUpper(strings.ReplaceAll(d.Name, "-", "_"))+"_"+databaseEnv)
+	}
+	for i := range s.Credentials {
+		k := &s.Credentials[i]
+		setDefault(&k.Secret, k.Name)
+		if k.Env == "" {
+			setDefault(&k.Path, credentialDir+k.Name)
+		}
+	}
+	for i := range s.Mounts {
+		setPointer(&s.Mounts[i].ReadOnly, true)
+	}
+}
+
+func (s *ContainerSpec) defaultNetwork(h *HostSpec) {
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		setDefault(&r.Path, "/")
+		setDefault(&r.PathType, "Prefix")
+		setDefault(&r.TLS, h.Ingress.TLS)
+	}
+	n := &s.Network
+	setDefault(&n.Egress.Mode, "internet")
+	for i := range n.Links {
+		setDefault(&n.Links[i].Protocol, "tcp")
+	}
+	for i := range n.Ports {
+		p := &n.Ports[i]
+		setDefault(&p.Port, p.HostPort)
+		setDefault(&p.Protocol, "tcp")
+		setDefault(&p.HostIP, h.PublishAddress)
+	}
+}
+
+// defaultProbe connects to the first route's port: an object that serves
+// nothing through the ingress counts as answering when it runs.
+func (s *ContainerSpec) defaultProbe() {
+	port := 0
+	if len(s.Routes) > 0 {
+		port = s.Routes[0].Port
+	}
+	if s.Probe == nil {
+		if port == 0 {
+			return
+		}
+		s.Probe = &Probe{}
+	}
+	p := s.Probe
+	if p.HTTP == nil && p.TCP == nil && port != 0 {
+		p.TCP = &TCPProbe{Port: port}
+	}
+	if p.HTTP != nil {
+		setDefault(&p.HTTP.Path, "/")
+	}
+	setPointer(&p.Timeout, Duration{defaultProbeTimeout})
+	setPointer(&p.Deadline, Duration{defaultProbeDeadline})
+}
+
+// DefaultHost returns the host that a daemon without configuration has.
+func DefaultHost() *Host {
+	h := &Host{}
+	h.Default()
+	return h
+}
+
+func orDefaultHost(h *HostSpec) *HostSpec {
+	if h == nil {
+		return &DefaultHost().Spec
+	}
+	return h
+}
+
+// Default fills what the configuration leaves open. It is idempotent.
+func (h *Host) Default() {
+	s := &h.Spec
+	setDefault(&h.APIVersion, APIVersion)
+	setDefault(&h.Kind, KindHost)
+	setDefault(&h.Metadata.Name, "host")
+	setDefault(&s.StateDir, "/var/lib/tekton"+suffix(s.Instance))
+	setDefault(&s.RunDir, "/run/tekton"+suffix(s.Instance))
+	setDefault(&s.SecretsDir, strings.TrimSuffix(s.StateDir, "/")+"/secrets")
+	setDefault(&s.SocketGroup, "tekton")
+	setDefault(&s.Subnet, defaultSubnet(s.Instance))
+	setPointer(&s.TrashFor, Duration{72 * time.Hour})
+	setPointer(&s.SlotCooldown, Duration{5 * time.Minute})
+	if s.Sources == nil {
+		s.Sources = []SourceConfig{{Name: "local", Path: strings.TrimSuffix(s.StateDir, "/") + "/specs"}}
+	}
+	for i := range s.Sources {
+		if a := s.Sources[i].Allow; a != nil {
+			setDefault(&a.MaxTrust, "untrusted")
+		}
+	}
+	setDefault(&s.Runtime.Supervisor, "auto")
+	setPointer(&s.Runtime.Seccomp, true)
+	setPointer(&s.Runtime.LogMax, Quantity{Bytes: 16 << 20, text: "16M"})
+	s.Ingress.setDefaults()
+	s.Postgres.setDefaults()
+	setDefault(&s.DNS.Mode, "managed")
+	setDefault(&s.DNS.Domain, "tekton.internal")
+}
+
+func (c *IngressConfig) setDefaults() {
+	setDefault(&c.Mode, "managed")
+	setDefault(&c.HTTPPort, 80)
+	setPointer(&c.HTTPSPort, 443)
+	if *c.HTTPSPort == 0 {
+		setDefault(&c.TLS, "off")
+	}
+	setDefault(&c.TLS, "internal")
+	setPointer(&c.GracePeriod, Duration{30 * time.Second})
+	setDefault(&c.User, "caddy")
+}
+
+func (c *PostgresConfig) setDefaults() {
+	setDefault(&c.Mode, "managed")
+	setDefault(&c.User, "postgres")
+	setDefault(&c.Port, 5432)
+	setDefault(&c.MaxConnections, 200)
+	setDefault(&c.ConnectionLimit, min(20, c.MaxConnections))
+}
+
+func suffix(instance string) string {
+	if instance == "" {
+		return ""
+	}
+	return "-" + instance
+}
+
+// defaultSubnet gives each instance a network of its own, so that a demo or a
+// test runs beside a real daemon without configuration. Two names may meet in
+// one of the 150 networks; the daemon then refuses and names the other.
+func defaultSubnet(instance string) string {
+	if instance == "" {
+		return "10.100.0.0/16"
+	}
+	n := 0
+	for _, r := range instance {
+		n = (n*37 + int(r)) % 150
+	}
+	return "10." + strconv.Itoa(101+n) + ".0.0/16"
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func setPointer[T any](field **T, value T) {
+	if *field == nil {
+		*field = &value
+	}
+}

@@ -1,0 +1,215 @@
+package v1alpha1
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+var specPath = field.NewPath("spec")
+
+// Validate reports everything that is wrong with a defaulted container on a
+// host; h is a defaulted host, or nil for an embedded default one.
+func (c *Container) Validate(h *HostSpec) field.ErrorList {
+	v := &containerCheck{spec: &c.Spec, host: orDefaultHost(h), name: c.Metadata.Name, paths: unique{}, env: unique{}}
+	v.typeMeta(c.TypeMeta, KindContainer)
+	v.metadata(c.Metadata)
+	v.tags(reflect.ValueOf(c.Spec), specPath)
+	v.system()
+	v.command()
+	v.environment()
+	v.volumes()
+	v.databases()
+	v.credentials()
+	v.mounts()
+	v.routes()
+	v.network()
+	v.resources()
+	v.probe()
+	v.lifecycle()
+	v.trust()
+	return v.errs
+}
+
+// containerCheck carries what the checks of one container share.
+type containerCheck struct {
+	checker
+	spec  *ContainerSpec
+	host  *HostSpec
+	name  string
+	paths unique // in the machine
+	env   unique // variable names
+}
+
+func (v *containerCheck) trusted() bool { return v.spec.Trust == "trusted" }
+
+// needsTrust reports a relaxation that an untrusted object may not have.
+func (v *containerCheck) needsTrust(p *field.Path, what string) {
+	if !v.trusted() {
+		v.forbidden(p, "%s needs trust: trusted; set spec.trust, or leave it out", what)
+	}
+}
+
+func (v *containerCheck) system() {
+	p, s := specPath.Child("system"), v.spec.System
+	var set []string
+	if s.Host {
+		set = append(set, "host")
+	}
+	if s.RootFS != "" {
+		set = append(set, "rootfs")
+		if v.absPath(p.Child("rootfs"), s.RootFS, "") && s.RootFS == "/" {
+			v.invalid(p.Child("rootfs"), s.RootFS, "is the host itself; write system.host: true")
+		}
+	}
+	if s.StorePath != "" {
+		set = append(set, "storePath")
+		if v.absPath(p.Child("storePath"), s.StorePath, "") && !strings.HasPrefix(s.StorePath, "/nix/store/") {
+			v.invalid(p.Child("storePath"), s.StorePath, "must lie below /nix/store; a plain directory goes into system.rootfs")
+		}
+	}
+	if s.Flake != "" {
+		set = append(set, "flake")
+		v.forbidden(p.Child("flake"), "arrives with a later version of tekton; until then build the system (nix build) and set system.storePath")
+	}
+	switch {
+	case len(set) == 0:
+		v.required(p, "set exactly one of host: true, rootfs, storePath")
+	case len(set) > 1:
+		v.forbidden(p, "has %s; a machine has exactly one system", strings.Join(set, " and "))
+	}
+}
+
+func (v *containerCheck) command() {
+	p, s := specPath.Child("command"), v.spec
+	if len(s.Command) == 0 {
+		if s.System.Host {
+			v.required(p, "the host's own userland has no init to boot; name a command as a list")
+		}
+		if s.User != "" {
+			v.forbidden(specPath.Child("user"), "belongs to a command; without one the system's init boots and chooses its users")
+		}
+		if s.WorkingDirectory != "" {
+			v.forbidden(specPath.Child("workingDirectory"), "belongs to a command; without one the system's init boots")
+		}
+		return
+	}
+	for i, arg := range s.Command {
+		if strings.ContainsRune(arg, 0) {
+			v.forbidden(p.Index(i), "holds a NUL character, which no argument can have")
+		}
+	}
+	if first := s.Command[0]; first == "" || hasControl(first) {
+		v.invalid(p.Index(0), first, "must be a program: an absolute path, or a name that is looked up in PATH")
+	} else if strings.Contains(first, " ") && len(s.Command) == 1 {
+		v.invalid(p.Index(0), first, "is one word to tekton, no shell splits it; write a list: [%s]", strings.Join(strings.Fields(first), ", "))
+	}
+	if _, _, _, err := ParseUser(s.User); err != nil {
+		v.invalid(specPath.Child("user"), s.User, "%v", err)
+	}
+	v.absPath(specPath.Child("workingDirectory"), s.WorkingDirectory, "name a directory")
+}
+
+func (v *containerCheck) environment() {
+	p := specPath.Child("environment")
+	for _, name := range slices.Sorted(maps.Keys(v.spec.Environment)) {
+		at := p.Key(name)
+		if v.envName(at, name) {
+			v.unique(v.env, name, at)
+		}
+		// The value may be confidential: it takes no part in the message.
+		if strings.ContainsRune(v.spec.Environment[name], 0) {
+			v.forbidden(at, "holds a NUL character, which no variable can have")
+		}
+	}
+}
+
+func (v *containerCheck) lifecycle() {
+	s := v.spec
+	v.duration(specPath.Child("stopTimeout"), s.StopTimeout, Duration{})
+	if hasControl(s.Reason) {
+		v.forbidden(specPath.Child("reason"), "holds a control character; write text on one line")
+	}
+	seen := unique{}
+	for i, name := range s.DependsOn {
+		p := specPath.Child("dependsOn").Index(i)
+		v.otherObject(p, name, "depend on")
+		v.unique(seen, name, p)
+	}
+	if s.Placement.Host != "" {
+		v.domain(specPath.Child("placement", "host"), s.Placement.Host)
+	}
+	v.update()
+}
+
+// otherObject checks the name of another object.
+func (v *containerCheck) otherObject(p *field.Path, name, verb string) {
+	if v.label(p, name, "name an object") && name == v.name {
+		v.invalid(p, name, "is the object itself; it cannot %s itself", verb)
+	}
+}
+
+// update refuses a strategy that would let two instances write to the same
+// place. Databases may be shared for a moment: PostgreSQL is made for that.
+func (v *containerCheck) update() {
+	s := v.spec
+	if s.Update.Strategy != "Overlap" {
+		return
+	}
+	if why := s.NoOverlap(); why != "" {
+		v.invalid(specPath.Child("update", "strategy"), s.Update.Strategy, "needs two instances side by side, but %s; write Recreate, or Auto to let tekton choose", why)
+	}
+}
+
+// NoOverlap says why two instances of the object cannot run side by side
+// during an update; empty: they can.
+func (s *ContainerSpec) NoOverlap() string {
+	switch {
+	case len(s.Volumes) > 0:
+		return "both would write to volume " + s.Volumes[0].Name
+	case len(s.Network.Ports) > 0:
+		return "both would publish the same host port"
+	case s.System.StorePath != "" && !s.Ephemeral:
+		return "both would write to the kept root of its storePath"
+	}
+	for _, m := range s.Mounts {
+		if m.ReadOnly != nil && !*m.ReadOnly {
+			return "both would write to mount " + m.Path
+		}
+	}
+	return ""
+}
+
+func (v *containerCheck) trust() {
+	s := v.spec
+	if s.UserNamespace != nil && !*s.UserNamespace {
+		v.needsTrust(specPath.Child("userNamespace"), "running with the host's user ids")
+	}
+	seen := unique{}
+	for i, name := range s.Capabilities {
+		p := specPath.Child("capabilities").Index(i)
+		v.unique(seen, name, p)
+		switch {
+		case slices.Contains(capabilities, name):
+		case slices.Contains(capabilities, "CAP_"+strings.TrimPrefix(strings.ToUpper(name), "CAP_")):
+			v.invalid(p, name, "did you mean %q?", "CAP_"+strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+		default:
+			v.invalid(p, name, "is not a capability of Linux such as CAP_NET_ADMIN")
+		}
+	}
+	if len(s.Capabilities) > 0 {
+		v.needsTrust(specPath.Child("capabilities"), "keeping capabilities")
+	}
+}
+
+// capabilities of Linux 6.
+var capabilities = strings.Fields(`
+CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_AUDIT_WRITE CAP_BLOCK_SUSPEND CAP_BPF CAP_CHECKPOINT_RESTORE CAP_CHOWN
+CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_IPC_LOCK CAP_IPC_OWNER CAP_KILL CAP_LEASE
+CAP_LINUX_IMMUTABLE CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_MKNOD CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_BROADCAST
+CAP_NET_RAW CAP_PERFMON CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYSLOG CAP_SYS_ADMIN CAP_SYS_BOOT
+CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_RESOURCE
+CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_WAKE_ALARM`)
