@@ -1,0 +1,161 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/go-logr/logr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/resource"
+)
+
+// Options of New.
+type Options struct {
+	Naming       resource.Naming // required
+	Installation string          // required: the id in our marks
+
+	// RecordSysctl makes a setting's original value durable; it is called
+	// before the first change. A key that has a record keeps it.
+	RecordSysctl func(key, original string) error // required
+	// Originals returns what was recorded. Only recorded settings are observed.
+	// Absent: what this process recorded.
+	Originals func() map[string]string // optional
+
+	Log logr.Logger // optional
+}
+
+// Driver is the resource.Driver of links, addresses and both isolation layers.
+type Driver struct {
+	naming       resource.Naming
+	installation string
+	recordSysctl func(key, original string) error
+	originals    func() map[string]string
+	log          logr.Logger
+
+	rules *ruleset
+	rt    *netlink.Handle
+
+	// apply serialises changes: the kernel has one lock for links, and a
+	// transaction is computed against what it will meet.
+	apply sync.Mutex
+
+	settings settings
+}
+
+var _ resource.Driver = (*Driver)(nil)
+
+// New returns the driver of the network namespace that it is called in.
+func New(o Options) (*Driver, error) {
+	if o.Installation == "" || !o.Naming.Subnet.IsValid() || o.RecordSysctl == nil {
+		return nil, errors.New("network: Naming.Subnet, Installation and RecordSysctl are required")
+	}
+	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open the route netlink socket: %w", err)
+	}
+	rules, err := newRuleset(o.Naming.Table())
+	if err != nil {
+		rt.Close()
+		return nil, err
+	}
+	d := &Driver{
+		naming: o.Naming, installation: o.Installation, recordSysctl: o.RecordSysctl, originals: o.Originals,
+		log: o.Log, rules: rules, rt: rt,
+	}
+	if d.log.GetSink() == nil {
+		d.log = logr.Discard()
+	}
+	return d, nil
+}
+
+// Close closes the driver's sockets. What it made stays.
+func (d *Driver) Close() error {
+	d.rt.Close()
+	return d.rules.close()
+}
+
+// Name implements resource.Driver.
+func (d *Driver) Name() string { return "network" }
+
+// Kinds implements resource.Driver.
+func (d *Driver) Kinds() []resource.Kind {
+	return []resource.Kind{
+		resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy,
+		resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindAttachment,
+	}
+}
+
+// group is the interface group of our links. Like our routing table's number it
+// is a hash of the instance.
+func (d *Driver) group() int { return d.naming.RoutingTable() }
+
+// leavingGroup is the group of links that are being deleted together.
+func (d *Driver) leavingGroup() int { return d.group() &^ 0x01000000 }
+
+func (d *Driver) mark(owner string) resource.Mark {
+	return resource.Mark{Installation: d.installation, Owner: owner}
+}
+
+func (d *Driver) hostMark() string { return d.mark(resource.HostOwner).String() }
+
+// Apply implements resource.Driver. Steps of kinds that share a transaction
+// (endpoint, exception) or a grace period of the kernel (deleted links) are
+// done together; the rest one after the other.
+func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
+	d.apply.Lock()
+	defer d.apply.Unlock()
+	errs := make([]error, len(steps))
+	var elements, doomed []int
+	for i, s := range steps {
+		if err := ctx.Err(); err != nil {
+			errs[i] = fmt.Errorf("%s: %w", s, err)
+			continue
+		}
+		switch k := s.Resource.Kind; {
+		case k == resource.KindEndpoint || k == resource.KindException:
+			elements = append(elements, i)
+		case s.Verb == resource.Delete && (k == resource.KindLink || k == resource.KindAttachment):
+			doomed = append(doomed, i)
+		default:
+			errs[i] = d.applyOne(ctx, s)
+		}
+	}
+	d.deleteLinks(steps, doomed, errs)
+	d.applyElements(ctx, steps, elements, errs)
+	return errs
+}
+
+func (d *Driver) applyOne(ctx context.Context, s resource.Step) error {
+	put := s.Verb == resource.Put
+	switch v := s.Resource.Value.(type) {
+	case resource.Sysctl:
+		if put {
+			return d.putSysctl(v)
+		}
+		return d.restoreSysctl(v)
+	case resource.Address:
+		if put {
+			return d.putAddress(v)
+		}
+		return d.deleteAddress(v)
+	case resource.Table:
+		if put {
+			return d.putTable(ctx, v)
+		}
+		return d.deleteTable()
+	case resource.Policy:
+		if put {
+			return d.putPolicy(v)
+		}
+		return d.deletePolicy()
+	case resource.Link:
+		return d.putLink(v, s.Resource.Owner)
+	case resource.Attachment:
+		return d.putAttachment(v, s.Resource.Owner)
+	}
+	return fmt.Errorf("%s: the network driver does not know values of type %T", s, s.Resource.Value)
+}

@@ -1,0 +1,9 @@
+package network
+
+import (
+	"testing"
+
+	"tekton.host/pkg/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
