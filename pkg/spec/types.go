@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"reflect"
 
 	"tekton.host/pkg/api/v1alpha1"
 )
@@ -29,6 +30,30 @@ type Object struct {
 	Position Position // of the document's first key
 	// Digest is the content hash of the defaulted object; same digest, same object.
 	Digest string
+	fields *fields // nil for an object that was not decoded from a file
+}
+
+// fields knows where each field of an object was written.
+type fields struct{ where map[string]Position }
+
+// FieldPosition is where a field was written ("spec.routes[0].host"), or the
+// nearest one around it, or the document.
+func (o Object) FieldPosition(path string) Position {
+	if o.fields == nil {
+		return o.Position
+	}
+	return nearestPosition(o.fields.where, path, o.Position)
+}
+
+// Equal reports whether two objects have the same content and place.
+func (o Object) Equal(p Object) bool {
+	return o.Position == p.Position && o.Digest == p.Digest && reflect.DeepEqual(o.Object, p.Object)
+}
+
+// Problem returns a problem of one of the object's fields.
+func (o Object) Problem(path, reason, message string) Problem {
+	return Problem{Position: o.FieldPosition(path), Field: path, Reason: reason, Message: message,
+		Kind: o.Type().Kind, Name: o.Meta().Name}
 }
 
 // Problem is one thing wrong with a file or a document.
