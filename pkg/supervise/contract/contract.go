@@ -35,6 +35,9 @@ type Spec struct {
 	UID    uint32   `json:"uid,omitempty"`
 	GID    uint32   `json:"gid,omitempty"`
 	Groups []uint32 `json:"groups,omitempty"`
+	// AmbientCaps are capabilities that the process keeps though it is not root
+	// (10: CAP_NET_BIND_SERVICE, for ports below 1024).
+	AmbientCaps []int `json:"ambientCaps,omitempty"`
 
 	// Leader true: the process is systemd-nspawn, which reports the machine's
 	// first process by sd_notify (X_NSPAWN_LEADER_PID); Start waits for it.

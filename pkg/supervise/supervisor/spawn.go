@@ -48,7 +48,7 @@ func (s *supervisor) spawn() error {
 		Dir: dir, Env: env,
 		Files: []uintptr{null.Fd(), write.Fd(), write.Fd()},
 		Sys: &syscall.SysProcAttr{
-			Setsid: true, Credential: s.credential(),
+			Setsid: true, Credential: s.credential(), AmbientCaps: s.ambientCaps(),
 			UseCgroupFD: true, CgroupFD: int(group.Fd()),
 		},
 	})
@@ -70,6 +70,14 @@ func (s *supervisor) credential() *syscall.Credential {
 		return nil
 	}
 	return &syscall.Credential{Uid: s.spec.UID, Gid: s.spec.GID, Groups: s.spec.Groups}
+}
+
+func (s *supervisor) ambientCaps() []uintptr {
+	var caps []uintptr
+	for _, c := range s.spec.AmbientCaps {
+		caps = append(caps, uintptr(c))
+	}
+	return caps
 }
 
 // reap collects whoever has died and reports whether the process itself has.
