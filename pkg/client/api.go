@@ -1,0 +1,154 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/spec"
+)
+
+func objectPath(ref v1alpha1.Ref, action string) string {
+	return wire.PathObjects + "/" + url.PathEscape(ref.Kind) + "/" + url.PathEscape(ref.Name) + action
+}
+
+func get(path string) request { return request{method: http.MethodGet, path: path} }
+
+// Version of the daemon.
+func (c *Client) Version(ctx context.Context) (v1alpha1.VersionInfo, error) {
+	return ask[v1alpha1.VersionInfo](ctx, c, get(wire.PathVersion))
+}
+
+// List returns all objects, sorted by kind and name.
+func (c *Client) List(ctx context.Context) ([]v1alpha1.Item, error) {
+	list, err := ask[v1alpha1.List](ctx, c, get(wire.PathObjects))
+	return list.Items, err
+}
+
+// Watch yields what is there, WatchSynced, and then each change. It ends with
+// an error: that of ctx, or why the daemon sends no more.
+func (c *Client) Watch(ctx context.Context) iter.Seq2[v1alpha1.WatchEvent, error] {
+	return func(yield func(v1alpha1.WatchEvent, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		r := get(wire.PathObjects)
+		r.query = url.Values{"watch": {""}}
+		resp, err := c.do(ctx, r)
+		if err != nil {
+			yield(v1alpha1.WatchEvent{}, err)
+			return
+		}
+		defer resp.Body.Close()
+		in := json.NewDecoder(resp.Body)
+		for {
+			var e v1alpha1.WatchEvent
+			if err := in.Decode(&e); err != nil {
+				yield(e, c.broken(ctx, err))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// broken explains a stream that ended before its end.
+func (c *Client) broken(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &UnreachableError{Socket: c.socket, Err: errors.New("the daemon ended the connection")}
+	}
+	return fmt.Errorf("read from the daemon: %w", err)
+}
+
+// Sources returns the state of each source.
+func (c *Client) Sources(ctx context.Context) ([]v1alpha1.SourceStatus, error) {
+	return ask[[]v1alpha1.SourceStatus](ctx, c, get(wire.PathSources))
+}
+
+// Problems returns what is wrong with the files of the sources.
+func (c *Client) Problems(ctx context.Context) ([]spec.Problem, error) {
+	return ask[[]spec.Problem](ctx, c, get(wire.PathProblems))
+}
+
+// Plan returns the daemon's plan with files laid over what the sources hold.
+func (c *Client) Plan(ctx context.Context, files []v1alpha1.File) (v1alpha1.PlanReport, error) {
+	return ask[v1alpha1.PlanReport](ctx, c, request{method: http.MethodPost, path: wire.PathPlan, body: wire.PlanRequest{Files: files}})
+}
+
+// Apply writes files to a source; an empty source is the first one.
+func (c *Client) Apply(ctx context.Context, source string, files []v1alpha1.File) ([]v1alpha1.ApplyResult, error) {
+	return ask[[]v1alpha1.ApplyResult](ctx, c, request{method: http.MethodPost, path: wire.PathApply, body: wire.ApplyRequest{Source: source, Files: files}})
+}
+
+// Delete removes an object's document from its source.
+func (c *Client) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteResult, error) {
+	return ask[v1alpha1.DeleteResult](ctx, c, request{method: http.MethodDelete, path: objectPath(ref, "")})
+}
+
+// Restart asks for another start of an object's machine.
+func (c *Client) Restart(ctx context.Context, ref v1alpha1.Ref) error {
+	return c.tell(ctx, request{method: http.MethodPost, path: objectPath(ref, "/restart")})
+}
+
+// ReleaseDeletes lets a source's held deletions happen.
+func (c *Client) ReleaseDeletes(ctx context.Context, source string) ([]v1alpha1.Ref, error) {
+	return ask[[]v1alpha1.Ref](ctx, c, request{method: http.MethodPost, path: wire.PathSources + "/" + url.PathEscape(source) + "/release-deletes"})
+}
+
+// Logs returns the log of an object's machine, as the machine wrote it.
+func (c *Client) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
+	q := url.Values{"tail": {strconv.Itoa(o.Tail)}}
+	if o.Follow {
+		q.Set("follow", "")
+	}
+	if o.Previous {
+		q.Set("previous", "")
+	}
+	resp, err := c.do(ctx, request{method: http.MethodGet, path: objectPath(ref, "/logs"), query: q})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// ListSecrets returns the names of the host's secrets.
+func (c *Client) ListSecrets(ctx context.Context) ([]v1alpha1.SecretInfo, error) {
+	return ask[[]v1alpha1.SecretInfo](ctx, c, get(wire.PathSecrets))
+}
+
+// SetSecret stores a secret.
+func (c *Client) SetSecret(ctx context.Context, name string, value []byte) error {
+	return c.tell(ctx, request{method: http.MethodPut, path: wire.PathSecrets + "/" + url.PathEscape(name), body: value})
+}
+
+// DeleteSecret deletes a secret.
+func (c *Client) DeleteSecret(ctx context.Context, name string) error {
+	return c.tell(ctx, request{method: http.MethodDelete, path: wire.PathSecrets + "/" + url.PathEscape(name)})
+}
+
+// ListData returns volumes and databases, also of objects that are gone.
+func (c *Client) ListData(ctx context.Context) ([]v1alpha1.DataItem, error) {
+	return ask[[]v1alpha1.DataItem](ctx, c, get(wire.PathData))
+}
+
+// RestoreData takes data out of the trash.
+func (c *Client) RestoreData(ctx context.Context, id string) error {
+	return c.tell(ctx, request{method: http.MethodPost, path: wire.PathData + "/" + url.PathEscape(id) + "/restore"})
+}
+
+// DeleteData deletes data for good.
+func (c *Client) DeleteData(ctx context.Context, id string) error {
+	return c.tell(ctx, request{method: http.MethodDelete, path: wire.PathData + "/" + url.PathEscape(id)})
+}
