@@ -83,7 +83,11 @@ type Missing struct {
 	Vanished bool `json:"vanished,omitempty"`
 	// Braked: too many vanished at once; it stays held until it is released or back.
 	Braked bool `json:"braked,omitempty"`
-	// LetGo: it was judged Absent, which is not taken back while it is missing.
+	// Writing is the first of the last reads without a break in which some file
+	// was being written that may be its new place.
+	Writing time.Time `json:"writing,omitzero"`
+	// LetGo: it was judged Absent. Once it is not known any more it still counts
+	// for the brake.
 	LetGo bool `json:"letGo,omitempty"`
 }
 

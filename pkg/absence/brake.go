@@ -47,10 +47,9 @@ func (t *trial) brake() {
 			continue
 		}
 		for _, uid := range events[first : last+1] {
-			if m := t.missing[uid]; !m.LetGo {
-				m.Braked = true
-				t.missing[uid] = m
-			}
+			m := t.missing[uid]
+			m.Braked = true
+			t.missing[uid] = m
 		}
 	}
 }

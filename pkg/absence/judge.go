@@ -98,8 +98,12 @@ func (j *judge) hold(name string, known []Known, reason, message string, report 
 // remember keeps of a source that could not be judged what must not be
 // forgotten; all other clocks start anew when it can be read again.
 func (j *judge) remember(name string) {
+	known := map[string]bool{}
+	for _, k := range j.bySource[name] {
+		known[k.UID] = true
+	}
 	for uid, m := range j.State.Missing {
-		if m.Source == name && (m.Braked || m.LetGo) && !j.Requests[uid] {
+		if m.Source == name && (known[uid] && m.Braked || !known[uid] && m.LetGo) && !j.Requests[uid] {
 			j.out.State.Missing[uid] = m
 		}
 	}
@@ -176,11 +180,18 @@ func (t *trial) note(k Known, doubt *Verdict) {
 	if m.Since.IsZero() || m.Source != k.Source || m.Vanished != vanished {
 		m = Missing{Source: k.Source, Since: t.at, Vanished: vanished}
 	}
+	m.LetGo = false
 	switch {
 	case doubt != nil:
-		m.Clear, m.LetGo = time.Time{}, false
+		m.Clear = time.Time{}
 	case m.Clear.IsZero():
 		m.Clear = t.at
+	}
+	switch {
+	case len(t.view.unsettled) == 0:
+		m.Writing = time.Time{}
+	case m.Writing.IsZero():
+		m.Writing = t.at
 	}
 	t.missing[k.UID] = m
 }
@@ -237,11 +248,11 @@ func (t *trial) missingFor(k Known, m Missing) {
 	case k.Data:
 		after = ConfirmAfter
 	}
-	if len(t.view.unsettled) > 0 {
-		after = Window // it may be on its way to a file that is being written
-	}
 	due := m.Clear.Add(after)
-	if !m.LetGo && t.at.Before(due) {
+	if moving := m.Writing.Add(Window); !m.Writing.IsZero() && moving.After(due) {
+		due = moving
+	}
+	if t.at.Before(due) {
 		t.decide(k.UID, Hold, ReasonConfirming, message+"; waiting whether it comes back")
 		t.wake(k.Source, due)
 		return
