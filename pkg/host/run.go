@@ -26,6 +26,8 @@ type Command struct {
 	Argv  []string
 	Stdin string
 	Env   []string // added to PATH, LC_ALL=C
+	// Dir is the working directory; empty keeps ours, which another Credential may not be able to enter.
+	Dir string
 	// Credential to run as; nil keeps ours.
 	Credential *syscall.Credential
 }
@@ -55,6 +57,7 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 	}
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, c.Env...)
+	cmd.Dir = c.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.Credential}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay

@@ -1,0 +1,153 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/resource"
+)
+
+// readHBA reads the accesses in pg_hba.conf; none when there is no file. The
+// caller holds hbaMu.
+func (d *Driver) readHBA() (hba, error) {
+	content, err := os.ReadFile(d.conf(hbaConf))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return hba{}, err
+	}
+	h := parseHBA(content, d.opts.Installation)
+	h.restore = d.restoring
+	return h, nil
+}
+
+func (d *Driver) observeAccess() resource.Domain {
+	d.hbaMu.Lock()
+	defer d.hbaMu.Unlock()
+	h, err := d.readHBA()
+	if err != nil {
+		return resource.Unknown(err)
+	}
+	items := make(resource.Set, len(h.entries))
+	for name, e := range h.entries {
+		r := resource.New(e.mark.Owner, e.instance, name, e.access)
+		items[r.ID] = r
+	}
+	return resource.Domain{Items: items}
+}
+
+// applyAccesses writes all steps in one file and reloads once. While the
+// server is down the file is enough: it reads it when it starts.
+func (d *Driver) applyAccesses(ctx context.Context, steps []resource.Step, at []int, errs []error) {
+	var gone []resource.Access
+	err := d.changeHBA(func(h hba) {
+		for _, i := range at {
+			a := steps[i].Resource.Value.(resource.Access)
+			if errs[i] = d.changeAccess(h, steps[i], a); errs[i] == nil && steps[i].Verb == resource.Delete {
+				gone = append(gone, a)
+			}
+		}
+	})
+	if err == nil {
+		err = d.enforceAccess(ctx, gone)
+	}
+	for _, i := range at {
+		if errs[i] == nil {
+			errs[i] = unavailable(err)
+		}
+	}
+}
+
+func (d *Driver) changeAccess(h hba, s resource.Step, a resource.Access) error {
+	name := s.Resource.Name
+	if s.Verb == resource.Delete {
+		delete(h.entries, name)
+		return nil
+	}
+	if err := errors.Join(checkName("role", a.Role), checkName("database", a.Database)); err != nil {
+		return err
+	}
+	if name != accessName(a) || !a.Addr.Is4() {
+		return resource.Terminal("InvalidName", fmt.Errorf("access %q must be named %q and have an IPv4 address", name, accessName(a)))
+	}
+	if !d.clusterExists() {
+		return resource.Waiting("PostgresStarting", retrySoon, errors.New("there is no PostgreSQL yet to give access to"))
+	}
+	h.entries[name] = entry{access: a, mark: d.ownedBy(s.Resource.Owner), instance: s.Resource.Instance}
+	return nil
+}
+
+// changeHBA edits pg_hba.conf. Nothing is written when nothing changed.
+func (d *Driver) changeHBA(edit func(hba)) error {
+	d.hbaMu.Lock()
+	defer d.hbaMu.Unlock()
+	h, err := d.readHBA()
+	if err != nil {
+		return err
+	}
+	before := maps.Clone(h.entries)
+	edit(h)
+	if maps.Equal(before, h.entries) {
+		return nil
+	}
+	return host.WriteFile(d.conf(hbaConf), h.render(), 0o644)
+}
+
+// enforceAccess makes the running server obey pg_hba.conf: for new connections
+// by a reload, for those that a removed line once allowed by ending them.
+func (d *Driver) enforceAccess(ctx context.Context, gone []resource.Access) error {
+	st, _, err := d.running()
+	if err != nil || !st.Running {
+		return err
+	}
+	if err := d.reload(ctx); err != nil {
+		return err
+	}
+	pool, err := d.connections()
+	if err != nil {
+		return err
+	}
+	for _, a := range gone {
+		if _, err := pool.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND client_addr = $2::text::inet`, a.Role, a.Addr.String()); err != nil {
+			return fmt.Errorf("end the connections of %s: %w", accessName(a), err)
+		}
+	}
+	return nil
+}
+
+const reloadPoll = time.Millisecond
+
+// reload makes the server read its files again and waits until it has: the
+// postmaster passes the signal on to its sessions before it reads pg_hba.conf,
+// and accepts nothing before it has done both.
+func (d *Driver) reload(ctx context.Context) error {
+	pool, err := d.connections()
+	if err != nil {
+		return err
+	}
+	return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		var before, now time.Time
+		if err := c.QueryRow(ctx, `SELECT pg_conf_load_time() FROM (SELECT pg_reload_conf()) r`).Scan(&before); err != nil {
+			return fmt.Errorf("reload PostgreSQL's configuration: %w", err)
+		}
+		for {
+			if err := c.QueryRow(ctx, `SELECT pg_conf_load_time()`).Scan(&now); err != nil {
+				return fmt.Errorf("wait until PostgreSQL has reloaded its configuration: %w", err)
+			}
+			if now.After(before) {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("wait until PostgreSQL has reloaded its configuration: %w", ctx.Err())
+			case <-time.After(reloadPoll):
+			}
+		}
+	})
+}

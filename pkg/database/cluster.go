@@ -1,0 +1,262 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
+)
+
+const (
+	stopTimeout = time.Minute // a fast shutdown writes a checkpoint
+	logMax      = 8 << 20
+	// retrySoon is when to look again at what is about to happen.
+	retrySoon = 200 * time.Millisecond
+	// minMajor: before 15 everybody may create tables in the schema public.
+	minMajor = 15
+)
+
+// running returns the process's status and the value that it was started with;
+// the zero Cluster when it does not run.
+func (d *Driver) running() (supervise.Status, resource.Cluster, error) {
+	st, found, err := d.opts.Supervisor.Status(d.dir)
+	if err != nil || !found || !st.Running {
+		return supervise.Status{}, resource.Cluster{}, err
+	}
+	spec, found, err := d.opts.Supervisor.ReadSpec(d.dir)
+	if err != nil || !found || spec.Boot != st.Boot {
+		return st, resource.Cluster{}, err
+	}
+	return st, clusterOf(spec.Argv), nil
+}
+
+// observeCluster shows a cluster that does not run, or whose configuration is
+// not ours any more, as the zero value: it differs from every wanted one.
+func (d *Driver) observeCluster() resource.Domain {
+	st, v, err := d.running()
+	if err != nil {
+		return resource.Unknown(err)
+	}
+	if !st.Ready || !d.filesRight() {
+		v = resource.Cluster{}
+	}
+	return resource.Known(resource.New(resource.HostOwner, "", serviceName, v))
+}
+
+func (d *Driver) applyCluster(ctx context.Context, s resource.Step, v resource.Cluster) error {
+	if s.Verb == resource.Delete {
+		return d.deleteCluster(ctx)
+	}
+	if s.Resource.Name != serviceName {
+		return resource.Terminal("InvalidName", fmt.Errorf("cluster %q: the one cluster of a host is named %q", s.Resource.Name, serviceName))
+	}
+	return d.putCluster(ctx, v)
+}
+
+func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
+	u, err := d.user()
+	if err != nil {
+		return err
+	}
+	if err := d.directories(u); err != nil {
+		return err
+	}
+	bin, err := d.ensureData(ctx, u)
+	if err != nil {
+		return err
+	}
+	changed, err := d.writeFiles()
+	if err != nil {
+		return err
+	}
+	st, now, err := d.running()
+	if err != nil {
+		return err
+	}
+	if st.Running && now == v {
+		if !st.Ready {
+			return resource.Waiting("PostgresStarting", retrySoon, errors.New("PostgreSQL is starting; after a crash it replays its log first"))
+		}
+		if changed {
+			return d.reload(ctx)
+		}
+		return nil
+	}
+	if err := addressPresent(v.Listen.Addr()); err != nil {
+		return err
+	}
+	if st.Running {
+		d.opts.Log.Info("restarting PostgreSQL", "listen", v.Listen.String(), "maxConnections", v.MaxConnections)
+	}
+	if err := d.start(ctx, u, bin, v); err != nil {
+		return err
+	}
+	d.refill()
+	return nil
+}
+
+// start ends what runs and starts the server with v, and returns once it
+// accepts connections.
+func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Cluster) error {
+	d.dropPool()
+	if err := d.opts.Supervisor.Stop(ctx, d.dir, stopTimeout); err != nil {
+		return fmt.Errorf("stop PostgreSQL: %w", err)
+	}
+	_, err := d.opts.Supervisor.Start(ctx, d.dir, supervise.Spec{
+		Name:        serviceName,
+		Unit:        d.opts.Naming.Unit(serviceName),
+		Mark:        d.mark(resource.HostOwner),
+		Argv:        append([]string{filepath.Join(bin, "postgres")}, d.flags(v)...),
+		Env:         []string{"PATH=" + bin + ":/usr/bin:/bin", "LC_ALL=C.UTF-8"},
+		Dir:         d.dataDir(),
+		UID:         u.uid,
+		GID:         u.gid,
+		Notify:      true,
+		LogMax:      logMax,
+		StopSignal:  int(syscall.SIGINT), // fast: SIGTERM would wait for clients
+		StopTimeout: stopTimeout,
+	})
+	if err != nil {
+		return resource.Because("PostgresStart", fmt.Errorf("start PostgreSQL: %w", err))
+	}
+	return nil
+}
+
+// addressPresent waits for the service address: PostgreSQL ends when it cannot bind.
+func addressPresent(want netip.Addr) error {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list the host's addresses: %w", err)
+	}
+	present := slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr() == want
+	})
+	if !present {
+		return resource.Waiting("ServiceAddressMissing", retrySoon, fmt.Errorf("PostgreSQL is to listen on %s, which no interface of the host has yet", want))
+	}
+	return nil
+}
+
+// ensureData makes the data directory where there is none and returns the
+// programs that fit it. The directory appears whole or not at all.
+func (d *Driver) ensureData(ctx context.Context, u user) (bin string, err error) {
+	version, err := os.ReadFile(filepath.Join(d.dataDir(), "PG_VERSION"))
+	if err == nil {
+		return d.binDirFor(ctx, strings.TrimSpace(string(version)))
+	}
+	if exists(d.dataDir()) {
+		return "", resource.Terminal("PostgresData", fmt.Errorf("%s is no data directory of PostgreSQL: %w; move it away, and a new one is made", d.dataDir(), err))
+	}
+	bin, err = d.binDir(ctx)
+	if err != nil {
+		return "", err
+	}
+	staging := filepath.Join(d.dir, "data.new")
+	if err := os.RemoveAll(staging); err != nil {
+		return "", fmt.Errorf("remove an unfinished data directory: %w", err)
+	}
+	if err := u.mkdir(staging, 0o700); err != nil {
+		return "", err
+	}
+	if err := d.initdb(ctx, u, bin, staging); err != nil {
+		return "", err
+	}
+	return bin, renameDurably(staging, d.dataDir())
+}
+
+func (d *Driver) initdb(ctx context.Context, u user, bin, dir string) error {
+	if _, err := u.run(ctx, dir, "", filepath.Join(bin, "initdb"), "-D", dir, "-U", admin,
+		"--auth-local=peer", "--auth-host=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return resource.Because("PostgresUser", fmt.Errorf("make PostgreSQL's data directory: %w; all directories above %s must let user %s pass", err, dir, u.name))
+		}
+		return fmt.Errorf("make PostgreSQL's data directory: %w", err)
+	}
+	// Before anybody can connect: by default every role may use every database.
+	revoke := "REVOKE ALL ON DATABASE " + adminDatabase + " FROM PUBLIC;\nREVOKE ALL ON DATABASE template1 FROM PUBLIC;\n"
+	if _, err := u.run(ctx, dir, revoke, filepath.Join(bin, "postgres"), "--single", "-D", dir, "-c", "exit_on_error=on", adminDatabase); err != nil {
+		return fmt.Errorf("revoke PostgreSQL's default privileges: %w", err)
+	}
+	return nil
+}
+
+// deleteCluster stops the server. Its data stays while a database in it is
+// retained or is not ours, and a later Put takes it up again.
+func (d *Driver) deleteCluster(ctx context.Context) error {
+	if d.clusterExists() && exists(d.dataDir()) {
+		kept, err := d.keptData(ctx)
+		if err != nil {
+			return fmt.Errorf("find out whether PostgreSQL holds retained data: %w; if none of it is needed, remove %s", err, d.dataDir())
+		}
+		if len(kept) > 0 {
+			d.opts.Log.Info("PostgreSQL's data stays", "directory", d.dataDir(), "databases", len(kept))
+			return d.removeService(ctx, "conf", "dump")
+		}
+	}
+	if !d.clusterExists() && exists(d.dataDir()) {
+		return d.removeService(ctx, "conf", "dump") // deleted before; what stayed, stays
+	}
+	return d.removeService(ctx, "data", "data.new", "dump", "conf")
+}
+
+// keptData asks the server, which is started without any address if need be.
+func (d *Driver) keptData(ctx context.Context) ([]string, error) {
+	st, _, err := d.running()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Ready {
+		u, err := d.user()
+		if err != nil {
+			return nil, err
+		}
+		bin, err := d.ensureData(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		offline := resource.Cluster{Listen: netip.AddrPortFrom(netip.Addr{}, 5432), MaxConnections: 20}
+		if err := d.start(ctx, u, bin, offline); err != nil {
+			return nil, err
+		}
+	}
+	pool, err := d.connections()
+	if err != nil {
+		return nil, err
+	}
+	c, err := readCatalog(ctx, pool)
+	return c.kept(d.opts.Installation), err
+}
+
+// removeService stops the process and removes the named directories of the
+// service, the configuration last: while it is there the cluster is observed,
+// and a Delete that was cut short is planned again.
+func (d *Driver) removeService(ctx context.Context, names ...string) error {
+	d.dropPool()
+	if err := d.opts.Supervisor.Stop(ctx, d.dir, stopTimeout); err != nil {
+		return fmt.Errorf("stop PostgreSQL: %w", err)
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(d.dir, name)); err != nil {
+			return fmt.Errorf("remove PostgreSQL's files: %w", err)
+		}
+	}
+	if err := os.RemoveAll(d.socketDir()); err != nil {
+		return fmt.Errorf("remove PostgreSQL's socket directory: %w", err)
+	}
+	if exists(d.dataDir()) {
+		return nil
+	}
+	return os.RemoveAll(d.dir)
+}

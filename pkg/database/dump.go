@@ -1,0 +1,182 @@
+package database
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/resource"
+)
+
+const (
+	trashKind = "databases" // the directory of our dumps in the trash
+	dumpFile  = "dump"      // pg_dump's custom format
+	infoFile  = "info.json"
+)
+
+// trashInfo stands beside a dump.
+type trashInfo struct {
+	Installation string    `json:"installation"`
+	Database     string    `json:"database"`
+	Label        string    `json:"label,omitempty"`
+	Owner        string    `json:"owner"` // UID of the deleted object
+	Extensions   []string  `json:"extensions,omitempty"`
+	DeletedAt    time.Time `json:"deletedAt"`
+}
+
+// dumps are jobs: one may take longer than the deadline of a step. A later
+// step for the same database joins the job.
+type dumps struct {
+	mu   sync.Mutex
+	jobs map[string]*dumpJob // by trash entry
+}
+
+type dumpJob struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// trashEntry names a database's place in the trash. The oid makes a second
+// dump of the same database, after a crash before the drop, replace the first.
+func trashEntry(b databaseRow) string { return fmt.Sprintf("%s.%d", b.name, b.oid) }
+
+// dump returns once a dump of the database is durably in the trash. Nobody can
+// connect to the database any more, so a dump that is done stays right.
+func (d *Driver) dump(ctx context.Context, b databaseRow, role roleRow) error {
+	entry := trashEntry(b)
+	job := d.joinDump(entry, func(ctx context.Context) error {
+		return d.dumpToTrash(ctx, entry, trashInfo{
+			Installation: d.opts.Installation, Database: b.name, Label: role.note.Label, Owner: role.mark.Owner,
+			Extensions: role.note.Extensions, DeletedAt: time.Now().UTC(),
+		})
+	})
+	select {
+	case <-job.done:
+		d.dumps.mu.Lock()
+		defer d.dumps.mu.Unlock()
+		delete(d.dumps.jobs, entry)
+		return job.err
+	case <-ctx.Done():
+		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash: %w", b.name, ctx.Err()))
+	}
+}
+
+func (d *Driver) joinDump(entry string, run func(context.Context) error) *dumpJob {
+	d.dumps.mu.Lock()
+	defer d.dumps.mu.Unlock()
+	if job, running := d.dumps.jobs[entry]; running {
+		return job
+	}
+	if d.dumps.jobs == nil {
+		d.dumps.jobs = map[string]*dumpJob{}
+	}
+	job := &dumpJob{done: make(chan struct{})}
+	d.dumps.jobs[entry] = job
+	d.tasks.Go(func() {
+		defer close(job.done)
+		job.err = run(d.background)
+	})
+	return job
+}
+
+// dumpToTrash dumps as the cluster's user, who needs no password over the
+// socket, into a directory of that user, and then moves the whole into the trash.
+func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) error {
+	u, err := d.user()
+	if err != nil {
+		return err
+	}
+	staging, err := d.stage(u, entry)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(staging)
+	if err := d.pgTool(ctx, u, staging, "pg_dump", "--format=custom", "--file="+filepath.Join(staging, dumpFile),
+		"--username="+admin, "--dbname="+info.Database); err != nil {
+		return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
+	}
+	if err := seal(staging, info); err != nil {
+		return fmt.Errorf("keep the dump of database %s: %w", info.Database, err)
+	}
+	place := d.trashPath(entry)
+	if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(place); err != nil {
+		return err
+	}
+	return renameDurably(staging, place)
+}
+
+func (d *Driver) trashPath(entry string) string {
+	return filepath.Join(d.opts.Layout.Trash(), trashKind, entry)
+}
+
+// stage makes an empty directory that the cluster's user may write to.
+func (d *Driver) stage(u user, entry string) (string, error) {
+	parent := filepath.Join(d.dir, "dump")
+	staging := filepath.Join(parent, entry)
+	if err := mkdir(parent, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(staging); err != nil {
+		return "", err
+	}
+	return staging, u.mkdir(staging, 0o700)
+}
+
+// pgTool runs one of PostgreSQL's client programs over the socket.
+func (d *Driver) pgTool(ctx context.Context, u user, dir, program string, args ...string) error {
+	version, err := os.ReadFile(filepath.Join(d.dataDir(), "PG_VERSION"))
+	if err != nil {
+		return err
+	}
+	bin, err := d.binDirFor(ctx, strings.TrimSpace(string(version)))
+	if err != nil {
+		return err
+	}
+	_, running, err := d.running()
+	if err != nil {
+		return err
+	}
+	argv := append([]string{filepath.Join(bin, program), "--host=" + d.socketDir(), "--port=" + portString(running.Listen.Port()), "--no-password"}, args...)
+	_, err = u.run(ctx, dir, "", argv...)
+	return err
+}
+
+// seal makes a staged dump root's, so that nobody can change it, and durable.
+func seal(staging string, info trashInfo) error {
+	root, err := os.OpenRoot(staging)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Chown(".", 0, 0); err != nil {
+		return err
+	}
+	st, err := root.Lstat(dumpFile)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file: %w", dumpFile, fs.ErrInvalid)
+	}
+	if err := root.Lchown(dumpFile, 0, 0); err != nil {
+		return err
+	}
+	if err := root.Chmod(dumpFile, 0o600); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(info, "", "  ")
+	if err != nil {
+		return err
+	}
+	return host.WriteFile(filepath.Join(staging, infoFile), append(b, '\n'), 0o600)
+}
