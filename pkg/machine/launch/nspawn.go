@@ -15,11 +15,10 @@ import (
 // clock, the audit configuration.
 var droppedCapabilities = []string{"CAP_AUDIT_CONTROL", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SYS_TIME"}
 
-// signals that nspawn sends to the first process when it is told to end.
-const (
-	stopCommand = "SIGTERM"
-	stopSystem  = "SIGRTMIN+3" // systemd: power off
-)
+// stopSignal is what nspawn sends to the first process when it is told to end:
+// to systemd it means power off, and nspawn's stub, which ignores SIGTERM,
+// answers it with a SIGTERM to the command.
+const stopSignal = "SIGRTMIN+3"
 
 // nspawnArgs is systemd-nspawn's argument list for a staged root.
 //
@@ -49,12 +48,13 @@ func nspawnArgs(r Record, root string, binds []resource.Bind) []string {
 	if len(i.Capability) > 0 {
 		args = append(args, "--capability="+strings.Join(i.Capability, ","))
 	}
+	args = append(args, "--kill-signal="+stopSignal)
 	if len(i.Command) > 0 {
 		// nspawn's stub is PID 1: it reaps what the command leaves behind.
-		args = append(args, "--as-pid2", "--kill-signal="+stopCommand, "--console=pipe")
+		args = append(args, "--as-pid2", "--console=pipe")
 	} else {
 		// systemd wants a terminal as /dev/console.
-		args = append(args, "--kill-signal="+stopSystem, "--console=passive")
+		args = append(args, "--console=passive")
 	}
 	for _, b := range binds {
 		flag := "--bind="

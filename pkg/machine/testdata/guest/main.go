@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -61,6 +62,7 @@ func serve(stop bool) {
 		http.ServeFile(w, r, r.URL.Query().Get("path"))
 	})
 	http.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
+		os.MkdirAll(filepath.Dir(r.URL.Query().Get("path")), 0o755)
 		if err := os.WriteFile(r.URL.Query().Get("path"), []byte(r.URL.Query().Get("data")), 0o644); err != nil {
 			http.Error(w, err.Error(), http.StatusForbidden)
 		}
