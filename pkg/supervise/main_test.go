@@ -18,6 +18,7 @@ import (
 	"tekton.host/pkg/internal/testenv"
 	"tekton.host/pkg/supervise"
 	"tekton.host/pkg/supervise/supervisetest"
+	"tekton.host/test/systemdhost"
 )
 
 // helperEnv makes this test binary play the supervised process.
@@ -28,8 +29,11 @@ func TestMain(m *testing.M) {
 		help(strings.Fields(role))
 		return
 	}
-	testenv.Main(m)
+	systemdhost.Main(m)
 }
+
+// TestUnderSystemd runs all of it again with transient units.
+func TestUnderSystemd(t *testing.T) { systemdhost.RunInside(t, ".", nil) }
 
 // help plays one supervised process.
 func help(role []string) {
@@ -181,7 +185,7 @@ func (f *fixture) spec(name, role string) supervise.Spec {
 		Name: name, Unit: f.options.Parent + "-" + name + ".service", Mark: f.mark(),
 		Argv:        []string{exe},
 		Env:         []string{helperEnv + "=" + role},
-		StopTimeout: 5 * time.Second,
+		StopTimeout: time.Second,
 	}
 }
 

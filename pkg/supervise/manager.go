@@ -51,7 +51,7 @@ type Manager struct {
 	form   launcher
 	events *hub
 	busy   keyedLock
-	lost   sync.Map // directory → lostRun, first seen by this Manager
+	seen   sync.Map // directory → seen
 }
 
 // launcher is what differs between the forms: everything about the unit, which

@@ -103,7 +103,7 @@ func (m *Manager) free(ctx context.Context, dir string, s Spec, changed <-chan s
 	if err := m.form.clear(ctx, s.Unit, s.Mark); err != nil {
 		return err
 	}
-	m.lost.Delete(dir)
+	m.seen.Delete(dir)
 	return nil
 }
 

@@ -16,10 +16,12 @@ import (
 // codeKilled is reported for a process that lost its supervisor: 128+SIGKILL.
 const codeKilled = 137
 
-// lostRun remembers when a run was first seen without its supervisor.
-type lostRun struct {
-	boot string
-	at   time.Time
+// seen is the status of a directory as it was read last. It spares decoding:
+// what is in the file is compared, not its times.
+type seen struct {
+	raw    string
+	status Status
+	lostAt time.Time // when it was first seen without a supervisor
 }
 
 // Status reads dir; found is false when it has none. A process whose
@@ -32,12 +34,9 @@ func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 		return Status{}, false, err
 	}
 	for {
-		found, err = readJSON(dir, StatusFile, &s)
+		s, found, err = m.readStatus(dir)
 		if !found || err != nil {
 			return Status{}, false, err
-		}
-		if s.Version < Version-1 || s.Version > Version {
-			return Status{}, false, fmt.Errorf("%s: status has version %d, this daemon speaks %d and %d; run a daemon of the supervisor's version or end the process", dir, s.Version, Version-1, Version)
 		}
 		if !s.ExitedAt.IsZero() {
 			return s, true, nil
@@ -53,26 +52,56 @@ func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 		if !held {
 			break
 		}
-		s = Status{}
 	}
-	s.ExitCode, s.ExitedAt = codeKilled, m.lostAt(dir, s.Boot)
+	s.ExitCode, s.ExitedAt = codeKilled, m.lostAt(dir)
 	return s, true, nil
 }
 
-// lostAt says when a run lost its supervisor, as far as this Manager has seen.
-func (m *Manager) lostAt(dir, boot string) time.Time {
-	now := lostRun{boot, time.Now()}
-	if seen, ok := m.lost.LoadOrStore(dir, now); ok && seen.(lostRun).boot == boot {
-		return seen.(lostRun).at
+// readStatus reads the file as it is.
+func (m *Manager) readStatus(dir string) (Status, bool, error) {
+	raw, found, err := readFile(dir, StatusFile)
+	if !found || err != nil {
+		return Status{}, false, err
 	}
-	m.lost.Store(dir, now)
-	return now.at
+	if last, ok := m.seen.Load(dir); ok && last.(seen).raw == string(raw) {
+		return last.(seen).status, true, nil
+	}
+	var s Status
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return Status{}, false, fmt.Errorf("read %s: %w", filepath.Join(dir, StatusFile), err)
+	}
+	if s.Version < Version-1 || s.Version > Version {
+		return Status{}, false, fmt.Errorf("%s: status has version %d, this daemon speaks %d and %d; run a daemon of the supervisor's version or end the process", dir, s.Version, Version-1, Version)
+	}
+	m.seen.Store(dir, seen{raw: string(raw), status: s})
+	return s, true, nil
+}
+
+// lostAt says when the run of dir lost its supervisor, as far as this Manager
+// has seen.
+func (m *Manager) lostAt(dir string) time.Time {
+	value, ok := m.seen.Load(dir)
+	if !ok {
+		return time.Now()
+	}
+	last := value.(seen)
+	if last.lostAt.IsZero() {
+		last.lostAt = time.Now()
+		m.seen.CompareAndSwap(dir, value, last)
+	}
+	return last.lostAt
 }
 
 // ReadSpec returns the spec that dir was started with last.
 func (m *Manager) ReadSpec(dir string) (s Spec, found bool, err error) {
-	found, err = readJSON(dir, SpecFile, &s)
-	return s, found, err
+	raw, found, err := readFile(dir, SpecFile)
+	if !found || err != nil {
+		return Spec{}, false, err
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return Spec{}, false, fmt.Errorf("read %s: %w", filepath.Join(dir, SpecFile), err)
+	}
+	return s, true, nil
 }
 
 // lockHeld reports whether a supervisor lives, without taking its lock.
@@ -93,19 +122,29 @@ func lockHeld(dir string) (bool, error) {
 	return l.Type != unix.F_UNLCK, nil
 }
 
-func readJSON(dir, name string, v any) (found bool, err error) {
+// readFile goes around package os, which would offer every file to the poller:
+// a daemon reads all of its directories in every pass.
+func readFile(dir, name string) (b []byte, found bool, err error) {
 	path := filepath.Join(dir, name)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, false, nil
 	}
 	if err != nil {
-		return false, err
+		return nil, false, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return false, fmt.Errorf("read %s: %w", path, err)
+	defer unix.Close(fd)
+	buf := make([]byte, 2048)
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return nil, false, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		b = append(b, buf[:max(n, 0)]...)
+		if err == nil && n < len(buf) {
+			return b, true, nil
+		}
 	}
-	return true, nil
 }
 
 // writeSpec replaces the spec, which may hold secrets in its environment. It is

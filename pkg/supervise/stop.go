@@ -19,7 +19,7 @@ import (
 
 const (
 	// answerTimeout bounds how long a supervisor takes to answer a request.
-	answerTimeout = 5 * time.Second
+	answerTimeout = 2 * time.Second
 	// killGrace is what a supervisor gets to clean up after a kill before it
 	// is killed itself.
 	killGrace = 2 * time.Second
@@ -55,7 +55,7 @@ func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) e
 	if err := m.form.clear(clearing, s.Unit, s.Mark); err != nil {
 		return fmt.Errorf("stop %s: %w", s.Unit, err)
 	}
-	m.lost.Delete(dir)
+	m.seen.Delete(dir)
 	// The spec goes last: with it a stop that was cut short can be repeated.
 	for _, name := range []string{ControlFile, StatusFile, SpecFile} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
