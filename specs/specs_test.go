@@ -1,0 +1,108 @@
+package specs_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	"sigs.k8s.io/yaml"
+
+	"tekton.host/pkg/spec"
+	"tekton.host/specs"
+)
+
+var example = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// TestExamplesOfThePages decodes each example and holds it against the schema:
+// what a reader copies must work, and what an editor accepts must decode.
+func TestExamplesOfThePages(t *testing.T) {
+	pages, err := filepath.Glob("*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples := example.FindAllSubmatch(text, -1)
+		if len(examples) == 0 {
+			t.Errorf("%s has no example", page)
+		}
+		for _, e := range examples {
+			checkExample(t, page, e[1])
+		}
+	}
+}
+
+func checkExample(t *testing.T, page string, text []byte) {
+	t.Helper()
+	var problems []spec.Problem
+	kind := "Container"
+	if strings.Contains(string(text), "kind: Host") {
+		kind = "Host"
+		_, problems = spec.DecodeHost(page, text)
+	} else {
+		_, problems = spec.Decode(page, text, spec.Options{})
+	}
+	for _, p := range problems {
+		t.Errorf("%v", p)
+	}
+	validate(t, kind, text)
+}
+
+// validate holds a document against the published schema.
+func validate(t *testing.T, kind string, text []byte) {
+	t.Helper()
+	var schema jsonschema.Schema
+	if err := json.Unmarshal(specs.Schema(kind), &schema); err != nil {
+		t.Fatal(err)
+	}
+	resolved, err := schema.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document any
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	if err := resolved.Validate(document); err != nil {
+		t.Errorf("%s against its schema: %v\n%s", kind, err, text)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	for _, kind := range spec.Kinds() {
+		if !json.Valid(spec.Schema(kind)) {
+			t.Errorf("%s has no schema", kind)
+		}
+	}
+	for _, kind := range []string{"Preview", "container", "../specs", ""} {
+		if spec.Schema(kind) != nil {
+			t.Errorf("%q has a schema", kind)
+		}
+	}
+}
+
+// TestDefaultedFormFitsTheSchema: what `tekton get -o yaml` prints can be
+// written back.
+func TestDefaultedFormFitsTheSchema(t *testing.T) {
+	text, err := os.ReadFile("container.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range example.FindAllSubmatch(text, -1) {
+		objects, _ := spec.Decode("container.md", e[1], spec.Options{})
+		for _, o := range objects {
+			full, err := spec.Marshal(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			validate(t, "Container", full)
+		}
+	}
+}
