@@ -107,8 +107,8 @@ func TestHostSystem(t *testing.T) {
 		if mounts := readFile(t, "/proc/self/mountinfo"); strings.Contains(mounts, r.state) {
 			t.Errorf("mounts of the machine are visible on the host:\n%s", mounts)
 		}
-		if entries, _ := os.ReadDir("/run/systemd/nspawn/propagate"); len(entries) > 0 {
-			t.Errorf("nspawn has left on the host: %v", entries)
+		if left, _ := filepath.Glob("/run/systemd/nspawn/*/" + i.Name); len(left) > 0 {
+			t.Errorf("nspawn has left on the host: %v", left)
 		}
 	})
 	r.mustDelete(u, i.Name)

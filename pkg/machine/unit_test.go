@@ -118,17 +118,28 @@ func TestWaitsForAddress(t *testing.T) {
 		r.mustPut(i, i.Name)
 		r.mustPut(resource.Unit{Name: i.Name, Running: true, StopTimeout: i.StopTimeout}, i.Name)
 		u := r.unit(i.Name)
-		r.eventually("the first process", func() bool {
-			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", u.Leader, u.Leader))
-			c, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", u.Leader))
-			return len(b) > 0 || strings.Contains(string(c), "/run/tekton/init")
-		})
+		r.eventually("the first process to wait", func() bool { return waitsOnSocket(u.Leader) })
 		ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
 		defer cancel()
 		if err := r.Apply(ctx, []resource.Step{{Verb: resource.Delete, Resource: resource.New(r.uid(), i.Name, i.Name, u)}})[0]; err != nil {
 			t.Errorf("stop while waiting (mode %q): %v", mode, err)
 		}
 	}
+}
+
+// waitsOnSocket reports whether the first process, which is the leader or its
+// child, has its netlink socket.
+func waitsOnSocket(leader int) bool {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", leader, leader))
+	for _, pid := range append(strings.Fields(string(children)), fmt.Sprint(leader)) {
+		fds, _ := filepath.Glob("/proc/" + pid + "/fd/*")
+		for _, fd := range fds {
+			if target, _ := os.Readlink(fd); strings.HasPrefix(target, "socket:") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func TestAdoption(t *testing.T) {
