@@ -1,0 +1,98 @@
+package ingress
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// refusal is a configuration that Caddy read and refused, in its words.
+type refusal struct{ message string }
+
+func (e *refusal) Error() string { return "Caddy refuses it: " + e.message }
+
+// admin speaks Caddy's admin API on its unix socket.
+type admin struct {
+	client *http.Client
+	socket string
+}
+
+func newAdmin(socket string) *admin {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}
+	return &admin{socket: socket, client: &http.Client{Transport: &http.Transport{
+		DialContext: dial, MaxIdleConns: 2, IdleConnTimeout: 10 * time.Second,
+	}}}
+}
+
+// config returns the running configuration.
+func (a *admin) config(ctx context.Context) ([]byte, error) {
+	return a.do(ctx, http.MethodGet, "/config/", "")
+}
+
+// load makes Caddy run the Caddyfile text; the old configuration stays on any error.
+func (a *admin) load(ctx context.Context, text string) error {
+	_, err := a.do(ctx, http.MethodPost, "/load", text)
+	return err
+}
+
+// adapt returns the Caddyfile text as JSON, changing nothing.
+func (a *admin) adapt(ctx context.Context, text string) (json.RawMessage, error) {
+	b, err := a.do(ctx, http.MethodPost, "/adapt", text)
+	if err != nil {
+		return nil, err
+	}
+	var out struct{ Result json.RawMessage }
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, fmt.Errorf("read Caddy's answer to /adapt: %w", err)
+	}
+	return out.Result, nil
+}
+
+func (a *admin) do(ctx context.Context, method, path, text string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+adminHost+path, bytes.NewReader([]byte(text)))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "text/caddyfile")
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask Caddy on %s: %w", a.socket, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("ask Caddy on %s: %w", a.socket, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return b, nil
+	}
+	var out struct{ Error string }
+	if json.Unmarshal(b, &out) != nil || out.Error == "" {
+		out.Error = string(b)
+	}
+	if method == http.MethodPost && resp.StatusCode == http.StatusBadRequest {
+		return nil, &refusal{out.Error}
+	}
+	return nil, fmt.Errorf("ask Caddy on %s for %s: %s: %s", a.socket, path, resp.Status, out.Error)
+}
+
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*refusal](err)
+	return ok
+}
+
+// unreachable reports whether nothing listens on the socket: a Caddy that runs
+// all the same can only be helped by a new start.
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
+}
