@@ -28,6 +28,8 @@ func (w *walker) pairs(c cursor) []pair {
 			merged = append(merged, w.merged(c, value)...)
 		case key.Kind != yaml.ScalarNode || key.ShortTag() == "!!null":
 			w.problem(w.at(key), ReasonWrongType, c.path, "a key must be text")
+		case hasControl(key.Value):
+			w.problem(w.at(key), ReasonInvalidValue, c.path, "a key holds a control character; a spec is text")
 		case first[key.Value] != nil:
 			w.problem(w.at(key), ReasonDuplicateKey, childPath(c.path, key.Value, c.free),
 				"is here a second time; it is already in line %d", w.line+first[key.Value].Line)

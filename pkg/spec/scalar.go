@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -88,8 +89,13 @@ func wanted(t reflect.Type) string {
 	return "a whole number"
 }
 
+// textScalar also refuses control characters, which YAML can only carry as
+// escapes: terminals obey them, and not every writer of YAML escapes them again.
 func (w *walker) textScalar(c cursor) bool {
 	if sortOf(c.node) == isText {
+		if r, found := control(c.node.Value); found {
+			return w.problem(w.at(c.node), ReasonInvalidValue, c.path, "holds the control character U+%04X; a spec is text", r)
+		}
 		w.text(c.node.Value)
 		return true
 	}
@@ -100,6 +106,20 @@ func (w *walker) textScalar(c cursor) bool {
 		return w.wrong(c, "must be text, not %s; put the value in quotes", describe(c))
 	}
 	return w.wrong(c, "must be text, not %s; write \"%s\" in quotes", describe(c), c.node.Value)
+}
+
+func control(s string) (rune, bool) {
+	for _, r := range s {
+		if (unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r') || r&0xfffe == 0xfffe {
+			return r, true
+		}
+	}
+	return 0, false
+}
+
+func hasControl(s string) bool {
+	_, found := control(s)
+	return found
 }
 
 func (w *walker) boolScalar(c cursor) bool {
