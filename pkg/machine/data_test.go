@@ -1,0 +1,160 @@
+package machine_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tekton.host/pkg/machine"
+	"tekton.host/pkg/resource"
+)
+
+const volumeName = "container.web.data"
+
+func volume(policy resource.DeletionPolicy) resource.Volume {
+	return resource.Volume{ObjectKind: "Container", ObjectName: "web", Volume: "data", Policy: policy}
+}
+
+func (r *rig) volumeOwner() string {
+	r.t.Helper()
+	_, owner, _ := observed[resource.Volume](r, volumeName)
+	return owner
+}
+
+// data lists what there is as STATE:ID, without the seconds of the trash.
+func (r *rig) data() []machine.DataItem {
+	r.t.Helper()
+	items, err := r.ListData(r.ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return items
+}
+
+func TestVolumeLife(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(r.layout.Volumes(), "container/web/data")
+	r.mustPut(volume(resource.RetainData), volumeName)
+	for _, p := range []string{"", "container", "container/web"} {
+		if info, err := os.Stat(filepath.Join(r.layout.Volumes(), p)); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("volumes/%s: mode %v (%v), want 0700", p, info.Mode(), err)
+		}
+	}
+	r.writeFile(filepath.Join(dir, "file"), "data", 0o644)
+
+	other := resource.New("somebody", "", volumeName, volume(resource.DeleteData))
+	for _, verb := range []resource.Verb{resource.Put, resource.Delete} {
+		if err := r.Apply(r.ctx, []resource.Step{{Verb: verb, Resource: other}})[0]; reasonOf(err) != "Conflict" {
+			t.Errorf("%s by another owner: %v, want a conflict", verb, err)
+		}
+	}
+
+	r.mustDelete(volume(resource.RetainData), volumeName)
+	if got := r.volumeOwner(); got != resource.RetainedOwner {
+		t.Fatalf("owner after Retain: %q", got)
+	}
+	// A retained volume is adopted by the next object, whoever that is.
+	if err := r.Apply(r.ctx, []resource.Step{{Verb: resource.Put, Resource: other}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if got := r.volumeOwner(); got != "somebody" {
+		t.Fatalf("owner after adoption: %q", got)
+	}
+	if err := r.DeleteData(r.ctx, volumeName); err == nil {
+		t.Error("data in use could be deleted")
+	}
+	if err := r.Apply(r.ctx, []resource.Step{{Verb: resource.Delete, Resource: other}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(r.layout.Volumes(), "container")); err == nil {
+		t.Error("empty parents stay after the volume went to the trash")
+	}
+	trash := r.data()
+	if len(trash) != 1 || trash[0].State != machine.DataInTrash {
+		t.Fatalf("data: %+v", trash)
+	}
+	if n, err := r.PurgeTrash(r.ctx, time.Hour); n != 0 || err != nil {
+		t.Errorf("purged %d too early: %v", n, err)
+	}
+	if err := r.RestoreData(r.ctx, trash[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RestoreData(r.ctx, trash[0].ID); err == nil {
+		t.Error("restored twice")
+	}
+	if got := readFile(t, filepath.Join(dir, "file")); got != "data" || r.volumeOwner() != resource.RetainedOwner {
+		t.Errorf("restored: %q, owner %q", got, r.volumeOwner())
+	}
+	// Deleting retained data goes through the trash, and from there for good.
+	if err := r.DeleteData(r.ctx, volumeName); err != nil {
+		t.Fatal(err)
+	}
+	trash = r.data()
+	if len(trash) != 1 || trash[0].State != machine.DataInTrash {
+		t.Fatalf("data: %+v", trash)
+	}
+	if err := r.DeleteData(r.ctx, trash[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if entries, _ := os.ReadDir(r.layout.Trash()); len(entries) > 0 || len(r.data()) > 0 {
+		t.Errorf("left: %v", entries)
+	}
+}
+
+// TestVolumeCuts puts a volume into each state that a crash can leave.
+func TestVolumeCuts(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(r.layout.Volumes(), "container/web/data")
+	marker := filepath.Join(r.layout.Volumes(), "container/web/.data.json")
+	half := `{"version":1,"mark":"tekton/` + installation + `/` + r.uid() + `","volume":{"objectKind":"Container","objectName":"web","volume":"data","policy":"Delete"},"ready":false}`
+
+	r.writeFile(marker, half, 0o600)
+	if v, _, present := observed[resource.Volume](r, volumeName); !present || v.Equal(volume(resource.DeleteData)) {
+		t.Errorf("a half-made volume must be observed and be unlike the wanted one: %+v", v)
+	}
+	r.mustPut(volume(resource.DeleteData), volumeName)
+	if v, _, _ := observed[resource.Volume](r, volumeName); !v.Equal(volume(resource.DeleteData)) {
+		t.Errorf("completed: %+v", v)
+	}
+	// The directory went to the trash, the marker did not yet go.
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	r.mustDelete(volume(resource.DeleteData), volumeName)
+	if _, _, present := observed[resource.Volume](r, volumeName); present || len(r.data()) != 0 {
+		t.Error("the marker without a directory stays")
+	}
+	r.mustDelete(volume(resource.DeleteData), volumeName)
+	// A directory that we did not make.
+	r.writeFile(filepath.Join(dir, "file"), "foreign", 0o644)
+	if err := r.put(volume(resource.DeleteData), volumeName); reasonOf(err) != "Conflict" {
+		t.Errorf("put over a foreign directory: %v", err)
+	}
+	// An unreadable marker makes volumes Unknown, never absent.
+	r.writeFile(marker, "{", 0o600)
+	if d := r.Observe(r.ctx)[resource.KindVolume]; d.Err == nil {
+		t.Errorf("volumes with a broken marker are known: %v", d.Items)
+	}
+}
+
+func TestSizeMaxIsEnforcedOrExplained(t *testing.T) {
+	r := newRig(t)
+	v := volume(resource.DeleteData)
+	v.SizeMax = 1 << 20
+	r.mustPut(v, volumeName)
+	got, _, _ := observed[resource.Volume](r, volumeName)
+	if !got.Equal(v) {
+		t.Errorf("-want +got:\n%s", cmp.Diff(v, got))
+	}
+	if got.Enforced != "" {
+		t.Logf("not enforced here: %s", got.Enforced)
+		return
+	}
+	dir := filepath.Join(r.layout.Volumes(), "container/web/data")
+	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, 2<<20), 0o644); err == nil {
+		t.Error("2 MiB fit into a volume of 1 MiB")
+	}
+}

@@ -1,0 +1,123 @@
+package machine_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/resource"
+)
+
+func TestAnswer(t *testing.T) {
+	r := newRig(t)
+	i := r.instance(1, "serve")
+	u := r.run(i)
+	short := resource.Duration(300 * time.Millisecond)
+	for _, tt := range []struct {
+		name   string
+		change func(*resource.Answer)
+		words  string // "" for success
+	}{
+		{"http", func(a *resource.Answer) { a.Probe = resource.Probe{HTTPPath: "/", Port: 8080} }, ""},
+		{"tcp", func(a *resource.Answer) { a.Probe = resource.Probe{Port: 8080} }, ""},
+		{"running is enough", func(a *resource.Answer) { a.Probe = resource.Probe{} }, ""},
+		{"wrong status", func(a *resource.Answer) { a.Probe = resource.Probe{HTTPPath: "/fail", Port: 8080, Deadline: short} }, "answered 500"},
+		{"wrong port", func(a *resource.Answer) { a.Probe = resource.Probe{Port: 8081, Deadline: short} }, "connection refused"},
+		{"another start", func(a *resource.Answer) { a.Boot = "former" }, "changed since"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r.delete(resource.Answer{}, i.Name)
+			a := resource.Answer{Addr: i.Addr, Boot: u.Boot}
+			tt.change(&a)
+			err := r.put(a, i.Name)
+			got, _, present := observed[resource.Answer](r, i.Name)
+			switch {
+			case tt.words == "" && (err != nil || !present || !got.Equal(a)):
+				t.Errorf("%v; observed %v %+v", err, present, got)
+			case tt.words != "" && (err == nil || present || !strings.Contains(err.Error(), tt.words)):
+				t.Errorf("error %v, want %q; observed %v", err, tt.words, present)
+			}
+			if tt.words != "" && !isStale(err) && reasonOf(err) != "ProbeFailed" {
+				t.Errorf("reason %q", reasonOf(err))
+			}
+		})
+	}
+	// It outlives the driver and the unit: the instance has answered once.
+	a := resource.Answer{Addr: i.Addr, Boot: u.Boot}
+	r.mustPut(a, i.Name)
+	r.Driver = r.another()
+	r.mustDelete(u, i.Name)
+	if got, _, present := observed[resource.Answer](r, i.Name); !present || !got.Equal(a) {
+		t.Errorf("after the stop: %v %+v", present, got)
+	}
+}
+
+func TestAnswerStopsWhenTheUnitEnds(t *testing.T) {
+	r := newRig(t)
+	i := r.instance(1, "crash")
+	r.mustPut(i, i.Name)
+	r.mustPut(resource.Unit{Name: i.Name, Running: true}, i.Name)
+	u := r.unit(i.Name)
+	failed := make(chan error, 1)
+	go func() {
+		failed <- r.put(resource.Answer{Addr: i.Addr, Boot: u.Boot, Probe: resource.Probe{Port: 8080, Deadline: resource.Duration(time.Hour)}}, i.Name)
+	}()
+	r.attach(i, u.Leader)
+	if err := <-failed; reasonOf(err) != "ProbeFailed" || !strings.Contains(err.Error(), "ended with code 7") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestInterval flips a server between answering and not.
+func TestInterval(t *testing.T) {
+	r := newRig(t)
+	var broken atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if broken.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer server.Close()
+	at := netip.MustParseAddrPort(server.Listener.Addr().(*net.TCPAddr).AddrPort().String())
+
+	i := r.instance(1, "serve")
+	u := r.run(i)
+	ctx, cancel := context.WithCancel(r.ctx)
+	news := make(chan struct{}, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- r.Watch(ctx, func() {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	r.mustPut(resource.Answer{Addr: at.Addr(), Boot: u.Boot, Probe: resource.Probe{HTTPPath: "/", Port: int(at.Port()), Interval: resource.Duration(20 * time.Millisecond)}}, i.Name)
+	failing := func() string {
+		a, _, _ := observed[resource.Answer](r, i.Name)
+		return a.Failing
+	}
+	for _, state := range []bool{true, false} {
+		broken.Store(state)
+		r.eventually("the probe's change", func() bool { return (failing() != "") == state })
+		if state && !strings.Contains(failing(), "503") {
+			t.Errorf("failing says %q", failing())
+		}
+	}
+	select {
+	case <-news:
+	default:
+		t.Error("no notification")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
