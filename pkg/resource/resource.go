@@ -43,6 +43,9 @@ const (
 // HostOwner is the owner of what belongs to the host itself.
 const HostOwner = "host"
 
+// RetainedOwner marks data whose object is gone and whose policy kept it.
+const RetainedOwner = "retained"
+
 // ID is the identity of a resource on one host.
 type ID struct {
 	Kind Kind   `json:"kind"`

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tekton's daemon, demo and tests use. Quick
+# when all are there: one dpkg-query, no network. As root.
+set -euo pipefail
+
+packages=(
+  systemd-container nftables iproute2 caddy postgresql-15 # what the daemon drives
+  dbus mmdebstrap busybox-static debian-archive-keyring   # the booted systemd host of the tests
+  user-mode-linux e2fsprogs util-linux procps             # limits on a real cgroup2; quotas
+  ca-certificates curl make gcc libc6-dev                 # demo, build, race detector
+)
+
+missing=()
+for p in "${packages[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "deps: ${missing[*]} must be installed; run as root: $0" >&2
+  exit 1
+fi
+
+# tekton runs its own private cluster; Debian's default one would only take the port.
+if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+  mkdir -p /etc/postgresql-common
+  echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+echo "deps: installing ${missing[*]}" >&2
+apt-get update -qq
+# --force-confold: the file written above stays. The policy keeps packages from starting services: tekton runs its own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null

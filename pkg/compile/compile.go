@@ -1,0 +1,240 @@
+package compile
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/resource"
+)
+
+// Verdict says what is wanted of a known object.
+type Verdict string
+
+const (
+	Wanted Verdict = "Wanted" // its spec was read
+	Held   Verdict = "Held"   // its last good spec stays
+	Gone   Verdict = "Gone"   // its deletion was asked for
+)
+
+// Object is one object to compile.
+type Object struct {
+	// Record is that of the ledger, or, for a new object, the one to claim.
+	Record  ObjectRecord
+	Verdict Verdict
+	// Why of a Held or Gone verdict.
+	Why string
+	// Spec decoded: the wanted one, or the last good one of the record.
+	Spec v1alpha1.Object
+}
+
+// Input is all that compile knows.
+type Input struct {
+	Host         v1alpha1.HostSpec // defaulted
+	Layout       host.Layout
+	Naming       resource.Naming
+	Installation string
+	Now          time.Time
+	Objects      []Object
+	Claims       Claims
+	Observed     resource.Observed
+	// Secrets is the keyed digest of each secret; SecretsErr says why they could not be read.
+	Secrets    map[string]string
+	SecretsErr error
+	// Failures of steps, by resource.
+	Failures map[resource.ID]resource.Failure
+}
+
+// Note is a negative condition that compile found, or a fact worth a condition.
+type Note struct {
+	Type    string // condition type
+	Status  v1alpha1.ConditionStatus
+	Reason  string
+	Message string
+}
+
+// Compiled is what compile made of one object.
+type Compiled struct {
+	Record ObjectRecord
+	Spec   *v1alpha1.ContainerSpec
+	Meta   v1alpha1.ObjectMeta
+	// Verdict and Why are those of the input.
+	Verdict Verdict
+	Why     string
+	Notes   []Note
+	// Target is the incarnation that is to run; Serving the one that routes point to.
+	Target, Serving *Incarnation
+	// Former is the incarnation that a replacement will remove.
+	Former *Incarnation
+	URLs   []string
+	// Update names the strategy of a replacement under way or due: Overlap, Recreate, "".
+	Update string
+}
+
+// Incarnation is one instance with the names that follow from its slot.
+type Incarnation struct {
+	InstanceRecord
+	Machine string
+	Link    string
+}
+
+// Output is what compile yields.
+type Output struct {
+	Desired  resource.Desired
+	Objects  []Compiled // sorted by name
+	NextWake time.Time  // zero: no timer needed
+}
+
+// Compile derives what is to be on the host.
+func Compile(in Input) Output {
+	c := &compiler{
+		Input: in,
+		out: Output{Desired: resource.Desired{
+			Present: resource.Set{}, Complete: map[string]bool{}, Held: map[resource.ID]bool{},
+			Policies: map[resource.ID]resource.DeletionPolicy{}, Exclusive: map[resource.ID]bool{},
+		}},
+		targets: map[string]*unitOf{},
+	}
+	objects := slices.Clone(in.Objects)
+	slices.SortFunc(objects, func(a, b Object) int {
+		return cmp.Or(cmp.Compare(a.Record.Name, b.Record.Name), cmp.Compare(a.Record.UID, b.Record.UID))
+	})
+	c.slots, c.ports = newSlotPool(c), c.readPorts()
+	units := make([]*unitOf, 0, len(objects))
+	for _, o := range objects {
+		units = append(units, c.begin(o))
+	}
+	c.markCycles(units)
+	for _, u := range units {
+		c.settle(u)
+	}
+	// Links, names and dependencies need every object's address first.
+	for _, u := range units {
+		c.emit(u)
+		c.out.Objects = append(c.out.Objects, u.Compiled)
+	}
+	c.releaseOrphans()
+	c.slots.release()
+	c.hostWide(units)
+	return c.out
+}
+
+type compiler struct {
+	Input
+	out     Output
+	slots   *slotPool
+	targets map[string]*unitOf // live objects by name
+	// machines named by claimed instances, made when first asked for.
+	machines map[string]bool
+	// ports wanted so far: host ports of objects compiled before.
+	ports portTable
+	// byOwner indexes what was observed, made when first asked for.
+	byOwner map[string][]resource.Resource
+}
+
+// want puts a resource into the desired set.
+func (c *compiler) want(r resource.Resource) { c.out.Desired.Present[r.ID] = r }
+
+// hold leaves a resource as it is.
+func (c *compiler) hold(id resource.ID) { c.out.Desired.Held[id] = true }
+
+// wake asks for another pass at t.
+func (c *compiler) wake(t time.Time) {
+	if !t.IsZero() && (c.out.NextWake.IsZero() || t.Before(c.out.NextWake)) {
+		c.out.NextWake = t
+	}
+}
+
+// observed returns the value of an observed resource.
+func observed[T resource.Value](c *compiler, name string) (v T, present, known bool) {
+	r, present, known := c.Observed.Get(resource.ID{Kind: v.Kind(), Name: name})
+	if present {
+		v = r.Value.(T)
+	}
+	return v, present, known
+}
+
+// ownedBy lists what of an object is on the host. complete is false when a
+// kind that the object may have something of could not be observed.
+func (c *compiler) ownedBy(u *unitOf) (rs []resource.Resource, complete bool) {
+	if c.byOwner == nil {
+		c.byOwner = map[string][]resource.Resource{}
+		for _, k := range slices.Concat(objectKinds, databaseKinds) {
+			for _, r := range c.Observed[k].Items {
+				c.byOwner[r.Owner] = append(c.byOwner[r.Owner], r)
+			}
+		}
+	}
+	kinds := objectKinds
+	if c.hasDatabases(u) {
+		kinds = slices.Concat(objectKinds, databaseKinds)
+	}
+	complete = true
+	for _, k := range kinds {
+		if d, ok := c.Observed[k]; !ok || d.Err != nil {
+			complete = false
+		}
+	}
+	return c.byOwner[u.Record.UID], complete
+}
+
+// hasDatabases reports whether the object has, or once had, a database: only
+// then a PostgreSQL that is down delays it.
+func (c *compiler) hasDatabases(u *unitOf) bool {
+	if u.Spec == nil || len(u.Spec.Databases) > 0 {
+		return true
+	}
+	for key, d := range c.Claims.Data {
+		if d.Name == u.Record.Name && d.Kind == u.Record.Kind && strings.HasPrefix(key, "database/") {
+			return true
+		}
+	}
+	return false
+}
+
+// objectKinds are those that an object's deletion waits for; its claims go last.
+var objectKinds = []resource.Kind{
+	resource.KindRoute, resource.KindRecord, resource.KindUnit, resource.KindAttachment, resource.KindLink,
+	resource.KindException, resource.KindEndpoint, resource.KindPassword, resource.KindVolume, resource.KindInstance,
+}
+
+var databaseKinds = []resource.Kind{resource.KindAccess, resource.KindDatabase, resource.KindRole}
+
+// releaseOrphans gives back claims of an object that never came to be: the
+// daemon died between its claims. Nothing else of it can exist, for everything
+// waits for all claims; where something does, the ledger was damaged, and
+// nothing is touched.
+func (c *compiler) releaseOrphans() {
+	known := make(map[string]bool, len(c.Objects))
+	for _, o := range c.Objects {
+		known[o.Record.UID] = true
+	}
+	for _, e := range c.Claims.All {
+		if e.Owner == resource.HostOwner || known[e.Owner] || c.out.Desired.Complete[e.Owner] {
+			continue
+		}
+		left, complete := c.ownedBy(&unitOf{Compiled: Compiled{Record: ObjectRecord{UID: e.Owner}}})
+		if complete && len(left) == 0 {
+			c.out.Desired.Complete[e.Owner] = true
+		}
+	}
+}
+
+// hostWide emits what belongs to the host itself: there as long as an object needs it.
+func (c *compiler) hostWide(units []*unitOf) {
+	c.out.Desired.Complete[resource.HostOwner] = true
+	var need hostNeeds
+	for _, u := range units {
+		need.add(u)
+	}
+	for _, r := range c.hostResources(need) {
+		c.want(r)
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Claims.All)) {
+		c.keepHostClaim(key)
+	}
+}

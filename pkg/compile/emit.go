@@ -1,0 +1,351 @@
+package compile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/resource"
+)
+
+// emit wants all resources of a live object.
+func (c *compiler) emit(u *unitOf) {
+	if !u.live || u.keep {
+		return
+	}
+	c.policies(u)
+	c.emitData(u)
+	for _, i := range u.incarnations() {
+		c.emitIncarnation(u, &i)
+	}
+	c.emitExceptions(u)
+	c.emitRecord(u)
+	c.emitRoutes(u)
+}
+
+// emitData wants volumes, databases and what leads to them, and remembers in
+// the ledger whose they are.
+func (c *compiler) emitData(u *unitOf) {
+	for _, key := range c.dataKeys(u) {
+		c.wantRecord(dataPrefix+key, resource.HostOwner, DataRecord{Kind: u.Record.Kind, Name: u.Record.Name, Source: u.Record.Source})
+	}
+	if u.conflicted() {
+		return
+	}
+	uid := u.Record.UID
+	for _, v := range volumesOf(u.Spec) {
+		value := resource.Volume{
+			ObjectKind: u.Record.Kind, ObjectName: u.Record.Name, Volume: v.Name,
+			Policy: resource.DeletionPolicy(v.DeletionPolicy),
+		}
+		if v.SizeMax != nil {
+			value.SizeMax = v.SizeMax.Bytes
+		}
+		c.want(resource.New(uid, "", resource.VolumeName(u.Record.Kind, u.Record.Name, v.Name), value))
+	}
+	for _, d := range u.Spec.Databases {
+		name := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
+		file := c.passwordFile(name)
+		c.want(resource.New(uid, "", name, resource.Password{File: file}))
+		c.want(resource.New(uid, "", name, resource.Role{Name: name, PasswordFile: file, ConnectionLimit: c.Host.Postgres.ConnectionLimit}))
+		c.want(resource.New(uid, "", name, resource.Database{
+			Name: name, Owner: name, Extensions: slices.Sorted(slices.Values(d.Extensions)), Policy: resource.DeletionPolicy(d.DeletionPolicy),
+			Label: u.Record.Kind + "/" + u.Record.Name + "/" + d.Name,
+		}))
+	}
+}
+
+func (u *unitOf) conflicted() bool {
+	return slices.ContainsFunc(u.Notes, func(n Note) bool { return n.Reason == "DataConflict" })
+}
+
+func (c *compiler) passwordFile(role string) string { return filepath.Join(c.Layout.Passwords(), role) }
+
+// emitIncarnation wants the resources of one instance.
+func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
+	isFormer := u.Former != nil && i.Machine == u.Former.Machine
+	spec := u.effective
+	if isFormer {
+		spec = c.specOf(u, i)
+	}
+	uid := u.Record.UID
+	c.want(resource.New(uid, i.Machine, i.Machine, c.instance(u, spec, i)))
+	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
+	// The former stops only when the directory of its successor is ready.
+	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
+		return
+	}
+	addr := c.Naming.Addr(i.Slot)
+	// The firewall and the database follow the wanted spec: they change hot.
+	c.want(resource.New(uid, i.Machine, i.Link, c.endpoint(u, spec, i, !isFormer)))
+	for _, d := range spec.Databases {
+		name := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
+		c.want(resource.New(uid, i.Machine, name+"@"+addr.String(), resource.Access{Role: name, Database: name, Addr: addr}))
+	}
+	link := resource.Link{Name: i.Link, Peer: c.Naming.Peer(i.Slot), Label: i.Machine, HostAddr: c.Naming.HostAddr(i.Slot), Addr: addr}
+	c.want(resource.New(uid, i.Machine, i.Link, link))
+	c.emitUnit(u, spec, i, link)
+}
+
+func (c *compiler) prepared(i *Incarnation) bool {
+	_, present, _ := observed[resource.Instance](c, i.Machine)
+	return present
+}
+
+// emitUnit wants the running machine, unless it must wait, and what needs it to run.
+func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnation, link resource.Link) {
+	uid := u.Record.UID
+	unit, present, known := observed[resource.Unit](c, i.Machine)
+	id := resource.ID{Kind: resource.KindUnit, Name: i.Machine}
+	if !known {
+		c.hold(id)
+		c.hold(resource.ID{Kind: resource.KindAttachment, Name: i.Link})
+		return
+	}
+	if !c.mayStart(u, spec, i, unit, present) {
+		if present {
+			c.hold(id)
+		}
+	} else {
+		wanted := resource.Unit{Name: i.Machine, Running: true, StopTimeout: stopTimeout(spec), Generation: u.Record.Restart}
+		c.want(resource.New(uid, i.Machine, i.Machine, wanted))
+		c.out.Desired.Exclusive[id] = u.Update != StrategyOverlap
+	}
+	if !present || !unit.Running || unit.Leader == 0 {
+		return
+	}
+	c.want(resource.New(uid, i.Machine, i.Link, resource.Attachment{Link: link, Service: c.Naming.Service(), Leader: unit.Leader}))
+	if _, attached, _ := observed[resource.Attachment](c, i.Link); !attached {
+		return
+	}
+	c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot}))
+}
+
+// mayStart decides whether a unit that does not run is to be started now, and
+// notes why not.
+func (c *compiler) mayStart(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnation, unit resource.Unit, present bool) bool {
+	if present && unit.Running {
+		return true
+	}
+	if u.noStart {
+		return false
+	}
+	if !present {
+		return c.answeredBefore(i) || c.dependenciesReady(u)
+	}
+	if unit.Generation < u.Record.Restart {
+		return true
+	}
+	switch {
+	case spec.RestartPolicy == "Never", spec.RestartPolicy == "OnFailure" && unit.ExitCode == 0:
+		u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionFalse, "Completed", "%s; restartPolicy %s does not start it again", exitMessage(unit), spec.RestartPolicy)
+		return false
+	}
+	due := unit.ExitedAt.Add(restartDelay(unit.Failures))
+	if due.After(c.Now) {
+		reason := "Restarting"
+		if unit.Failures >= failuresBeforeRollback {
+			reason = "CrashLoopBackOff"
+		}
+		u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionFalse, reason, "%s", exitMessage(unit))
+		c.wake(due)
+		return false
+	}
+	return true
+}
+
+// dependenciesReady delays the first start until the named objects have answered.
+func (c *compiler) dependenciesReady(u *unitOf) bool {
+	var waiting []string
+	for _, name := range u.Spec.DependsOn {
+		t := c.targets[name]
+		if t == nil || t.Serving == nil {
+			waiting = append(waiting, name)
+		}
+	}
+	if len(waiting) == 0 {
+		return true
+	}
+	slices.Sort(waiting)
+	u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionFalse, "WaitingForDependency", "waits for %s to answer first (dependsOn)", strings.Join(waiting, ", "))
+	return false
+}
+
+func stopTimeout(s *v1alpha1.ContainerSpec) resource.Duration {
+	if s.StopTimeout == nil {
+		return resource.Duration(10 * time.Second)
+	}
+	return resource.Duration(s.StopTimeout.Duration)
+}
+
+func probe(s *v1alpha1.ContainerSpec) resource.Probe {
+	p := resource.Probe{Timeout: resource.Duration(time.Second), Deadline: resource.Duration(time.Minute)}
+	if len(s.Routes) > 0 {
+		p.Port = s.Routes[0].Port
+	}
+	if s.Probe == nil {
+		return p
+	}
+	if s.Probe.HTTP != nil {
+		p.HTTPPath, p.Port = s.Probe.HTTP.Path, s.Probe.HTTP.Port
+	}
+	if s.Probe.TCP != nil {
+		p.Port = s.Probe.TCP.Port
+	}
+	for _, d := range []struct {
+		from *v1alpha1.Duration
+		to   *resource.Duration
+	}{{s.Probe.Timeout, &p.Timeout}, {s.Probe.Deadline, &p.Deadline}, {s.Probe.Interval, &p.Interval}} {
+		if d.from != nil {
+			*d.to = resource.Duration(d.from.Duration)
+		}
+	}
+	return p
+}
+
+// instance renders what a machine reads at its start.
+func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation) resource.Instance {
+	v := resource.Instance{
+		Name: i.Machine, Ordinal: i.Ordinal, Slot: i.Slot, Fingerprint: i.Fingerprint, Hostname: u.Record.Name,
+		System:  resource.System{Host: s.System.Host, RootFS: s.System.RootFS, StorePath: s.System.StorePath},
+		Command: s.Command, User: s.User, WorkDir: s.WorkingDirectory, Capability: s.Capabilities,
+		UIDBase: c.Naming.UIDBase(i.Slot), Ephemeral: s.Ephemeral, Limits: limits(s.Resources),
+		Addr: c.Naming.Addr(i.Slot), StopTimeout: stopTimeout(s),
+	}
+	if c.Host.DNS.Mode != "none" {
+		v.DNS = c.Naming.Service()
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Environment)) {
+		v.Environment = append(v.Environment, k+"="+s.Environment[k])
+	}
+	for _, vol := range volumesOf(s) {
+		v.Volumes = append(v.Volumes, resource.Bind{Source: resource.VolumeName(u.Record.Kind, u.Record.Name, vol.Name), Target: vol.Path})
+	}
+	for _, m := range s.Mounts {
+		v.Mounts = append(v.Mounts, resource.Bind{Source: m.HostPath, Target: m.Path, ReadOnly: m.ReadOnly == nil || *m.ReadOnly})
+	}
+	for _, d := range s.Databases {
+		role := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
+		v.Secrets = append(v.Secrets, resource.Secret{Name: "database-" + d.Name, File: c.passwordFile(role), Env: d.Env, Format: c.databaseURL(role)})
+	}
+	for _, cr := range s.Credentials {
+		name := secretName(cr)
+		v.Secrets = append(v.Secrets, resource.Secret{
+			Name: cr.Name, File: filepath.Join(c.Layout.Secrets, name), Path: cr.Path, Env: cr.Env, Digest: c.Secrets[name],
+		})
+	}
+	return v
+}
+
+// databaseURL is a format whose %s is the URL-escaped password.
+func (c *compiler) databaseURL(role string) string {
+	at := netip.AddrPortFrom(c.Naming.Service(), uint16(c.Host.Postgres.Port))
+	return "postgresql://" + url.PathEscape(role) + ":%s@" + at.String() + "/" + url.PathEscape(role)
+}
+
+func limits(r v1alpha1.Resources) resource.Limits {
+	l := resource.Limits{CPUWeight: r.CPUWeight, IOWeight: r.IOWeight, TasksMax: r.TasksMax}
+	if r.MemoryMax != nil {
+		l.MemoryMax = r.MemoryMax.Bytes
+	}
+	if r.MemoryHigh != nil {
+		l.MemoryHigh = r.MemoryHigh.Bytes
+	}
+	if r.DiskMax != nil {
+		l.DiskMax = r.DiskMax.Bytes
+	}
+	// Validation has checked the form "150%".
+	l.CPUQuota, _ = strconv.Atoi(strings.TrimSuffix(r.CPUQuota, "%"))
+	return l
+}
+
+// emitRecord lets the object itself and those that declare a link to it resolve its name.
+func (c *compiler) emitRecord(u *unitOf) {
+	i := u.Serving
+	if i == nil {
+		i = u.Target
+	}
+	if i == nil || c.Host.DNS.Mode == "none" {
+		return
+	}
+	r := resource.Record{Label: u.Record.Name, Addr: c.Naming.Addr(i.Slot)}
+	for _, from := range append([]*unitOf{u}, u.linkers...) {
+		for _, fi := range from.incarnations() {
+			r.Clients = append(r.Clients, c.Naming.Addr(fi.Slot))
+		}
+	}
+	slices.SortFunc(r.Clients, netip.Addr.Compare)
+	r.Clients = slices.Compact(r.Clients)
+	c.want(resource.New(u.Record.UID, "", r.Label, r))
+}
+
+// emitRoutes claims (host, path) pairs and serves them once an incarnation has answered.
+func (c *compiler) emitRoutes(u *unitOf) {
+	spec := u.effective
+	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
+		spec = c.specOf(u, u.Serving)
+	}
+	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
+	for _, r := range spec.Routes {
+		exact := r.PathType == "Exact"
+		name := resource.RouteName(r.Host, r.Path, exact)
+		key := routePrefix + name
+		id := resource.ID{Kind: resource.KindClaim, Name: key}
+		if owner := c.claimedBy(id); owner != "" && owner != u.Record.UID {
+			u.note(v1alpha1.ConditionRouteReady, v1alpha1.ConditionFalse, "RouteConflict",
+				"%s%s is served for %s; remove the route there or here", r.Host, r.Path, c.nameOf(owner))
+			continue
+		}
+		c.wantRecord(key, u.Record.UID, nil)
+		u.URLs = append(u.URLs, c.routeURL(r))
+		if u.Serving == nil || !enabled {
+			continue
+		}
+		c.want(resource.New(u.Record.UID, "", name, resource.Route{
+			Host: r.Host, Path: r.Path, Exact: exact, StripPrefix: r.StripPrefix, TLS: resource.TLSMode(r.TLS),
+			Backend: netip.AddrPortFrom(c.Naming.Addr(u.Serving.Slot), uint16(r.Port)),
+			Label:   u.Record.Kind + "/" + u.Record.Name,
+		}))
+	}
+}
+
+// claimedBy is the owner of a claim: in the ledger, or wanted earlier in this pass.
+func (c *compiler) claimedBy(id resource.ID) string {
+	if e, found := c.Claims.All[id.Name]; found {
+		return e.Owner
+	}
+	if r, found := c.out.Desired.Present[id]; found {
+		return r.Owner
+	}
+	return ""
+}
+
+func (c *compiler) nameOf(uid string) string {
+	if r, found := c.Claims.ByUID[uid]; found {
+		return r.Kind + "/" + r.Name
+	}
+	for _, o := range c.Objects {
+		if o.Record.UID == uid {
+			return o.Record.Kind + "/" + o.Record.Name
+		}
+	}
+	return "an object that is being deleted"
+}
+
+func (c *compiler) routeURL(r v1alpha1.Route) string {
+	scheme, port, standard := "http", c.Host.Ingress.HTTPPort, 80
+	if r.TLS != string(resource.TLSOff) && c.Host.Ingress.HTTPSPort != nil {
+		scheme, port, standard = "https", *c.Host.Ingress.HTTPSPort, 443
+	}
+	if port == standard {
+		return fmt.Sprintf("%s://%s%s", scheme, r.Host, r.Path)
+	}
+	return fmt.Sprintf("%s://%s:%d%s", scheme, r.Host, port, r.Path)
+}

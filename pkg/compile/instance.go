@@ -1,0 +1,284 @@
+package compile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/resource"
+)
+
+// recipe is raised when a change of tekton itself makes a new start of every
+// machine necessary. It takes part in fingerprints; rendered bytes do not.
+const recipe = 1
+
+// Fingerprint covers the fields of a spec that a machine reads only at its
+// start. digests are those of its credentials, in order.
+func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
+	type volume struct{ Name, Path string }
+	type database struct{ Name, Env string }
+	in := struct {
+		Recipe      int
+		System      v1alpha1.System
+		Command     []string
+		User, Dir   string
+		Environment map[string]string
+		Volumes     []volume
+		Databases   []database
+		Credentials []v1alpha1.Credential
+		Digests     []string
+		Mounts      []v1alpha1.Mount
+		Trust       string
+		Capability  []string
+		Ephemeral   bool
+	}{
+		Recipe: recipe, System: s.System, Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
+		Credentials: s.Credentials, Digests: digests, Mounts: s.Mounts, Trust: s.Trust, Capability: s.Capabilities, Ephemeral: s.Ephemeral,
+	}
+	for _, v := range s.Volumes {
+		in.Volumes = append(in.Volumes, volume{v.Name, v.Path})
+	}
+	for _, d := range s.Databases {
+		in.Databases = append(in.Databases, database{d.Name, d.Env})
+	}
+	// Maps are marshalled with sorted keys.
+	raw, _ := json.Marshal(in)
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Update strategies.
+const (
+	StrategyAuto     = "Auto"
+	StrategyOverlap  = "Overlap"
+	StrategyRecreate = "Recreate"
+)
+
+// Strategy is how a change from one spec to another that needs a new start is
+// rolled out: two instances side by side only where nothing writable and no
+// host port is shared.
+func Strategy(old, next *v1alpha1.ContainerSpec) string {
+	if next.Update.Strategy == StrategyRecreate || exclusive(old) || exclusive(next) {
+		return StrategyRecreate
+	}
+	return StrategyOverlap
+}
+
+func exclusive(s *v1alpha1.ContainerSpec) bool {
+	writable := slices.ContainsFunc(s.Mounts, func(m v1alpha1.Mount) bool { return m.ReadOnly != nil && !*m.ReadOnly })
+	return len(volumesOf(s)) > 0 || len(s.Network.Ports) > 0 || writable
+}
+
+func instanceKey(uid string, ordinal int) string {
+	return fmt.Sprintf("%s%s/%d", instancePrefix, uid, ordinal)
+}
+
+func (c *compiler) incarnation(u *unitOf, r InstanceRecord) *Incarnation {
+	return &Incarnation{InstanceRecord: r, Machine: c.Naming.Machine(u.Record.Name, r.Ordinal), Link: c.Naming.Link(r.Slot)}
+}
+
+// answeredBefore reports whether the incarnation is known to have answered ever.
+func (c *compiler) answeredBefore(i *Incarnation) bool {
+	_, present, _ := observed[resource.Answer](c, i.Machine)
+	return present
+}
+
+// neverAnswered reports whether the incarnation is known to have never answered.
+func (c *compiler) neverAnswered(i *Incarnation) bool {
+	_, present, known := observed[resource.Answer](c, i.Machine)
+	return known && !present
+}
+
+// chooseIncarnations sets Target, Former, Serving and dropped from the ledger
+// and the wanted fingerprint ("" keeps what is there).
+func (c *compiler) chooseIncarnations(u *unitOf, want string) {
+	var all []*Incarnation
+	for _, r := range c.Claims.Instances[u.Record.UID] {
+		all = append(all, c.incarnation(u, r))
+	}
+	rolled, isRolled := c.Claims.RolledBack[u.Record.UID]
+	n := len(all)
+	switch {
+	case n == 0:
+		if u.keep || u.noStart || want == "" {
+			return
+		}
+		c.newIncarnation(u, 1, want)
+	case isRolled && rolled.Fingerprint == want && c.otherThan(all, want) != nil:
+		good := c.otherThan(all, want)
+		c.rolledBackTo(u, good, rolled)
+		c.drop(u, slices.DeleteFunc(all, func(i *Incarnation) bool { return i == good }))
+	case u.keep || u.noStart || want == "" || all[n-1].Fingerprint == want:
+		u.Target = all[n-1]
+		c.chooseFormer(u, all[:n-1])
+		c.rollBackIfFailed(u, want)
+	default:
+		c.replace(u, all, want)
+	}
+	c.chooseServing(u)
+	if isRolled && rolled.Fingerprint == want && !u.keep {
+		c.wantRecord(rolledBackPrefix+u.Record.UID, u.Record.UID, rolled)
+	}
+}
+
+// otherThan is the newest incarnation with another fingerprint.
+func (c *compiler) otherThan(all []*Incarnation, fingerprint string) *Incarnation {
+	for _, i := range slices.Backward(all) {
+		if i.Fingerprint != fingerprint {
+			return i
+		}
+	}
+	return nil
+}
+
+// chooseFormer keeps the newest older incarnation until the target has answered.
+func (c *compiler) chooseFormer(u *unitOf, older []*Incarnation) {
+	if len(older) == 0 {
+		return
+	}
+	if c.answeredBefore(u.Target) {
+		c.drop(u, older)
+		return
+	}
+	u.Former = older[len(older)-1]
+	c.drop(u, older[:len(older)-1])
+	u.Update = Strategy(c.specOf(u, u.Former), u.Spec)
+}
+
+// replace makes the incarnation of a changed spec beside the one that serves.
+func (c *compiler) replace(u *unitOf, all []*Incarnation, want string) {
+	newest := all[len(all)-1]
+	former := newest
+	if c.neverAnswered(newest) {
+		// It never served: nothing to go back to in it. An older one may still be there.
+		former = nil
+		if len(all) > 1 {
+			former = all[len(all)-2]
+		}
+	}
+	for _, i := range all {
+		if i != former {
+			c.drop(u, []*Incarnation{i})
+		}
+	}
+	u.Former = former
+	if former != nil {
+		u.Update = Strategy(c.specOf(u, former), u.Spec)
+	}
+	c.newIncarnation(u, newest.Ordinal+1, want)
+}
+
+// newIncarnation claims a slot for the next incarnation.
+func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
+	machine := c.Naming.Machine(u.Record.Name, ordinal)
+	slot, ok := c.slots.take(machine)
+	if !ok {
+		u.Target = u.Former
+		u.Former = nil
+		u.Update = ""
+		if u.Target != nil {
+			u.effective = c.specOf(u, u.Target)
+		}
+		u.note(v1alpha1.ConditionNetworkReady, v1alpha1.ConditionFalse, "NoFreeSlot",
+			"all %d slots of subnet %s are taken or cooling down; delete an object or widen Host.spec.subnet", c.Naming.Slots(), c.Naming.Subnet)
+		return
+	}
+	u.Target = c.incarnation(u, InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object})
+}
+
+// rolledBackTo makes a former incarnation the target again, with the spec it was made for.
+func (c *compiler) rolledBackTo(u *unitOf, i *Incarnation, why RolledBackRecord) {
+	u.Target = i
+	u.effective = c.specOf(u, i)
+	u.note(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue, why.Reason, "the latest change did not answer and was taken back: %s", why.Message)
+}
+
+// failuresBeforeRollback is how often a new incarnation may end before it has answered.
+const failuresBeforeRollback = 3
+
+// rollBackIfFailed gives up on a replacement that has ended too often or did
+// not answer by its deadline, while a former incarnation can serve.
+func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
+	if u.Former == nil || u.keep || want == "" {
+		return
+	}
+	reason, message, failed := c.startFailed(u.Target)
+	if !failed {
+		return
+	}
+	record := RolledBackRecord{Fingerprint: want, Reason: reason, Message: message}
+	c.wantRecord(rolledBackPrefix+u.Record.UID, u.Record.UID, record)
+	if _, durable := c.Claims.RolledBack[u.Record.UID]; !durable {
+		return // first the record, so that a crash cannot try the failed one again
+	}
+	failedOne := u.Target
+	c.rolledBackTo(u, u.Former, record)
+	u.Former, u.Update = nil, ""
+	c.drop(u, []*Incarnation{failedOne})
+}
+
+func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed bool) {
+	if f, found := c.Failures[resource.ID{Kind: resource.KindAnswer, Name: i.Machine}]; found {
+		return f.Reason, f.Message, true
+	}
+	if unit, present, _ := observed[resource.Unit](c, i.Machine); present && !unit.Running && unit.Failures >= failuresBeforeRollback {
+		return "CrashLoop", exitMessage(unit), true
+	}
+	if f, found := c.Failures[resource.ID{Kind: resource.KindUnit, Name: i.Machine}]; found && (f.RetryAt.IsZero() || f.Attempts >= failuresBeforeRollback) {
+		return f.Reason, f.Message, true
+	}
+	return "", "", false
+}
+
+// drop leaves incarnations to be removed. Their claims stay until nothing of them is left.
+func (c *compiler) drop(u *unitOf, is []*Incarnation) {
+	for _, i := range is {
+		if c.leftovers(u, i) {
+			u.dropped = append(u.dropped, *i)
+		}
+	}
+}
+
+func (c *compiler) leftovers(u *unitOf, i *Incarnation) bool {
+	left, known := c.ownedBy(u)
+	return !known || slices.ContainsFunc(left, func(r resource.Resource) bool { return r.Instance == i.Machine })
+}
+
+// chooseServing picks the incarnation that routes point to: the newest that has answered.
+func (c *compiler) chooseServing(u *unitOf) {
+	for _, i := range []*Incarnation{u.Target, u.Former} {
+		if i == nil {
+			continue
+		}
+		if c.answeredBefore(i) {
+			u.Serving = i
+			return
+		}
+	}
+}
+
+// specOf is the spec that an incarnation was made for.
+func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
+	if string(i.Object) == string(u.Record.Object) {
+		return u.Spec
+	}
+	var o v1alpha1.Container
+	if err := json.Unmarshal(i.Object, &o); err != nil {
+		return u.Spec
+	}
+	return &o.Spec
+}
+
+func exitMessage(u resource.Unit) string {
+	msg := fmt.Sprintf("ended with exit code %d", u.ExitCode)
+	if u.ExitCode > 128 {
+		msg = fmt.Sprintf("killed by signal %d", u.ExitCode-128)
+	}
+	if n := len(u.LastLog); n > 0 {
+		msg += "; last line: " + u.LastLog[n-1]
+	}
+	return msg
+}

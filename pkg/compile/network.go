@@ -1,0 +1,256 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/resource"
+)
+
+// endpoint renders what the firewall knows of an instance. Only the instance
+// that is to stay publishes host ports.
+func (c *compiler) endpoint(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation, publishes bool) resource.Endpoint {
+	e := resource.Endpoint{
+		Link: i.Link, Addr: c.Naming.Addr(i.Slot), Egress: resource.EgressMode(s.Network.Egress.Mode), Database: len(s.Databases) > 0,
+	}
+	for _, a := range s.Network.Egress.Allow {
+		if r, err := ParseAllow(a); err == nil { // validated with the spec
+			e.Allow = append(e.Allow, r)
+		}
+	}
+	slices.SortFunc(e.Allow, func(a, b resource.PeerRule) int {
+		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	e.Allow = slices.Compact(e.Allow)
+	if publishes {
+		e.Publish = c.publish(u, s)
+	}
+	return e
+}
+
+// publish claims the host ports of a spec and returns those that are ours.
+func (c *compiler) publish(u *unitOf, s *v1alpha1.ContainerSpec) []resource.Publish {
+	var out []resource.Publish
+	for _, p := range s.Network.Ports {
+		ip, err := netip.ParseAddr(cmp.Or(p.HostIP, c.Host.PublishAddress))
+		if err != nil {
+			continue // refused by validation
+		}
+		pub := resource.Publish{HostIP: ip, HostPort: p.HostPort, Port: cmp.Or(p.Port, p.HostPort), Protocol: p.Protocol}
+		if by := c.ports.conflict(c, pub, u.Record.UID); by != "" {
+			u.note(v1alpha1.ConditionNetworkReady, v1alpha1.ConditionFalse, "PortConflict",
+				"port %d/%s of %s is taken by %s; choose another hostPort", p.HostPort, p.Protocol, ip, by)
+			continue
+		}
+		c.wantRecord(portKey(pub), u.Record.UID, nil)
+		c.ports.add(pub, u.Record.UID)
+		out = append(out, pub)
+	}
+	slices.SortFunc(out, func(a, b resource.Publish) int {
+		return cmp.Or(a.HostIP.Compare(b.HostIP), cmp.Compare(a.HostPort, b.HostPort), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return out
+}
+
+func portKey(p resource.Publish) string {
+	return fmt.Sprintf("%s%s:%d/%s", portPrefix, p.HostIP, p.HostPort, p.Protocol)
+}
+
+// portTable finds the owner of a host port. 0.0.0.0 overlaps every address.
+type portTable map[string][]portClaim
+
+type portClaim struct {
+	ip    netip.Addr
+	owner string
+}
+
+func (t portTable) add(p resource.Publish, owner string) {
+	k := fmt.Sprintf("%d/%s", p.HostPort, p.Protocol)
+	t[k] = append(t[k], portClaim{p.HostIP, owner})
+}
+
+func (t portTable) conflict(c *compiler, p resource.Publish, uid string) string {
+	if p.Protocol == "tcp" && c.Host.Ingress.Mode != "none" {
+		https := 0
+		if c.Host.Ingress.HTTPSPort != nil {
+			https = *c.Host.Ingress.HTTPSPort
+		}
+		if p.HostPort == c.Host.Ingress.HTTPPort || p.HostPort == https {
+			return "the ingress"
+		}
+	}
+	for _, o := range t[fmt.Sprintf("%d/%s", p.HostPort, p.Protocol)] {
+		if o.owner != uid && (o.ip == p.HostIP || o.ip.IsUnspecified() || p.HostIP.IsUnspecified()) {
+			return c.nameOf(o.owner)
+		}
+	}
+	return ""
+}
+
+// readPorts fills the table from the ledger: the first claim wins.
+func (c *compiler) readPorts() portTable {
+	t := portTable{}
+	for key, e := range c.Claims.All {
+		rest, ok := strings.CutPrefix(key, portPrefix)
+		if !ok {
+			continue
+		}
+		addr, protocol, _ := strings.Cut(rest, "/")
+		ap, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			continue
+		}
+		t.add(resource.Publish{HostIP: ap.Addr(), HostPort: int(ap.Port()), Protocol: protocol}, e.Owner)
+	}
+	return t
+}
+
+// ParseAllow reads one entry of egress.allow: PREFIX or ADDRESS, with :PORT[/udp].
+func ParseAllow(s string) (resource.PeerRule, error) {
+	rest, protocol := s, ""
+	if i := strings.LastIndex(s, "/"); i > 0 && (s[i+1:] == "tcp" || s[i+1:] == "udp") {
+		rest, protocol = s[:i], s[i+1:]
+	}
+	port := 0
+	if head, digits, found := strings.Cut(rest, ":"); found {
+		n, err := strconv.ParseUint(digits, 10, 16)
+		if err != nil || n == 0 {
+			return resource.PeerRule{}, fmt.Errorf("%q has no port between 1 and 65535 after the colon", s)
+		}
+		port, rest = int(n), head
+		protocol = cmp.Or(protocol, "tcp")
+	}
+	if !strings.Contains(rest, "/") {
+		rest += "/32"
+	}
+	p, err := netip.ParsePrefix(rest)
+	if err != nil || !p.Addr().Is4() {
+		return resource.PeerRule{}, fmt.Errorf("%q is not an IPv4 address or prefix with an optional :PORT[/udp]", s)
+	}
+	if protocol != "" && port == 0 {
+		return resource.PeerRule{}, fmt.Errorf("%q names a protocol without a port", s)
+	}
+	return resource.PeerRule{Prefix: p.Masked(), Port: port, Protocol: protocol}, nil
+}
+
+// emitExceptions opens the declared links, from each of the object's instances
+// to each instance of the target.
+func (c *compiler) emitExceptions(u *unitOf) {
+	for _, l := range u.effective.Network.Links {
+		t := c.targets[l.To]
+		if t == nil {
+			u.note(v1alpha1.ConditionNetworkReady, v1alpha1.ConditionFalse, "LinkTargetMissing",
+				"network.links names %q, but there is no such object (yet); the link opens when it appears", l.To)
+			continue
+		}
+		for _, from := range u.incarnations() {
+			for _, to := range t.incarnations() {
+				e := resource.Exception{From: c.Naming.Addr(from.Slot), To: c.Naming.Addr(to.Slot), Port: l.Port, Protocol: l.Protocol}
+				c.want(resource.New(u.Record.UID, "", resource.ExceptionName(e.From, e.To, e.Port, e.Protocol), e))
+			}
+		}
+	}
+}
+
+// hostNeeds is what the objects of a host need of the host itself.
+type hostNeeds struct {
+	machines, routes, databases bool
+}
+
+func (h *hostNeeds) add(u *unitOf) {
+	h.machines = true
+	if u.Spec != nil {
+		h.routes = h.routes || len(u.Spec.Routes) > 0
+		h.databases = h.databases || len(u.Spec.Databases) > 0
+	}
+}
+
+// hostResources are wanted as long as some object, also one that is being
+// deleted, needs them. A host without objects is as it was before tekton.
+func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
+	if !need.machines {
+		return nil
+	}
+	n, h := c.Naming, c.Host
+	add := func(name string, v resource.Value) resource.Resource {
+		return resource.New(resource.HostOwner, "", name, v)
+	}
+	table := resource.Table{Subnet: n.Subnet.Masked(), Service: n.Service()}
+	rs := []resource.Resource{
+		add("net.ipv4.ip_forward", resource.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"}),
+		add(n.Service().String(), resource.Address{Addr: n.Service()}),
+		add("policy", resource.Policy{Subnet: n.Subnet.Masked(), Table: n.RoutingTable(), Priority: n.RulePriority()}),
+	}
+	if h.DNS.Mode != "none" {
+		table.DNSPort = dnsPort
+		rs = append(rs, add("dns", resource.Resolver{Listen: netip.AddrPortFrom(n.Service(), dnsPort), Domain: h.DNS.Domain, Upstreams: h.DNS.Upstreams}))
+	}
+	if h.Postgres.Mode != "none" {
+		table.DatabasePort = h.Postgres.Port
+		if need.databases {
+			rs = append(rs, add("postgres", resource.Cluster{Listen: netip.AddrPortFrom(n.Service(), uint16(h.Postgres.Port)), MaxConnections: h.Postgres.MaxConnections}))
+		}
+	}
+	if h.Ingress.Mode != "none" {
+		table.IngressPorts = []int{h.Ingress.HTTPPort}
+		if need.routes {
+			rs = append(rs, add("caddy", c.proxy()))
+		}
+		if h.Ingress.HTTPSPort != nil && *h.Ingress.HTTPSPort != 0 {
+			table.IngressPorts = append(table.IngressPorts, *h.Ingress.HTTPSPort)
+		}
+	}
+	return append(rs, add(n.Table(), table))
+}
+
+const dnsPort = 53
+
+func (c *compiler) proxy() resource.Proxy {
+	p := resource.Proxy{HTTPPort: c.Host.Ingress.HTTPPort, Domain: c.Host.Domain}
+	if c.Host.Ingress.HTTPSPort != nil {
+		p.HTTPSPort = *c.Host.Ingress.HTTPSPort
+	}
+	if c.Host.Ingress.GracePeriod != nil {
+		p.GracePeriod = resource.Duration(c.Host.Ingress.GracePeriod.Duration)
+	}
+	for _, cert := range c.Host.Ingress.Certificates {
+		p.Certificates = append(p.Certificates, resource.Certificate{Hosts: cert.Hosts, Cert: cert.CertFile, Key: cert.KeyFile})
+	}
+	return p
+}
+
+// keepHostClaim keeps the ledger's host-wide entries that outlive objects: the
+// originals of settings while they are changed, and whose data lies around.
+func (c *compiler) keepHostClaim(key string) {
+	e := c.Claims.All[key]
+	id := resource.ID{Kind: resource.KindClaim, Name: key}
+	if _, wanted := c.out.Desired.Present[id]; wanted || e.Owner != resource.HostOwner || strings.HasPrefix(key, slotPrefix) {
+		return
+	}
+	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) {
+		return
+	}
+	if name, isSysctl := strings.CutPrefix(key, SysctlKey("")); isSysctl {
+		if _, present, known := observed[resource.Sysctl](c, name); known && !present && !c.wanted(resource.KindSysctl, name) {
+			return
+		}
+	}
+	c.want(resource.New(resource.HostOwner, "", key, e))
+}
+
+func (c *compiler) wanted(kind resource.Kind, name string) bool {
+	_, found := c.out.Desired.Present[resource.ID{Kind: kind, Name: name}]
+	return found
+}
+
+// dataGone reports whether data that no object wants any more has left the host.
+func (c *compiler) dataGone(key string) bool {
+	kind, name, _ := strings.Cut(key, "/")
+	_, present, known := c.Observed.Get(resource.ID{Kind: resource.Kind(kind), Name: name})
+	return known && !present
+}

@@ -1,0 +1,276 @@
+package compile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/resource"
+)
+
+// unitOf is one object on its way through the compiler.
+type unitOf struct {
+	Compiled
+	object Object
+	live   bool // has a spec and is not being deleted
+	// keep says that nothing of the object may change now: paused, or an input is unknown.
+	keep bool
+	// noStart says that no new incarnation may be made or started now.
+	noStart bool
+	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
+	effective *v1alpha1.ContainerSpec
+	// linkers are the objects that declare a link to this one.
+	linkers []*unitOf
+	// dropped incarnations are only waited for until nothing of them is left.
+	dropped []Incarnation
+}
+
+func (u *unitOf) note(typ string, status v1alpha1.ConditionStatus, reason, format string, args ...any) {
+	u.Notes = append(u.Notes, Note{typ, status, reason, fmt.Sprintf(format, args...)})
+}
+
+// begin reads the object's spec and registers it for links by name.
+func (c *compiler) begin(o Object) *unitOf {
+	u := &unitOf{object: o, Compiled: Compiled{Record: o.Record, Verdict: o.Verdict, Why: o.Why}}
+	if o.Spec != nil {
+		u.Meta = o.Spec.Meta()
+		u.Spec = lower(o.Spec)
+	}
+	u.effective = u.Spec
+	u.live = o.Verdict != Gone && u.Spec != nil
+	if !u.live {
+		return u
+	}
+	c.targets[o.Record.Name] = u
+	return u
+}
+
+// lower turns a higher kind into the shape that every kind is compiled from.
+func lower(o v1alpha1.Object) *v1alpha1.ContainerSpec {
+	switch o := o.(type) {
+	case *v1alpha1.Container:
+		return &o.Spec
+	}
+	return nil
+}
+
+// settle decides which incarnations the object has and claims what it needs.
+func (c *compiler) settle(u *unitOf) {
+	if !u.live {
+		c.bury(u)
+		return
+	}
+	for _, l := range u.Spec.Network.Links {
+		if t := c.targets[l.To]; t != nil {
+			t.linkers = append(t.linkers, u)
+		}
+	}
+	if u.Spec.Paused {
+		u.keep = true
+	}
+	fingerprint, ok := c.inputs(u)
+	if !ok {
+		u.keep = true
+	}
+	c.chooseIncarnations(u, fingerprint)
+	if u.keep {
+		return
+	}
+	uid := u.Record.UID
+	c.out.Desired.Complete[uid] = true
+	c.wantRecord(ObjectKey(u.Record.Name), uid, u.Record)
+	for _, inc := range append(slices.Clone(u.dropped), u.incarnations()...) {
+		c.wantRecord(instanceKey(uid, inc.Ordinal), uid, inc.InstanceRecord)
+		c.slots.keep(inc.Slot, inc.Machine)
+	}
+}
+
+func (u *unitOf) incarnations() []Incarnation {
+	var is []Incarnation
+	if u.Former != nil {
+		is = append(is, *u.Former)
+	}
+	if u.Target != nil {
+		is = append(is, *u.Target)
+	}
+	return is
+}
+
+// inputs checks secrets and data, and returns the wanted fingerprint. ok is
+// false when an input is unknown: then everything stays as it is.
+func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
+	digests := make([]string, 0, len(u.Spec.Credentials))
+	var missing []string
+	for _, cr := range u.Spec.Credentials {
+		if c.SecretsErr != nil {
+			u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionUnknown, "SecretsUnreadable", "the secrets directory cannot be read: %v", c.SecretsErr)
+			return "", false
+		}
+		d, found := c.Secrets[secretName(cr)]
+		if !found {
+			missing = append(missing, secretName(cr))
+		}
+		digests = append(digests, d)
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		u.noStart = true
+		u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionFalse, "SecretMissing",
+			"secret %s is not on this host; set it with: tekton secret set %s", strings.Join(missing, ", "), missing[0])
+		return "", true
+	}
+	c.checkData(u)
+	return Fingerprint(u.Spec, digests), true
+}
+
+func secretName(cr v1alpha1.Credential) string {
+	if cr.Secret != "" {
+		return cr.Secret
+	}
+	return cr.Name
+}
+
+// checkData refuses data that another source left under the same kind and name.
+func (c *compiler) checkData(u *unitOf) {
+	for _, key := range c.dataKeys(u) {
+		if d, found := c.Claims.Data[key]; found && d.Source != u.Record.Source {
+			u.noStart = true
+			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "DataConflict",
+				"%s was left by %s/%s of source %q; this object comes from source %q. Delete the data (tekton data delete %s) or choose another name",
+				key, d.Kind, d.Name, d.Source, u.Record.Source, key)
+		}
+	}
+}
+
+// dataKeys are the ledger's names (without prefix) of the object's data.
+func (c *compiler) dataKeys(u *unitOf) []string {
+	var keys []string
+	for _, v := range volumesOf(u.Spec) {
+		keys = append(keys, "volume/"+resource.VolumeName(u.Record.Kind, u.Record.Name, v.Name))
+	}
+	for _, d := range u.Spec.Databases {
+		keys = append(keys, "database/"+c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name))
+	}
+	return keys
+}
+
+// RootVolume is the name of the volume that holds the root of a storePath
+// system. No user volume can have it: it is no DNS label.
+const RootVolume = ".root"
+
+// volumesOf are the declared volumes and, where the root outlives machines, the root.
+func volumesOf(s *v1alpha1.ContainerSpec) []v1alpha1.Volume {
+	if s.System.StorePath == "" || s.Ephemeral {
+		return s.Volumes
+	}
+	return append([]v1alpha1.Volume{{Name: RootVolume, Path: "/", DeletionPolicy: string(resource.DeleteData)}}, s.Volumes...)
+}
+
+// wantRecord keeps the ledger's entry where it says the same already: its bytes
+// are then not rendered anew, and an upgrade that renders differently writes nothing.
+func (c *compiler) wantRecord(key, owner string, record any) {
+	next := claim(key, owner, record)
+	if old, found := c.Claims.All[key]; found && old.Owner == owner && string(old.Value) == string(next.Value.(resource.Claim).Value) {
+		next = resource.New(owner, "", key, old)
+	}
+	c.want(next)
+}
+
+// bury keeps the tombstone and the claims of a deleted object until nothing of
+// it is left on the host, then lets them all go at once.
+func (c *compiler) bury(u *unitOf) {
+	uid := u.Record.UID
+	if u.object.Verdict != Gone {
+		// A record without a readable spec: an older version's kind. Nothing is touched.
+		u.keep = true
+		u.note(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "UnknownKind", "kind %s is not known to this version of tekton", u.Record.Kind)
+		return
+	}
+	c.out.Desired.Complete[uid] = true
+	if u.Spec != nil {
+		c.policies(u)
+	}
+	left, known := c.ownedBy(u)
+	_, entombed := c.Claims.Tombstones[uid]
+	if entombed && known && len(left) == 0 {
+		return
+	}
+	// The tombstone first: without it nothing of the object goes.
+	c.wantRecord(TombstoneKey(uid), uid, TombstoneRecord{ObjectRecord: u.Record, Why: u.Why})
+	for key, e := range c.Claims.All {
+		if e.Owner == uid && key != TombstoneKey(uid) {
+			c.want(resource.New(uid, "", key, e))
+		}
+	}
+	for _, r := range c.Claims.Instances[uid] {
+		c.slots.keep(r.Slot, c.Naming.Machine(u.Record.Name, r.Ordinal))
+	}
+	if !entombed {
+		c.out.Desired.Complete[uid] = false
+	}
+}
+
+// policies says what happens to the object's data when it goes.
+func (c *compiler) policies(u *unitOf) {
+	for _, v := range volumesOf(u.Spec) {
+		id := resource.ID{Kind: resource.KindVolume, Name: resource.VolumeName(u.Record.Kind, u.Record.Name, v.Name)}
+		c.out.Desired.Policies[id] = resource.DeletionPolicy(v.DeletionPolicy)
+	}
+	for _, d := range u.Spec.Databases {
+		id := resource.ID{Kind: resource.KindDatabase, Name: c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)}
+		c.out.Desired.Policies[id] = resource.DeletionPolicy(d.DeletionPolicy)
+	}
+}
+
+// TakesData reports whether deleting the object takes data with it.
+func TakesData(o v1alpha1.Object) bool {
+	s := (*v1alpha1.ContainerSpec)(nil)
+	if o != nil {
+		s = lower(o)
+	}
+	if s == nil {
+		return true
+	}
+	return slices.ContainsFunc(volumesOf(s), func(v v1alpha1.Volume) bool { return v.DeletionPolicy == string(resource.DeleteData) }) ||
+		slices.ContainsFunc(s.Databases, func(d v1alpha1.Database) bool { return d.DeletionPolicy == string(resource.DeleteData) })
+}
+
+// markCycles refuses objects whose dependsOn lead back to themselves.
+func (c *compiler) markCycles(units []*unitOf) {
+	for _, u := range units {
+		if !u.live {
+			continue
+		}
+		if path := c.cycle(u.Record.Name, u, nil); path != nil {
+			u.noStart = true
+			u.note(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "DependencyCycle",
+				"dependsOn leads back to the object itself: %s; remove one of these", strings.Join(path, " → "))
+		}
+	}
+}
+
+func (c *compiler) cycle(start string, u *unitOf, path []string) []string {
+	path = append(slices.Clone(path), u.Record.Name)
+	for _, name := range u.Spec.DependsOn {
+		if name == start {
+			return append(path, name)
+		}
+		if next := c.targets[name]; next != nil && !slices.Contains(path, name) {
+			if found := c.cycle(start, next, path); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+// restartDelay is how long after its end a unit is started again: 1 s doubling to 5 min.
+func restartDelay(failures int) time.Duration {
+	const first, most = time.Second, 5 * time.Minute
+	if failures <= 1 {
+		return first
+	}
+	return min(first<<min(failures-1, 16), most)
+}

@@ -1,0 +1,176 @@
+package compile
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/resource"
+)
+
+// Keys of the ledger. One name space for all kinds that run a machine.
+const (
+	objectPrefix     = "object/"     // object/NAME → ObjectRecord
+	tombstonePrefix  = "tombstone/"  // tombstone/UID → TombstoneRecord
+	instancePrefix   = "instance/"   // instance/UID/ORDINAL → InstanceRecord
+	slotPrefix       = "slot/"       // slot/N → SlotRecord
+	routePrefix      = "route/"      // route/HOST/PATH → nothing; the owner is the claim
+	portPrefix       = "port/"       // port/IP:PORT/PROTO → nothing
+	dataPrefix       = "data/"       // data/volume/NAME, data/database/NAME → DataRecord
+	rolledBackPrefix = "rolledback/" // rolledback/UID → RolledBackRecord
+)
+
+// SysctlKey is the ledger's key of a changed kernel setting.
+func SysctlKey(name string) string { return "sysctl/" + name }
+
+// SysctlRecord keeps the value that a setting had before we changed it.
+type SysctlRecord struct {
+	Original string `json:"original"`
+}
+
+// ObjectRecord is what the ledger knows of an object: its identity over renames
+// of its file and restarts of the daemon, and its last good spec.
+type ObjectRecord struct {
+	UID        string          `json:"uid"`
+	Kind       string          `json:"kind"`
+	Name       string          `json:"name"`
+	Source     string          `json:"source"`
+	File       string          `json:"file"`
+	Line       int             `json:"line"`
+	Generation int64           `json:"generation"`
+	Digest     string          `json:"digest"`
+	Object     json.RawMessage `json:"object"`
+	// Restart counts `tekton restart` requests.
+	Restart int64 `json:"restart,omitempty"`
+}
+
+// TombstoneRecord says that an object's deletion was asked for and goes on
+// until nothing of it is left, also over restarts of the daemon.
+type TombstoneRecord struct {
+	ObjectRecord
+	Why string `json:"why"`
+}
+
+// InstanceRecord is one incarnation of an object.
+type InstanceRecord struct {
+	Ordinal     int    `json:"ordinal"`
+	Slot        int    `json:"slot"`
+	Fingerprint string `json:"fingerprint"`
+	// Object that this incarnation was made for: a rollback returns to it.
+	Object json.RawMessage `json:"object"`
+}
+
+// SlotRecord is a slot in use, or, with Freed set, one that cools down.
+type SlotRecord struct {
+	Machine string    `json:"machine"`
+	Freed   time.Time `json:"freed,omitzero"`
+}
+
+// DataRecord remembers which object and source data belongs to, also after the
+// object is gone.
+type DataRecord struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Source string `json:"source"`
+}
+
+// RolledBackRecord says that an update failed and which one.
+type RolledBackRecord struct {
+	Fingerprint string `json:"fingerprint"`
+	Reason      string `json:"reason"`
+	Message     string `json:"message"`
+}
+
+// ObjectKey is the ledger's key of an object.
+func ObjectKey(name string) string { return objectPrefix + name }
+
+// TombstoneKey is the ledger's key of a deletion.
+func TombstoneKey(uid string) string { return tombstonePrefix + uid }
+
+// NewUID derives the UID of a new object. now makes it differ from that of an
+// earlier object of the same name.
+func NewUID(installation, kind, name string, now time.Time) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{installation, kind, name, strconv.FormatInt(now.UnixNano(), 10)}, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// claim builds the desired ledger entry of a record.
+func claim(key, owner string, record any) resource.Resource {
+	var raw json.RawMessage
+	if record != nil {
+		// Records are plain structs: marshalling cannot fail.
+		raw, _ = json.Marshal(record)
+	}
+	return resource.New(owner, "", key, resource.Claim{Key: key, Owner: owner, Value: raw})
+}
+
+// Claims is the ledger's content, indexed.
+type Claims struct {
+	All        map[string]resource.Claim
+	Objects    map[string]ObjectRecord    // by name
+	ByUID      map[string]ObjectRecord    // by UID
+	Tombstones map[string]TombstoneRecord // by UID
+	Instances  map[string][]InstanceRecord
+	Slots      map[int]SlotRecord
+	RolledBack map[string]RolledBackRecord
+	Data       map[string]DataRecord // by key without prefix
+}
+
+// ReadClaims indexes the entries of the ledger. An entry that cannot be read is
+// an error of the whole: planning on half a ledger could give a name, a slot or
+// data away twice.
+func ReadClaims(entries []resource.Claim) (Claims, error) {
+	c := Claims{
+		All: make(map[string]resource.Claim, len(entries)), Objects: map[string]ObjectRecord{}, ByUID: map[string]ObjectRecord{},
+		Tombstones: map[string]TombstoneRecord{}, Instances: map[string][]InstanceRecord{}, Slots: map[int]SlotRecord{},
+		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{},
+	}
+	for _, e := range entries {
+		c.All[e.Key] = e
+		if err := c.read(e); err != nil {
+			return Claims{}, fmt.Errorf("ledger entry %q: %w", e.Key, err)
+		}
+	}
+	for uid := range c.Instances {
+		slices.SortFunc(c.Instances[uid], func(a, b InstanceRecord) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
+	}
+	return c, nil
+}
+
+func (c *Claims) read(e resource.Claim) error {
+	prefix, rest, _ := strings.Cut(e.Key, "/")
+	switch prefix + "/" {
+	case objectPrefix:
+		return into(e.Value, func(r ObjectRecord) { c.Objects[r.Name], c.ByUID[r.UID] = r, r })
+	case tombstonePrefix:
+		return into(e.Value, func(r TombstoneRecord) { c.Tombstones[rest] = r })
+	case instancePrefix:
+		return into(e.Value, func(r InstanceRecord) { c.Instances[e.Owner] = append(c.Instances[e.Owner], r) })
+	case rolledBackPrefix:
+		return into(e.Value, func(r RolledBackRecord) { c.RolledBack[rest] = r })
+	case dataPrefix:
+		return into(e.Value, func(r DataRecord) { c.Data[rest] = r })
+	case slotPrefix:
+		n, err := strconv.Atoi(rest)
+		if err != nil {
+			return err
+		}
+		return into(e.Value, func(r SlotRecord) { c.Slots[n] = r })
+	}
+	return nil
+}
+
+func into[T any](raw json.RawMessage, use func(T)) error {
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return err
+	}
+	use(v)
+	return nil
+}

@@ -1,0 +1,292 @@
+// Package simworld is a host in memory: every driver's managed system in one
+// plain value, with the rules of the real ones that the engine relies on. It
+// checks the invariants that must hold at every moment while steps are applied.
+package simworld
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/resource"
+)
+
+// World is a simulated host.
+type World struct {
+	Things resource.Set // everything on the host but claims
+	Claims map[string]resource.Claim
+	// Trash lists data that was deleted under its policy.
+	Trash []resource.Resource
+	// Unknown kinds cannot be observed.
+	Unknown map[resource.Kind]error
+	// Broken commands never answer; Crashing ones end at once.
+	Broken, Crashing map[string]bool // by fingerprint of the instance
+	Now              time.Time
+	Mutations        int
+	// Starts counts unit starts by machine.
+	Starts   map[string]int
+	revision int64
+	boots    int
+}
+
+// New returns an empty host.
+func New(now time.Time) *World {
+	return &World{
+		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
+		Broken: map[string]bool{}, Crashing: map[string]bool{}, Starts: map[string]int{}, Now: now,
+	}
+}
+
+// AllKinds in the order of resource's constants.
+var AllKinds = []resource.Kind{
+	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
+	resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
+	resource.KindEndpoint, resource.KindException, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
+	resource.KindAnswer, resource.KindRecord, resource.KindRoute,
+}
+
+// Observe returns what the host has.
+func (w *World) Observe() resource.Observed {
+	o := make(resource.Observed, len(AllKinds))
+	for _, k := range AllKinds {
+		if err := w.Unknown[k]; err != nil {
+			o[k] = resource.Unknown(err)
+			continue
+		}
+		o[k] = resource.Known()
+	}
+	for id, r := range w.Things {
+		if o[id.Kind].Err == nil {
+			o[id.Kind].Items[id] = r
+		}
+	}
+	if o[resource.KindClaim].Err == nil {
+		for _, c := range w.Claims {
+			r := resource.New(c.Owner, "", c.Key, c)
+			o[resource.KindClaim].Items[r.ID] = r
+		}
+	}
+	return o
+}
+
+// Entries returns the ledger's claims, sorted.
+func (w *World) Entries() []resource.Claim {
+	var out []resource.Claim
+	for _, k := range slices.Sorted(maps.Keys(w.Claims)) {
+		out = append(out, w.Claims[k])
+	}
+	return out
+}
+
+// Apply takes one step. A violated invariant is an error of type *Violation.
+func (w *World) Apply(s resource.Step) error {
+	if err := w.check(s); err != nil {
+		return err
+	}
+	w.Mutations++
+	if s.Resource.Kind == resource.KindClaim {
+		return w.claim(s)
+	}
+	if s.Verb == resource.Put {
+		return w.put(s)
+	}
+	return w.remove(s)
+}
+
+// Violation is an invariant that a step would have broken.
+type Violation struct {
+	Invariant string
+	Step      resource.Step
+	Why       string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s violated by %s: %s", v.Invariant, v.Step, v.Why)
+}
+
+func (w *World) claim(s resource.Step) error {
+	c := s.Resource.Value.(resource.Claim)
+	old, exists := w.Claims[c.Key]
+	if exists && old.Owner != c.Owner {
+		return resource.Because("Claimed", fmt.Errorf("%s belongs to %s", c.Key, old.Owner))
+	}
+	if s.Verb == resource.Delete {
+		delete(w.Claims, c.Key)
+		return nil
+	}
+	w.revision++
+	c.Revision = w.revision
+	w.Claims[c.Key] = c
+	return nil
+}
+
+func (w *World) put(s resource.Step) error {
+	r := s.Resource
+	switch v := r.Value.(type) {
+	case resource.Unit:
+		return w.start(r, v)
+	case resource.Attachment:
+		if u, ok := w.unit(r.Instance); !ok || !u.Running {
+			return errors.New("no such machine to attach to")
+		}
+	case resource.Answer:
+		return w.answer(r, v)
+	}
+	w.Things[r.ID] = r
+	return nil
+}
+
+func (w *World) start(r resource.Resource, u resource.Unit) error {
+	if old, ok := w.unit(r.Name); ok && old.Running {
+		return nil
+	} else if ok {
+		u.Failures = old.Failures
+	}
+	w.boots++
+	w.Starts[r.Name]++
+	u.Boot, u.Leader, u.StartedAt = fmt.Sprintf("boot-%d", w.boots), 1000+w.boots, w.Now
+	if w.Crashing[w.fingerprint(r.Name)] {
+		u.Running, u.Leader, u.ExitedAt, u.ExitCode = false, 0, w.Now, 1
+		u.Failures++
+	}
+	r.Value = u
+	w.Things[r.ID] = r
+	return nil
+}
+
+func (w *World) answer(r resource.Resource, a resource.Answer) error {
+	if w.Broken[w.fingerprint(r.Name)] {
+		return resource.Because("ProbeFailed", errors.New("connection refused"))
+	}
+	u, ok := w.unit(r.Name)
+	if !ok || !u.Running || u.Boot != a.Boot {
+		return resource.ErrStale
+	}
+	w.Things[r.ID] = r
+	return nil
+}
+
+func (w *World) fingerprint(machine string) string {
+	r, ok := w.Things[resource.ID{Kind: resource.KindInstance, Name: machine}]
+	if !ok {
+		return ""
+	}
+	return r.Value.(resource.Instance).Fingerprint
+}
+
+func (w *World) unit(machine string) (resource.Unit, bool) {
+	r, ok := w.Things[resource.ID{Kind: resource.KindUnit, Name: machine}]
+	if !ok {
+		return resource.Unit{}, false
+	}
+	return r.Value.(resource.Unit), true
+}
+
+// Kill ends a machine by itself; its link goes with its network namespace.
+func (w *World) Kill(machine string, code int) {
+	id := resource.ID{Kind: resource.KindUnit, Name: machine}
+	r, ok := w.Things[id]
+	if !ok {
+		return
+	}
+	u := r.Value.(resource.Unit)
+	u.Running, u.Leader, u.ExitedAt, u.ExitCode = false, 0, w.Now, code
+	u.Failures++
+	r.Value = u
+	w.Things[id] = r
+	w.dropLink(r.Instance)
+}
+
+func (w *World) dropLink(machine string) {
+	for id, r := range w.Things {
+		if r.Instance == machine && (id.Kind == resource.KindAttachment || id.Kind == resource.KindLink) {
+			delete(w.Things, id)
+		}
+	}
+}
+
+// Reboot is a power cut: processes, links and rules are gone; files stay.
+func (w *World) Reboot() {
+	for id := range w.Things {
+		switch id.Kind {
+		case resource.KindUnit, resource.KindAttachment, resource.KindLink, resource.KindEndpoint, resource.KindException,
+			resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl, resource.KindCluster, resource.KindProxy, resource.KindResolver:
+			delete(w.Things, id)
+		}
+	}
+}
+
+func (w *World) remove(s resource.Step) error {
+	r := s.Resource
+	switch v := r.Value.(type) {
+	case resource.Unit:
+		w.dropLink(r.Instance)
+	case resource.Attachment:
+		w.dropLink(r.Instance)
+		return nil
+	case resource.Volume:
+		return w.removeData(r, v.Policy)
+	case resource.Database:
+		return w.removeData(r, v.Policy)
+	case resource.Role:
+		if d, ok := w.Things[resource.ID{Kind: resource.KindDatabase, Name: r.Name}]; ok && d.Owner == resource.RetainedOwner {
+			r.Owner = resource.RetainedOwner
+			w.Things[r.ID] = r
+			return nil
+		}
+	case resource.Instance:
+		delete(w.Things, resource.ID{Kind: resource.KindAnswer, Name: r.Name})
+	}
+	delete(w.Things, r.ID)
+	return nil
+}
+
+func (w *World) removeData(r resource.Resource, policy resource.DeletionPolicy) error {
+	if policy == resource.DeleteData {
+		w.Trash = append(w.Trash, r)
+		delete(w.Things, r.ID)
+		return nil
+	}
+	r.Owner = resource.RetainedOwner
+	w.Things[r.ID] = r
+	return nil
+}
+
+// Snapshot is the host as text, for comparisons of end states. What differs
+// between equal runs (boots, process ids, times) is left out.
+func (w *World) Snapshot() string {
+	var b strings.Builder
+	for _, r := range w.Things.Sorted() {
+		fmt.Fprintf(&b, "%s owner=%s instance=%s", r.ID, r.Owner, r.Instance)
+		if u, ok := r.Value.(resource.Unit); ok {
+			fmt.Fprintf(&b, " running=%v", u.Running)
+		}
+		b.WriteByte('\n')
+	}
+	for _, k := range slices.Sorted(maps.Keys(w.Claims)) {
+		fmt.Fprintf(&b, "claim %s owner=%s\n", k, w.Claims[k].Owner)
+	}
+	for _, r := range w.Trash {
+		fmt.Fprintf(&b, "trash %s\n", r.ID)
+	}
+	return b.String()
+}
+
+// has reports whether the host has a thing of a kind for which f holds.
+func (w *World) has(k resource.Kind, f func(resource.Resource) bool) bool {
+	for id, r := range w.Things {
+		if id.Kind == k && f(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// backendAnswers reports whether an instance at addr has answered ever.
+func (w *World) backendAnswers(addr netip.Addr) bool {
+	return w.has(resource.KindAnswer, func(r resource.Resource) bool { return r.Value.(resource.Answer).Addr == addr })
+}

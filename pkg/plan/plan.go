@@ -1,0 +1,304 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"tekton.host/pkg/resource"
+)
+
+// Input is what the planner compares.
+type Input struct {
+	Desired  resource.Desired
+	Observed resource.Observed
+	// Failures mask a resource until their RetryAt.
+	Failures map[resource.ID]resource.Failure
+	// Busy has the BusyKey of every step in flight: what was observed there is changing.
+	Busy map[string]bool
+	Now  time.Time
+}
+
+// Blocked is a difference that no step may remove yet, and why.
+type Blocked struct {
+	Resource resource.Resource
+	Verb     resource.Verb
+	Why      string
+}
+
+// Plan is the ordered list of steps that may be taken now.
+type Plan struct {
+	Steps    []resource.Step
+	Blocked  []Blocked
+	NextWake time.Time // zero: no timer needed
+}
+
+// Converged reports whether nothing is to be done, now or later.
+func (p Plan) Converged() bool { return len(p.Steps) == 0 && len(p.Blocked) == 0 }
+
+// UnderWay is why a difference of a busy object is blocked.
+const UnderWay = "another step of the object is under way"
+
+// BusyKey is what a step in flight occupies: its whole object, or one kind of
+// the host's own things.
+func BusyKey(r resource.Resource) string {
+	if r.Owner == resource.HostOwner {
+		return resource.HostOwner + "/" + string(r.Kind)
+	}
+	return r.Owner
+}
+
+// Make compares desired with observed.
+func Make(in Input) Plan {
+	p := &planner{Input: in, puts: map[resource.ID]bool{}}
+	p.index()
+	for _, r := range p.pendingPuts {
+		p.put(r)
+	}
+	for _, r := range p.pendingDeletes {
+		p.delete(r)
+	}
+	slices.SortStableFunc(p.out.Steps, func(a, b resource.Step) int { return a.Resource.Compare(b.Resource.ID) })
+	slices.SortStableFunc(p.out.Blocked, func(a, b Blocked) int { return a.Resource.Compare(b.Resource.ID) })
+	return p.out
+}
+
+type planner struct {
+	Input
+	out            Plan
+	pendingPuts    []resource.Resource
+	pendingDeletes []resource.Resource
+	puts           map[resource.ID]bool // IDs of pendingPuts
+	// present and left index the desired and the observed resources by owner and kind.
+	present map[ownerKind][]resource.Resource
+	left    map[ownerKind][]resource.Resource
+	// leftKind counts the observed resources that are in use, by kind.
+	leftKind map[resource.Kind]int
+}
+
+type ownerKind struct {
+	owner string
+	kind  resource.Kind
+}
+
+// index finds the differences.
+func (p *planner) index() {
+	p.present = make(map[ownerKind][]resource.Resource, len(p.Desired.Present))
+	p.left, p.leftKind = map[ownerKind][]resource.Resource{}, map[resource.Kind]int{}
+	for id, want := range p.Desired.Present {
+		k := ownerKind{want.Owner, id.Kind}
+		p.present[k] = append(p.present[k], want)
+		have, present, known := p.Observed.Get(id)
+		if !p.Desired.Held[id] && (!known || !present || !want.Equal(have)) {
+			p.pendingPuts = append(p.pendingPuts, want)
+			p.puts[id] = true
+		}
+	}
+	for _, d := range p.Observed {
+		if d.Err != nil {
+			continue
+		}
+		for id, have := range d.Items {
+			k := ownerKind{have.Owner, id.Kind}
+			p.left[k] = append(p.left[k], have)
+			if have.Owner != resource.RetainedOwner {
+				p.leftKind[id.Kind]++
+			}
+			// An answer is a file of its instance and goes with it.
+			if id.Kind != resource.KindAnswer && p.absent(have) {
+				p.pendingDeletes = append(p.pendingDeletes, have)
+			}
+		}
+	}
+}
+
+// absent reports whether an observed resource is to go: its owner was compiled
+// whole and asks neither for it nor for leaving it alone.
+func (p *planner) absent(r resource.Resource) bool {
+	want, wanted := p.Desired.Present[r.ID]
+	if wanted && want.Owner != r.Owner {
+		return false // a put takes it over, or fails on the other owner
+	}
+	return !wanted && !p.Desired.Held[r.ID] && p.Desired.Complete[r.Owner]
+}
+
+func (p *planner) block(r resource.Resource, v resource.Verb, format string, args ...any) {
+	p.out.Blocked = append(p.out.Blocked, Blocked{r, v, fmt.Sprintf(format, args...)})
+}
+
+// masked reports whether a difference has to wait for a step in flight or a retry.
+func (p *planner) masked(r resource.Resource, v resource.Verb) bool {
+	if p.Busy[BusyKey(r)] {
+		p.block(r, v, "%s", UnderWay)
+		return true
+	}
+	f, failed := p.Failures[r.ID]
+	if !failed || (!f.RetryAt.IsZero() && !f.RetryAt.After(p.Now)) {
+		return false
+	}
+	p.block(r, v, "%s", f.Message)
+	if !f.RetryAt.IsZero() && (p.out.NextWake.IsZero() || f.RetryAt.Before(p.out.NextWake)) {
+		p.out.NextWake = f.RetryAt
+	}
+	return true
+}
+
+func (p *planner) put(want resource.Resource) {
+	if p.masked(want, resource.Put) {
+		return
+	}
+	if err := p.unknown(want.Kind); err != nil {
+		p.block(want, resource.Put, "cannot look at it: %v", err)
+		return
+	}
+	for _, n := range putNeeds[want.Kind] {
+		if why := p.unmet(want, n); why != "" {
+			p.block(want, resource.Put, "%s", why)
+			return
+		}
+	}
+	have, present, _ := p.Observed.Get(want.ID)
+	step := resource.Step{Verb: resource.Put, Resource: want, Reason: "missing"}
+	if present {
+		step.Seen, step.Reason = &have, "differs"
+	}
+	if want.Kind == resource.KindUnit && !p.unitMayStart(want, &step) {
+		return
+	}
+	p.out.Steps = append(p.out.Steps, step)
+}
+
+func (p *planner) unknown(k resource.Kind) error {
+	d, ok := p.Observed[k]
+	if !ok {
+		return fmt.Errorf("%s was not observed yet", k)
+	}
+	return d.Err
+}
+
+// unmet says what of a need is missing, "" when nothing is. What cannot be
+// looked at delays only an instance that has never answered: a database that
+// is down must not keep a crashed machine down.
+func (p *planner) unmet(want resource.Resource, n need) string {
+	owner := want.Owner
+	if n.host {
+		owner = resource.HostOwner
+	}
+	for _, r := range p.present[ownerKind{owner, n.kind}] {
+		if !n.host && r.Instance != "" && want.Instance != "" && r.Instance != want.Instance {
+			continue
+		}
+		if !p.puts[r.ID] {
+			continue
+		}
+		if err := p.unknown(n.kind); err != nil && p.answered(want.Instance) {
+			continue
+		}
+		return "waits for " + r.ID.String()
+	}
+	return ""
+}
+
+func (p *planner) answered(machine string) bool {
+	if machine == "" {
+		return false
+	}
+	_, present, _ := p.Observed.Get(resource.ID{Kind: resource.KindAnswer, Name: machine})
+	return present
+}
+
+// unitMayStart adds what is peculiar to units: the link's peer must be on the
+// host, an exclusive unit starts alone, and a restart is a stop first.
+func (p *planner) unitMayStart(want resource.Resource, step *resource.Step) bool {
+	for _, k := range []resource.Kind{resource.KindAttachment, resource.KindUnit} {
+		if err := p.unknown(k); err != nil {
+			p.block(want, resource.Put, "cannot look at %s: %v", k, err)
+			return false
+		}
+	}
+	if step.Seen != nil && step.Seen.Value.(resource.Unit).Running {
+		*step = resource.Step{Verb: resource.Delete, Resource: *step.Seen, Seen: step.Seen, Reason: "restart asked for"}
+		return true
+	}
+	for _, r := range p.left[ownerKind{want.Owner, resource.KindAttachment}] {
+		if r.Instance == want.Instance {
+			p.block(want, resource.Put, "waits until the link of the ended machine is gone")
+			return false
+		}
+	}
+	if !p.Desired.Exclusive[want.ID] {
+		return true
+	}
+	for _, r := range p.left[ownerKind{want.Owner, resource.KindUnit}] {
+		if r.ID != want.ID && r.Value.(resource.Unit).Running {
+			p.block(want, resource.Put, "waits until %s has stopped", r.Name)
+			return false
+		}
+	}
+	return true
+}
+
+func (p *planner) delete(have resource.Resource) {
+	if p.masked(have, resource.Delete) {
+		return
+	}
+	for _, k := range deleteNeeds[have.Kind] {
+		if why := p.stands(have, k); why != "" {
+			p.block(have, resource.Delete, "%s", why)
+			return
+		}
+	}
+	seen := have
+	step := resource.Step{Verb: resource.Delete, Resource: have, Seen: &seen, Reason: "no longer wanted"}
+	step.Resource.Value = p.withPolicy(have)
+	p.out.Steps = append(p.out.Steps, step)
+}
+
+// stands says what still stands on a thing that is to go, "" when nothing does.
+func (p *planner) stands(have resource.Resource, k resource.Kind) string {
+	if err := p.unknown(k); err != nil {
+		return fmt.Sprintf("cannot look at %s: %v", k, err)
+	}
+	if have.Owner == resource.HostOwner {
+		if p.leftKind[k] > 0 {
+			return fmt.Sprintf("waits until no %s is left", k)
+		}
+		return ""
+	}
+	for _, r := range p.left[ownerKind{have.Owner, k}] {
+		if have.Instance != "" && r.Instance != "" && r.Instance != have.Instance {
+			continue
+		}
+		switch {
+		case k == resource.KindRoute:
+			// A route that stays must point elsewhere first; one that does not must be out.
+			if p.absent(r) || p.puts[r.ID] {
+				return "waits for " + r.ID.String()
+			}
+		case have.Kind == resource.KindVolume || have.Kind == resource.KindException || have.Kind == resource.KindDatabase:
+			// What the object's remaining instances do not use may go beside them.
+			if p.absent(r) {
+				return "waits until " + r.ID.String() + " is gone"
+			}
+		default:
+			return "waits until " + r.ID.String() + " is gone"
+		}
+	}
+	return ""
+}
+
+// withPolicy is the value with the deletion policy that holds now. Data whose
+// object does not ask for its deletion is retained.
+func (p *planner) withPolicy(r resource.Resource) resource.Value {
+	policy := cmp.Or(p.Desired.Policies[r.ID], resource.RetainData)
+	switch v := r.Value.(type) {
+	case resource.Volume:
+		v.Policy = policy
+		return v
+	case resource.Database:
+		v.Policy = policy
+		return v
+	}
+	return r.Value
+}

@@ -1,0 +1,167 @@
+package reconcile
+
+import (
+	"time"
+
+	"tekton.host/pkg/absence"
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/plan"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/source"
+)
+
+// Config is what a Core is told once.
+type Config struct {
+	Host         v1alpha1.HostSpec // defaulted
+	Layout       host.Layout
+	Naming       resource.Naming
+	Installation string
+	// Decode reads a stored object of a kind (spec.FromJSON).
+	Decode func(kind string, data []byte) (v1alpha1.Object, error)
+}
+
+// Facts are what a pass is told: all that was read since the last one.
+type Facts struct {
+	Now time.Time
+	// Snapshots by source. A configured source that was not read yet is missing:
+	// then nothing of it is taken for gone.
+	Snapshots map[string]source.Snapshot
+	// Claims are the ledger's entries.
+	Claims   []resource.Claim
+	Observed resource.Observed
+	// Secrets is the keyed digest of each secret on the host.
+	Secrets    map[string]string
+	SecretsErr error
+}
+
+// Result is what a pass decided.
+type Result struct {
+	Compiled compile.Output
+	Plan     plan.Plan
+	Items    []v1alpha1.Item
+	Sources  []v1alpha1.SourceStatus
+	Problems []Problem
+	// NextWake is when to pass again if nothing happens; zero: never.
+	NextWake time.Time
+	// Reread sources at RereadAt: a removal or a half-written file is waited for.
+	Reread   []string
+	RereadAt time.Time
+}
+
+// Core decides. It is not safe for concurrent use.
+type Core struct {
+	Config
+	failures failures
+	busy     map[string]int // BusyKey → steps in flight
+	missing  absence.State
+	items    map[string]v1alpha1.Item // by UID, of the last pass
+	gens     map[string]int64         // generation by UID, of the last pass
+	claims   claimCache
+	specs    map[string]v1alpha1.Object // decoded specs by digest
+	// pending are the UIDs of new objects until the ledger has them: a UID must
+	// not change between two passes.
+	pending map[objectKey]string
+}
+
+// NewCore returns a Core that remembers nothing yet.
+func NewCore(c Config) *Core {
+	return &Core{
+		Config: c, failures: failures{}, busy: map[string]int{},
+		items: map[string]v1alpha1.Item{}, gens: map[string]int64{}, specs: map[string]v1alpha1.Object{},
+		pending: map[objectKey]string{},
+	}
+}
+
+// Pass compares what is wanted with what is and says what to do now.
+func (c *Core) Pass(f Facts) (Result, error) {
+	claims, err := c.claims.read(f.Claims)
+	if err != nil {
+		return Result{}, err
+	}
+	wanted := c.resolve(f, claims)
+	c.missing = wanted.missing
+	out := compile.Compile(compile.Input{
+		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, Now: f.Now,
+		Objects: wanted.objects, Claims: claims, Observed: f.Observed,
+		Secrets: f.Secrets, SecretsErr: f.SecretsErr, Failures: c.failures.facts(),
+	})
+	c.failures.forget(out.Desired, f.Observed, c.changed(wanted.objects))
+	p := plan.Make(plan.Input{
+		Desired: out.Desired, Observed: f.Observed, Failures: c.failures.facts(), Busy: c.busySet(), Now: f.Now,
+	})
+	r := Result{Compiled: out, Plan: p, Sources: wanted.sources, Problems: wanted.problems}
+	r.Items = c.status(f, wanted, out, p)
+	r.Reread, r.RereadAt = wanted.reread, wanted.nextWake
+	r.NextWake = earliest(out.NextWake, p.NextWake, wanted.nextWake)
+	return r, nil
+}
+
+// Begin says that a step is under way: its object is left alone until End.
+func (c *Core) Begin(s resource.Step) { c.busy[plan.BusyKey(s.Resource)]++ }
+
+// End says that a step has ended and that what it touched was observed anew.
+func (c *Core) End(s resource.Step) {
+	key := plan.BusyKey(s.Resource)
+	if c.busy[key]--; c.busy[key] <= 0 {
+		delete(c.busy, key)
+	}
+}
+
+// Finish records how a step went. It chooses when a failed one is tried again.
+func (c *Core) Finish(s resource.Step, err error, now time.Time) { c.failures.finish(s, err, now) }
+
+func (c *Core) busySet() map[string]bool {
+	out := make(map[string]bool, len(c.busy))
+	for k := range c.busy {
+		out[k] = true
+	}
+	return out
+}
+
+// changed reports the objects whose spec is another one than in the last pass:
+// their failures may have been cured.
+func (c *Core) changed(objects []compile.Object) map[string]bool {
+	out, gens := map[string]bool{}, make(map[string]int64, len(objects))
+	for _, o := range objects {
+		uid, gen := o.Record.UID, o.Record.Generation+o.Record.Restart
+		gens[uid] = gen
+		if old, known := c.gens[uid]; known && old != gen {
+			out[uid] = true
+		}
+	}
+	c.gens = gens
+	return out
+}
+
+func earliest(ts ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range ts {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// claimCache indexes the ledger only when it has changed.
+type claimCache struct {
+	entries []resource.Claim
+	index   compile.Claims
+	valid   bool
+}
+
+func (c *claimCache) read(entries []resource.Claim) (compile.Claims, error) {
+	// The ledger hands out the same slice until it changes.
+	same := c.valid && len(entries) == len(c.entries) && (len(entries) == 0 || &entries[0] == &c.entries[0])
+	if same {
+		return c.index, nil
+	}
+	index, err := compile.ReadClaims(entries)
+	if err != nil {
+		return compile.Claims{}, err
+	}
+	*c = claimCache{entries: entries, index: index, valid: true}
+	return index, nil
+}

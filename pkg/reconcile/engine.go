@@ -1,0 +1,309 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/source"
+)
+
+// Source is where specs come from.
+type Source interface {
+	Name() string
+	// Snapshot reads the source.
+	Snapshot(ctx context.Context) source.Snapshot
+	// Watch calls notify when the source may have changed, until ctx ends.
+	Watch(ctx context.Context, notify func()) error
+}
+
+// Secrets is what the engine needs of the secrets directory.
+type Secrets interface {
+	// Digests of all secrets by name.
+	Digests() (map[string]string, error)
+	Watch(ctx context.Context, notify func()) error
+}
+
+// Options of an Engine.
+type Options struct {
+	Config                    // required
+	Drivers []resource.Driver // required
+	Ledger  ledger.Store      // required
+	Sources []Source          // required
+	Secrets Secrets           // required
+	Now     func() time.Time  // optional: time.Now
+	Log     logr.Logger       // optional
+	// ParallelStarts bounds machine starts; they are bound by CPU.
+	ParallelStarts int // required
+	// OnStep is told of each step that ended; for failpoints and tests. Optional.
+	OnStep func(resource.Step, error)
+}
+
+const (
+	// resyncEvery re-reads everything, should an event have been lost.
+	resyncEvery = time.Minute
+	// observeTimeout bounds one look at one system; then it counts as Unknown.
+	observeTimeout = 10 * time.Second
+	// sourceInput and the source's name make an input's name.
+	sourceInput = "source "
+	// watchRetry after a watch that could not be had.
+	watchRetry = 15 * time.Second
+)
+
+// Engine runs a Core: one goroutine owns it, observers and workers report to it.
+type Engine struct {
+	Options
+	core    *Core
+	facts   Facts
+	inputs  []*input
+	byKind  map[resource.Kind]*input // of drivers
+	workers *workers
+	reports chan func() // run by the owning goroutine
+	waiting []landing   // steps that ended and wait for an observation
+	resync  time.Time
+	// reread these sources at rereadAt.
+	reread   []string
+	rereadAt time.Time
+	// ledgerRevision of facts.Claims.
+	ledgerRevision int64
+
+	published
+}
+
+// landing is a step that ended; its object stays busy until its driver was
+// observed after that.
+type landing struct {
+	step  resource.Step
+	input *input
+	after uint64
+}
+
+// New returns an engine that does nothing until Run.
+func New(o Options) *Engine {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	e := &Engine{
+		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64),
+		facts: Facts{Snapshots: map[string]source.Snapshot{}, Observed: resource.Observed{}, SecretsErr: errNotRead},
+	}
+	e.published.init()
+	for _, d := range o.Drivers {
+		in := e.addInput(d.Name(), d.Watch, func(ctx context.Context) func() {
+			domains := d.Observe(ctx)
+			return func() {
+				for _, k := range d.Kinds() {
+					e.facts.Observed[k] = domainOf(domains, k)
+				}
+			}
+		})
+		for _, k := range d.Kinds() {
+			e.byKind[k] = in
+		}
+	}
+	e.addInput("ledger entries", o.Ledger.Watch, e.readLedger)
+	for _, s := range o.Sources {
+		e.addInput(sourceInput+s.Name(), s.Watch, func(ctx context.Context) func() {
+			snap := s.Snapshot(ctx)
+			return func() { e.facts.Snapshots[s.Name()] = snap }
+		})
+	}
+	e.addInput("secrets", o.Secrets.Watch, func(context.Context) func() {
+		digests, err := o.Secrets.Digests()
+		return func() { e.facts.Secrets, e.facts.SecretsErr = digests, err }
+	})
+	e.workers = newWorkers(o.Drivers, o.ParallelStarts, e.landed)
+	return e
+}
+
+var errNotRead = errors.New("not read yet")
+
+func domainOf(domains map[resource.Kind]resource.Domain, k resource.Kind) resource.Domain {
+	if d, ok := domains[k]; ok {
+		return d
+	}
+	return resource.Unknown(fmt.Errorf("the driver did not report %s", k))
+}
+
+// readLedger hands the Core the same slice until the ledger changes.
+func (e *Engine) readLedger(ctx context.Context) func() {
+	entries, revision, err := e.Ledger.List(ctx)
+	return func() {
+		if err != nil {
+			e.Log.Error(err, "read the ledger")
+			return
+		}
+		if e.ledgerRevision != revision || e.facts.Claims == nil {
+			e.facts.Claims, e.ledgerRevision = entries, revision
+		}
+	}
+}
+
+// Run works until ctx ends, then lets steps in flight come to an end.
+func (e *Engine) Run(ctx context.Context) error {
+	var observers sync.WaitGroup
+	for _, in := range e.inputs {
+		in.start(ctx, &observers)
+		in.look()
+	}
+	timer := time.NewTimer(resyncEvery)
+	defer timer.Stop()
+	e.resync = e.Now().Add(resyncEvery)
+	for {
+		select {
+		case <-ctx.Done():
+			e.drain(&observers)
+			return nil
+		case report := <-e.reports:
+			report()
+			e.takeReports()
+		case <-timer.C:
+		}
+		timer.Reset(e.pass(ctx))
+	}
+}
+
+// drain lets steps in flight come to an end. Their reports are still taken:
+// nobody may block on a loop that has ended.
+func (e *Engine) drain(observers *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		e.workers.drain()
+		observers.Wait()
+		close(done)
+	}()
+	for {
+		select {
+		case report := <-e.reports:
+			report()
+		case <-done:
+			return
+		}
+	}
+}
+
+// takeReports empties the queue: a burst is one pass.
+func (e *Engine) takeReports() {
+	for {
+		select {
+		case report := <-e.reports:
+			report()
+		default:
+			return
+		}
+	}
+}
+
+// pass runs the Core and hands out its steps. It returns when to pass again.
+func (e *Engine) pass(ctx context.Context) time.Duration {
+	now := e.Now()
+	if !now.Before(e.resync) {
+		e.resync = now.Add(resyncEvery)
+		e.lookAtAll()
+	}
+	if !e.rereadAt.IsZero() && !now.Before(e.rereadAt) {
+		e.rereadAt = time.Time{}
+		for _, name := range e.reread {
+			e.lookAt(sourceInput + name)
+		}
+	}
+	next := e.resync.Sub(now)
+	if !e.allRead() {
+		return next
+	}
+	e.facts.Now = now
+	result, err := e.core.Pass(e.facts)
+	if err != nil {
+		e.Log.Error(err, "pass; nothing is changed until this is repaired")
+		e.publish(nil, err)
+		return next
+	}
+	e.reread, e.rereadAt = result.Reread, result.RereadAt
+	e.workers.cancelUnwanted(result.Compiled.Desired)
+	for _, s := range result.Plan.Steps {
+		e.Log.V(1).Info("step", "action", s.Verb, "resource", s.Resource.ID.String(), "reason", s.Reason)
+		e.core.Begin(s)
+	}
+	e.workers.submit(ctx, result.Plan.Steps)
+	e.publish(&result, nil)
+	if !result.NextWake.IsZero() {
+		next = min(next, max(result.NextWake.Sub(now), time.Millisecond))
+	}
+	return next
+}
+
+// landed is called by workers when steps have ended.
+func (e *Engine) landed(steps []resource.Step, errs []error) {
+	e.reports <- func() {
+		now := e.Now()
+		for i, s := range steps {
+			e.logStep(s, errs[i])
+			e.core.Finish(s, errs[i], now)
+			if e.OnStep != nil {
+				e.OnStep(s, errs[i])
+			}
+			in := e.byKind[s.Resource.Kind]
+			e.waiting = append(e.waiting, landing{step: s, input: in, after: in.look()})
+			if s.Resource.Kind == resource.KindClaim {
+				e.lookAt("ledger entries")
+			}
+		}
+	}
+}
+
+func (e *Engine) logStep(s resource.Step, err error) {
+	kv := []any{"action", string(s.Verb), "resource", s.Resource.ID.String(), "uid", s.Resource.Owner}
+	switch {
+	case err == nil:
+		e.Log.Info("done", kv...)
+	case errors.Is(err, resource.ErrStale), errors.Is(err, context.Canceled):
+		e.Log.V(1).Info("again", append(kv, "why", err.Error())...)
+	default:
+		e.Log.Info("failed", append(kv, "error", err.Error())...)
+	}
+}
+
+// observedAnew releases objects whose steps ended before an observation began.
+func (e *Engine) observedAnew(in *input, seq uint64) {
+	kept := e.waiting[:0]
+	for _, l := range e.waiting {
+		if l.input == in && seq >= l.after {
+			e.core.End(l.step)
+			continue
+		}
+		kept = append(kept, l)
+	}
+	e.waiting = kept
+}
+
+// Kick asks for a new look at everything (SIGHUP).
+func (e *Engine) Kick() { e.reports <- e.lookAtAll }
+
+func (e *Engine) lookAtAll() {
+	for _, in := range e.inputs {
+		in.look()
+	}
+}
+
+func (e *Engine) lookAt(name string) {
+	for _, in := range e.inputs {
+		if in.name == name {
+			in.look()
+		}
+	}
+}
+
+func (e *Engine) allRead() bool {
+	for _, in := range e.inputs {
+		if in.seen == 0 {
+			return false
+		}
+	}
+	return true
+}

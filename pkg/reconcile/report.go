@@ -1,0 +1,221 @@
+package reconcile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/spec"
+)
+
+// Report is the plan that the engine would carry out from these facts, for
+// people and programs.
+func Report(c Config, f Facts) (v1alpha1.PlanReport, error) {
+	fc, err := forecast(c, f)
+	if err != nil {
+		return v1alpha1.PlanReport{}, err
+	}
+	claims, err := compile.ReadClaims(f.Claims)
+	if err != nil {
+		return v1alpha1.PlanReport{}, err
+	}
+	r := reporter{forecast: fc, facts: f, claims: claims, steps: map[string][]resource.Step{}}
+	for _, s := range fc.Steps {
+		r.steps[s.Resource.Owner] = append(r.steps[s.Resource.Owner], s)
+	}
+	var out v1alpha1.PlanReport
+	for _, o := range fc.First.Compiled.Objects {
+		out.Objects = append(out.Objects, r.object(o))
+	}
+	slices.SortFunc(out.Objects, func(a, b v1alpha1.PlanObject) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	for _, p := range fc.First.Problems {
+		out.Warnings = append(out.Warnings, p.Error())
+	}
+	for _, s := range fc.First.Sources {
+		if s.Message != "" {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("source %s: %s", s.Name, s.Message))
+		}
+	}
+	return out, nil
+}
+
+type reporter struct {
+	forecast Forecast
+	facts    Facts
+	claims   compile.Claims
+	steps    map[string][]resource.Step
+}
+
+func (r reporter) object(o compile.Compiled) v1alpha1.PlanObject {
+	rec := o.Record
+	p := v1alpha1.PlanObject{
+		Kind: rec.Kind, Name: rec.Name, Source: v1alpha1.SourcePosition{Name: rec.Source, File: rec.File, Line: rec.Line},
+	}
+	for _, s := range r.steps[rec.UID] {
+		p.Steps = append(p.Steps, s.String())
+	}
+	old, existed := r.claims.ByUID[rec.UID]
+	switch {
+	case o.Verdict == compile.Gone:
+		p.Action = v1alpha1.PlanDelete
+	case !existed:
+		p.Action = v1alpha1.PlanCreate
+		p.Fields = diff(nil, rec.Object)
+	case old.Digest != rec.Digest:
+		p.Action = v1alpha1.PlanUpdate
+		p.Fields = diff(old.Object, rec.Object)
+	case len(p.Steps) > 0:
+		p.Action = v1alpha1.PlanRestart
+		if !r.touchesUnit(rec.UID) {
+			p.Action = v1alpha1.PlanUpdate
+		}
+	default:
+		p.Action = v1alpha1.PlanNone
+	}
+	r.classify(o, &p)
+	p.Data = r.data(o)
+	for _, n := range o.Notes {
+		if n.Status != v1alpha1.ConditionTrue {
+			p.Warnings = append(p.Warnings, n.Message)
+		}
+	}
+	return p
+}
+
+func (r reporter) touchesUnit(uid string) bool {
+	return slices.ContainsFunc(r.steps[uid], func(s resource.Step) bool { return s.Resource.Kind == resource.KindUnit })
+}
+
+// classify says what a change means for the running machine.
+func (r reporter) classify(o compile.Compiled, p *v1alpha1.PlanObject) {
+	if p.Action != v1alpha1.PlanUpdate && p.Action != v1alpha1.PlanRestart {
+		return
+	}
+	p.Class = v1alpha1.PlanHot
+	if r.touchesUnit(o.Record.UID) {
+		p.Class, p.Strategy = v1alpha1.PlanRestarts, compile.StrategyRecreate
+	}
+	instances := r.claims.Instances[o.Record.UID]
+	last, found := compiledOf(r.forecast.Last, o.Record.UID)
+	if found && last.Target != nil && len(instances) > 0 && last.Target.Ordinal != instances[len(instances)-1].Ordinal {
+		p.Class, p.Strategy = v1alpha1.PlanReplacement, cmp.Or(o.Update, compile.StrategyRecreate)
+	}
+}
+
+// data says what becomes of the object's data.
+func (r reporter) data(o compile.Compiled) []v1alpha1.PlanData {
+	var out []v1alpha1.PlanData
+	for _, s := range r.steps[o.Record.UID] {
+		what, policy, isData := dataOf(s.Resource.Value)
+		if !isData {
+			continue
+		}
+		d := v1alpha1.PlanData{What: what, Name: s.Resource.Name, Effect: v1alpha1.DataRetained}
+		switch {
+		case s.Verb == resource.Delete && policy == resource.DeleteData:
+			d.Effect = v1alpha1.DataTrashed
+		case s.Verb == resource.Put && s.Seen == nil:
+			d.Effect = v1alpha1.DataCreated
+		case s.Verb == resource.Put && s.Seen.Owner == resource.RetainedOwner:
+			d.Effect = v1alpha1.DataAdopted
+		case s.Verb == resource.Put:
+			d.Effect = v1alpha1.DataKept
+		}
+		out = append(out, d)
+	}
+	return append(out, r.kept(o, out)...)
+}
+
+// kept is the data that no step touches.
+func (r reporter) kept(o compile.Compiled, touched []v1alpha1.PlanData) []v1alpha1.PlanData {
+	var out []v1alpha1.PlanData
+	for _, k := range []resource.Kind{resource.KindDatabase, resource.KindVolume} {
+		for _, have := range (resource.Set(r.facts.Observed[k].Items)).Sorted() {
+			what, _, _ := dataOf(have.Value)
+			listed := slices.ContainsFunc(touched, func(d v1alpha1.PlanData) bool { return d.What == what && d.Name == have.Name })
+			if have.Owner == o.Record.UID && !listed {
+				out = append(out, v1alpha1.PlanData{What: what, Name: have.Name, Effect: v1alpha1.DataKept})
+			}
+		}
+	}
+	return out
+}
+
+func dataOf(v resource.Value) (what v1alpha1.DataKind, policy resource.DeletionPolicy, ok bool) {
+	switch v := v.(type) {
+	case resource.Volume:
+		return v1alpha1.DataVolume, v.Policy, true
+	case resource.Database:
+		return v1alpha1.DataDatabase, v.Policy, true
+	}
+	return "", "", false
+}
+
+// diff lists the fields of spec and labels that differ, by path.
+func diff(old, next json.RawMessage) []v1alpha1.PlanField {
+	a, b := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	flatten("", old, a)
+	flatten("", next, b)
+	var out []v1alpha1.PlanField
+	for path, v := range a {
+		if !bytes.Equal(v, b[path]) {
+			out = append(out, v1alpha1.PlanField{Path: path, Old: v, New: b[path]})
+		}
+	}
+	for path, v := range b {
+		if _, known := a[path]; !known {
+			out = append(out, v1alpha1.PlanField{Path: path, New: v})
+		}
+	}
+	slices.SortFunc(out, func(x, y v1alpha1.PlanField) int { return cmp.Compare(x.Path, y.Path) })
+	return out
+}
+
+// flatten lists the leaves of a JSON value by path: spec.routes[0].host.
+func flatten(path string, raw json.RawMessage, into map[string]json.RawMessage) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) == nil && object != nil {
+		for k, v := range object {
+			flatten(strings.TrimPrefix(path+"."+k, "."), v, into)
+		}
+		return
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) == nil && list != nil {
+		for i, v := range list {
+			flatten(fmt.Sprintf("%s[%d]", path, i), v, into)
+		}
+		return
+	}
+	if len(raw) > 0 && path != "apiVersion" && path != "kind" && path != "metadata.name" {
+		into[path] = raw
+	}
+}
+
+// Overlay returns facts in which documents take the place of those of the same
+// kind and name, in the source that has them or else in the first one.
+func Overlay(f Facts, c Config, objects []spec.Object) Facts {
+	out := f.clone()
+	for _, n := range objects {
+		same := func(x spec.Object) bool { return keyOf(x) == keyOf(n) }
+		name := c.Host.Sources[0].Name
+		for s, snap := range f.Snapshots {
+			if slices.ContainsFunc(snap.Objects, same) {
+				name = s
+			}
+		}
+		snap := out.Snapshots[name]
+		snap.Objects = append(slices.DeleteFunc(slices.Clone(snap.Objects), same), n)
+		snap.Files = append(slices.Clone(snap.Files), n.Position.File)
+		out.Snapshots[name] = snap
+	}
+	return out
+}

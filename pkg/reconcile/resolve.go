@@ -1,0 +1,312 @@
+package reconcile
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/absence"
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/spec"
+)
+
+// Problem is one thing wrong with a source's files.
+type Problem struct {
+	Source string
+	spec.Problem
+}
+
+// releasePrefix of claims that let a held deletion happen: release/SOURCE/UID.
+const releasePrefix = "release/"
+
+// ReleaseKey is the ledger's key of a released deletion.
+func ReleaseKey(sourceName, uid string) string { return releasePrefix + sourceName + "/" + uid }
+
+// wanted is what the sources and the ledger say together.
+type wanted struct {
+	objects  []compile.Object
+	rejected []v1alpha1.Item // documents that became no object
+	problems []Problem
+	sources  []v1alpha1.SourceStatus
+	missing  absence.State
+	nextWake time.Time
+	reread   []string
+}
+
+// problemsOf are the problems that concern an object.
+func (w wanted) problemsOf(r compile.ObjectRecord) []Problem {
+	var out []Problem
+	for _, p := range w.problems {
+		if p.Source == r.Source && p.Name == r.Name && (p.Kind == "" || p.Kind == r.Kind) || (p.Name == "" && p.Source == r.Source && p.File == r.File) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func joinProblems(ps []Problem) string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// resolve brings what the sources want and what the ledger knows together:
+// which objects are wanted, held, gone or new, and under which UID.
+func (c *Core) resolve(f Facts, claims compile.Claims) wanted {
+	w := wanted{}
+	known := c.known(claims)
+	sources := c.sourceList()
+	judged := absence.Judge(absence.Input{
+		Now: f.Now, Sources: sources, Snapshots: f.Snapshots, Known: known, Releases: releases(claims), State: c.missing,
+	})
+	w.missing, w.nextWake, w.reread = judged.State, judged.NextWake, judged.Reread
+	winners, duplicates := absence.Resolve(sources, f.Snapshots, known)
+	c.collectProblems(&w, f, duplicates)
+	byKey := make(map[objectKey]absence.Winner, len(winners))
+	for _, n := range winners {
+		byKey[keyOf(n.Object)] = n
+	}
+	taken := map[string]bool{}
+	for _, uid := range slices.Sorted(maps.Keys(claims.Tombstones)) {
+		t := claims.Tombstones[uid]
+		taken[t.Name] = true
+		w.objects = append(w.objects, compile.Object{Record: t.ObjectRecord, Verdict: compile.Gone, Why: t.Why, Spec: c.decode(t.ObjectRecord)})
+	}
+	for _, k := range known {
+		taken[k.Name] = true
+		delete(c.pending, objectKey{k.Kind, k.Name})
+		w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], judged.Verdicts[k.UID], byKey))
+	}
+	c.addNew(&w, f, winners, taken)
+	c.sourceStatus(&w, f, judged, claims)
+	return w
+}
+
+func (c *Core) sourceList() []absence.Source {
+	out := make([]absence.Source, len(c.Host.Sources))
+	for i, s := range c.Host.Sources {
+		out[i] = absence.Source{Name: s.Name}
+	}
+	return out
+}
+
+// known are the objects of the ledger that are not being deleted, by name.
+func (c *Core) known(claims compile.Claims) []absence.Known {
+	out := make([]absence.Known, 0, len(claims.ByUID))
+	for uid, r := range claims.ByUID {
+		if _, dead := claims.Tombstones[uid]; dead {
+			continue
+		}
+		out = append(out, absence.Known{UID: uid, Kind: r.Kind, Name: r.Name, Source: r.Source, File: r.File, Data: compile.TakesData(c.decode(r))})
+	}
+	slices.SortFunc(out, func(a, b absence.Known) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func releases(claims compile.Claims) map[string]map[string]bool {
+	out := map[string]map[string]bool{}
+	for key := range claims.All {
+		rest, ok := strings.CutPrefix(key, releasePrefix)
+		if !ok {
+			continue
+		}
+		name, uid, _ := strings.Cut(rest, "/")
+		if out[name] == nil {
+			out[name] = map[string]bool{}
+		}
+		out[name][uid] = true
+	}
+	return out
+}
+
+// decode restores the last good spec of a record; nil when this version does
+// not know its kind.
+func (c *Core) decode(r compile.ObjectRecord) v1alpha1.Object {
+	if o, found := c.specs[r.Digest]; found && r.Digest != "" {
+		return o
+	}
+	o, err := c.Decode(r.Kind, r.Object)
+	if err != nil {
+		return nil
+	}
+	c.specs[r.Digest] = o
+	return o
+}
+
+// objectKey of the winners: kind and name.
+type objectKey struct{ kind, name string }
+
+func keyOf(o v1alpha1.Object) objectKey { return objectKey{o.Type().Kind, o.Meta().Name} }
+
+func (c *Core) knownObject(r compile.ObjectRecord, v absence.Verdict, winners map[objectKey]absence.Winner) compile.Object {
+	switch v.Decision {
+	case absence.Present:
+		if w, found := winners[objectKey{r.Kind, r.Name}]; found && w.Source == r.Source {
+			return compile.Object{Record: c.nextRecord(r, w), Verdict: compile.Wanted, Spec: w.Object.Object}
+		}
+	case absence.Absent:
+		return compile.Object{Record: r, Verdict: compile.Gone, Why: v.Message, Spec: c.decode(r)}
+	}
+	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: c.decode(r)}
+}
+
+// nextRecord is the record of a known object whose document was read: a new
+// generation when its content differs, a new place when only its file does.
+func (c *Core) nextRecord(r compile.ObjectRecord, w absence.Winner) compile.ObjectRecord {
+	r.File, r.Line = w.Position.File, w.Position.Line
+	if w.Digest != r.Digest {
+		r.Generation++
+		r.Digest = w.Digest
+		r.Object = marshal(w.Object.Object)
+	}
+	c.specs[r.Digest] = w.Object.Object
+	return r
+}
+
+func marshal(o v1alpha1.Object) json.RawMessage {
+	// API types are plain structs: marshalling cannot fail.
+	raw, _ := json.Marshal(o)
+	return raw
+}
+
+// addNew gives new objects a UID, unless their name is not free yet.
+func (c *Core) addNew(w *wanted, f Facts, winners []absence.Winner, taken map[string]bool) {
+	have := map[objectKey]bool{}
+	for _, o := range w.objects {
+		if o.Verdict != compile.Gone {
+			have[objectKey{o.Record.Kind, o.Record.Name}] = true
+		}
+	}
+	count := map[string]int{}
+	for _, o := range w.objects {
+		if o.Verdict != compile.Gone {
+			count[o.Record.Source]++
+		}
+	}
+	for _, n := range winners {
+		k := keyOf(n.Object)
+		if have[k] {
+			continue
+		}
+		if taken[k.name] {
+			w.rejected = append(w.rejected, c.pendingItem(n, "NameTaken", fmt.Sprintf("another object named %s is still there, or is being deleted; this one follows when the name is free", k.name)))
+			continue
+		}
+		if limit := c.maxObjects(n.Source); limit > 0 && count[n.Source] >= limit {
+			w.rejected = append(w.rejected, c.pendingItem(n, "SourcePolicy", fmt.Sprintf("source %s may have %d objects (maxObjects)", n.Source, limit)))
+			continue
+		}
+		count[n.Source]++
+		taken[k.name] = true
+		r := compile.ObjectRecord{
+			UID: c.uidOf(k, f.Now), Kind: k.kind, Name: k.name, Source: n.Source,
+			File: n.Position.File, Line: n.Position.Line, Generation: 1, Digest: n.Digest, Object: marshal(n.Object.Object),
+		}
+		c.specs[r.Digest] = n.Object.Object
+		w.objects = append(w.objects, compile.Object{Record: r, Verdict: compile.Wanted, Spec: n.Object.Object})
+	}
+}
+
+// uidOf is the UID of an object that the ledger does not have yet.
+func (c *Core) uidOf(k objectKey, now time.Time) string {
+	if c.pending[k] == "" {
+		c.pending[k] = compile.NewUID(c.Installation, k.kind, k.name, now)
+	}
+	return c.pending[k]
+}
+
+func (c *Core) maxObjects(sourceName string) int {
+	for _, s := range c.Host.Sources {
+		if s.Name == sourceName && s.Allow != nil {
+			return s.Allow.MaxObjects
+		}
+	}
+	return 0
+}
+
+// pendingItem shows a good document that is not an object yet.
+func (c *Core) pendingItem(n absence.Winner, reason, message string) v1alpha1.Item {
+	k := keyOf(n.Object)
+	phase := v1alpha1.PhasePending
+	if reason == spec.ReasonSourcePolicy {
+		phase = v1alpha1.PhaseRejected
+	}
+	return rejectedItem(k, v1alpha1.SourcePosition{Name: n.Source, File: n.Position.File, Line: n.Position.Line}, phase, reason, message)
+}
+
+func rejectedItem(k objectKey, at v1alpha1.SourcePosition, phase v1alpha1.Phase, reason, message string) v1alpha1.Item {
+	return v1alpha1.Item{
+		TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: k.kind},
+		Metadata: v1alpha1.ItemMeta{Name: k.name, Source: at},
+		Status: v1alpha1.Status{Phase: phase, Conditions: []v1alpha1.Condition{
+			{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: reason, Message: message},
+			{Type: v1alpha1.ConditionSpecValid, Status: v1alpha1.ConditionFalse, Reason: reason, Message: message},
+		}},
+	}
+}
+
+// collectProblems gathers what is wrong, and shows refused documents that
+// belong to no known object as rejected items.
+func (c *Core) collectProblems(w *wanted, f Facts, duplicates []absence.Duplicate) {
+	for _, name := range slices.Sorted(maps.Keys(f.Snapshots)) {
+		for _, p := range f.Snapshots[name].Problems {
+			w.problems = append(w.problems, Problem{name, p})
+		}
+	}
+	for _, d := range duplicates {
+		w.problems = append(w.problems, Problem{d.Source, d.Problem})
+	}
+	seen := map[objectKey][]Problem{}
+	for _, p := range w.problems {
+		if p.Name != "" && p.Kind != "" {
+			k := objectKey{p.Kind, p.Name}
+			seen[k] = append(seen[k], p)
+		}
+	}
+	for k, ps := range seen {
+		at := v1alpha1.SourcePosition{Name: ps[0].Source, File: ps[0].File, Line: ps[0].Line}
+		w.rejected = append(w.rejected, rejectedItem(k, at, v1alpha1.PhaseRejected, ps[0].Reason, joinProblems(ps)))
+	}
+}
+
+// dropShown removes rejected items whose object is shown anyway: its last good
+// spec stays, and its SpecValid condition tells the problem.
+func (w *wanted) dropShown() {
+	shown := map[objectKey]bool{}
+	for _, o := range w.objects {
+		shown[objectKey{o.Record.Kind, o.Record.Name}] = true
+	}
+	w.rejected = slices.DeleteFunc(w.rejected, func(i v1alpha1.Item) bool { return shown[objectKey{i.Kind, i.Metadata.Name}] })
+}
+
+// sourceStatus says how each source is, and what it holds.
+func (c *Core) sourceStatus(w *wanted, f Facts, judged absence.Output, claims compile.Claims) {
+	w.dropShown()
+	for _, s := range c.Host.Sources {
+		st := v1alpha1.SourceStatus{Name: s.Name, Path: s.Path}
+		if snap, read := f.Snapshots[s.Name]; read {
+			st.Revision, st.Complete, st.Unsettled = snap.Revision, snap.Complete, snap.Unsettled
+			if snap.Err != nil {
+				st.Message = snap.Err.Error()
+			}
+			if snap.RetryAfter > 0 {
+				w.nextWake = earliest(w.nextWake, snap.ReadAt.Add(snap.RetryAfter))
+				w.reread = append(w.reread, s.Name)
+			}
+		}
+		if h, held := judged.Holds[s.Name]; held {
+			st.Message = h.Message
+			for _, uid := range h.UIDs {
+				st.Held = append(st.Held, v1alpha1.Ref{Kind: claims.ByUID[uid].Kind, Name: claims.ByUID[uid].Name})
+			}
+		}
+		w.sources = append(w.sources, st)
+	}
+}

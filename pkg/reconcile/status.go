@@ -1,0 +1,345 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/plan"
+	"tekton.host/pkg/resource"
+)
+
+// areas are the conditions that steps speak for, in the order in which an
+// object comes up: the first that is not True is why the object is not Ready.
+var areas = []struct {
+	condition string
+	kinds     []resource.Kind
+}{
+	{v1alpha1.ConditionSpecValid, []resource.Kind{resource.KindClaim}},
+	{v1alpha1.ConditionSecretsReady, nil},
+	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
+	{v1alpha1.ConditionNetworkReady, []resource.Kind{resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindRecord}},
+	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
+	{v1alpha1.ConditionAnswered, []resource.Kind{resource.KindAnswer}},
+	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindRoute}},
+}
+
+// status computes what is said of every object. Steps and compile leave
+// negative facts; Ready is computed from them here and nowhere else.
+func (c *Core) status(f Facts, w wanted, out compile.Output, p plan.Plan) []v1alpha1.Item {
+	b := newBoard(c, f, p)
+	items := make([]v1alpha1.Item, 0, len(out.Objects)+len(w.rejected))
+	for _, o := range out.Objects {
+		items = append(items, b.item(o, w))
+	}
+	items = append(items, w.rejected...)
+	slices.SortFunc(items, func(x, y v1alpha1.Item) int {
+		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Metadata.Name, y.Metadata.Name))
+	})
+	c.keepTimes(items, f.Now)
+	return items
+}
+
+// keepTimes carries over when each condition last changed.
+func (c *Core) keepTimes(items []v1alpha1.Item, now time.Time) {
+	next := make(map[string]v1alpha1.Item, len(items))
+	for i := range items {
+		key := items[i].Metadata.UID + "/" + items[i].Kind + "/" + items[i].Metadata.Name
+		old := c.items[key].Status.Conditions
+		for j := range items[i].Status.Conditions {
+			cond := &items[i].Status.Conditions[j]
+			cond.LastTransitionTime = now
+			for _, o := range old {
+				if o.Type == cond.Type && o.Status == cond.Status {
+					cond.LastTransitionTime = o.LastTransitionTime
+				}
+			}
+		}
+		next[key] = items[i]
+	}
+	c.items = next
+}
+
+// board indexes what is not as it should be, by owner.
+type board struct {
+	core     *Core
+	facts    Facts
+	blocked  map[string][]plan.Blocked
+	steps    map[string][]resource.Step
+	failures map[string][]failure
+}
+
+func newBoard(c *Core, f Facts, p plan.Plan) *board {
+	b := &board{core: c, facts: f, blocked: map[string][]plan.Blocked{}, steps: map[string][]resource.Step{}, failures: map[string][]failure{}}
+	for _, x := range p.Blocked {
+		b.blocked[x.Resource.Owner] = append(b.blocked[x.Resource.Owner], x)
+	}
+	for _, s := range p.Steps {
+		b.steps[s.Resource.Owner] = append(b.steps[s.Resource.Owner], s)
+	}
+	for _, x := range c.failures {
+		b.failures[x.step.Resource.Owner] = append(b.failures[x.step.Resource.Owner], x)
+	}
+	for _, fs := range b.failures {
+		slices.SortFunc(fs, func(x, y failure) int { return x.step.Resource.Compare(y.step.Resource.ID) })
+	}
+	return b
+}
+
+func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
+	r := o.Record
+	item := v1alpha1.Item{
+		TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: r.Kind},
+		Metadata: v1alpha1.ItemMeta{
+			Name: r.Name, UID: r.UID, Labels: o.Meta.Labels, Annotations: o.Meta.Annotations, Generation: r.Generation,
+			Source: v1alpha1.SourcePosition{Name: r.Source, File: r.File, Line: r.Line},
+		},
+		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs},
+	}
+	if o.Spec != nil {
+		item.Spec = o.Spec
+	}
+	if i := cmp.Or(o.Serving, o.Target); i != nil {
+		item.Status.Machine, item.Status.Slot, item.Status.Address = i.Machine, i.Slot, b.core.Naming.Addr(i.Slot).String()
+		if u, running := b.unit(i.Machine); running {
+			item.Status.StartedAt, item.Status.Restarts = u.StartedAt, u.Failures
+		}
+	}
+	if o.Verdict == compile.Gone {
+		b.deleting(&item, o)
+		return item
+	}
+	item.Status.Conditions = b.conditions(o, w)
+	item.Status.Phase = phase(o, item.Status.Conditions)
+	return item
+}
+
+func (b *board) unit(machine string) (resource.Unit, bool) {
+	r, present, _ := b.facts.Observed.Get(resource.ID{Kind: resource.KindUnit, Name: machine})
+	if !present {
+		return resource.Unit{}, false
+	}
+	return r.Value.(resource.Unit), true
+}
+
+func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
+	item.Status.Phase = v1alpha1.PhaseDeleting
+	cond := v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Deleting", Message: o.Why}
+	uid := o.Record.UID
+	if fs := b.failures[uid]; len(fs) > 0 {
+		cond.Reason, cond.Message, cond.NextRetry = fs[0].Reason, fmt.Sprintf("%s: %s", fs[0].step, fs[0].Message), fs[0].RetryAt
+	} else if bs := b.blocked[uid]; len(bs) > 0 {
+		cond.Message = fmt.Sprintf("%s; %s %s", o.Why, bs[0].Resource.ID, bs[0].Why)
+	}
+	item.Status.Conditions = []v1alpha1.Condition{cond}
+}
+
+// conditions are one a relevant area, the extra facts, and Ready.
+func (b *board) conditions(o compile.Compiled, w wanted) []v1alpha1.Condition {
+	var cs []v1alpha1.Condition
+	for _, a := range areas {
+		if c, relevant := b.area(o, w, a.condition, a.kinds); relevant {
+			cs = append(cs, c)
+		}
+	}
+	ready := b.ready(o, cs)
+	cs = append(cs, b.extras(o)...)
+	return append([]v1alpha1.Condition{ready}, cs...)
+}
+
+func (b *board) area(o compile.Compiled, w wanted, typ string, kinds []resource.Kind) (v1alpha1.Condition, bool) {
+	cond := v1alpha1.Condition{Type: typ, Status: v1alpha1.ConditionTrue, Reason: "AsDesired"}
+	uid := o.Record.UID
+	if typ == v1alpha1.ConditionSpecValid {
+		if ps := w.problemsOf(o.Record); len(ps) > 0 {
+			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, ps[0].Reason, joinProblems(ps)
+			return cond, true
+		}
+	}
+	for _, n := range o.Notes {
+		if n.Type == typ {
+			cond.Status, cond.Reason, cond.Message = n.Status, n.Reason, n.Message
+			return cond, true
+		}
+	}
+	for _, f := range b.failures[uid] {
+		if slices.Contains(kinds, f.step.Resource.Kind) {
+			cond.Status, cond.Reason, cond.Message, cond.NextRetry = v1alpha1.ConditionFalse, f.Reason, f.Message, f.RetryAt
+			return cond, true
+		}
+	}
+	if why := b.pending(uid, kinds); why != "" {
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "Progressing", why
+		return cond, true
+	}
+	return b.settled(o, cond)
+}
+
+// pending says what is still to be done in an area.
+func (b *board) pending(uid string, kinds []resource.Kind) string {
+	for _, s := range b.steps[uid] {
+		if slices.Contains(kinds, s.Resource.Kind) {
+			return s.String()
+		}
+	}
+	for _, x := range b.blocked[uid] {
+		if slices.Contains(kinds, x.Resource.Kind) {
+			return fmt.Sprintf("%s: %s", x.Resource.ID, x.Why)
+		}
+	}
+	return ""
+}
+
+// settled says what holds in an area where nothing is to be done.
+func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.Condition, bool) {
+	spec := o.Spec
+	switch cond.Type {
+	case v1alpha1.ConditionSecretsReady:
+		return cond, spec != nil && len(spec.Credentials) > 0
+	case v1alpha1.ConditionDatabaseReady:
+		return cond, spec != nil && len(spec.Databases) > 0
+	case v1alpha1.ConditionRouteReady:
+		if spec == nil || len(spec.Routes) == 0 {
+			return cond, false
+		}
+		if o.Serving == nil {
+			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "WaitingForAnswer", "the route enters when the machine has answered"
+		}
+		return cond, true
+	case v1alpha1.ConditionStarted:
+		return b.started(o, cond), true
+	case v1alpha1.ConditionAnswered:
+		return b.answered(o, cond), true
+	}
+	return cond, true
+}
+
+func (b *board) started(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
+	if o.Target == nil {
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotStarted", "no machine was made yet"
+		return cond
+	}
+	if u, present := b.unit(o.Target.Machine); !present || !u.Running {
+		cond.Status, cond.Reason = v1alpha1.ConditionFalse, "NotRunning"
+	}
+	return cond
+}
+
+func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
+	cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotAnswered", "the machine has not answered its probe yet"
+	if o.Target == nil {
+		return cond
+	}
+	r, present, known := b.facts.Observed.Get(resource.ID{Kind: resource.KindAnswer, Name: o.Target.Machine})
+	u, running := b.unit(o.Target.Machine)
+	switch {
+	case !known:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", "cannot look at it"
+	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionTrue, "AsDesired", ""
+		if failing := r.Value.(resource.Answer).Failing; failing != "" {
+			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "ProbeFailed", failing
+		}
+	}
+	return cond
+}
+
+// ready is the first area that is not True.
+func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Condition {
+	r := v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionTrue, Reason: "Ready"}
+	if o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled {
+		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, "Disabled", cmp.Or(o.Spec.Reason, "enabled is false")
+		return r
+	}
+	for _, n := range o.Notes {
+		if n.Type == v1alpha1.ConditionReady {
+			r.Status, r.Reason, r.Message = n.Status, n.Reason, n.Message
+			return r
+		}
+	}
+	for _, c := range cs {
+		if c.Status == v1alpha1.ConditionTrue {
+			continue
+		}
+		// A file that does not parse leaves its last good spec serving: said in SpecValid, not in Ready.
+		if c.Type == v1alpha1.ConditionSpecValid && o.Verdict == compile.Held {
+			continue
+		}
+		r.Status, r.Reason, r.Message, r.NextRetry = v1alpha1.ConditionFalse, c.Reason, c.Message, c.NextRetry
+		return r
+	}
+	return r
+}
+
+// extras are facts beside the areas.
+func (b *board) extras(o compile.Compiled) []v1alpha1.Condition {
+	var cs []v1alpha1.Condition
+	if o.Verdict == compile.Held {
+		cs = append(cs, v1alpha1.Condition{Type: v1alpha1.ConditionHeld, Status: v1alpha1.ConditionTrue, Reason: "LastGoodStays", Message: o.Why})
+	}
+	for _, n := range o.Notes {
+		if n.Type == v1alpha1.ConditionRolledBack {
+			cs = append(cs, v1alpha1.Condition{Type: n.Type, Status: n.Status, Reason: n.Reason, Message: n.Message})
+		}
+	}
+	if why := b.unenforced(o); why != "" {
+		cs = append(cs, v1alpha1.Condition{Type: v1alpha1.ConditionLimitsEnforced, Status: v1alpha1.ConditionFalse, Reason: "NotEnforced", Message: why})
+	}
+	return cs
+}
+
+// unenforced says which limits the host does not enforce, "" when all are.
+func (b *board) unenforced(o compile.Compiled) string {
+	if o.Target == nil {
+		return ""
+	}
+	var whys []string
+	if r, present, _ := b.facts.Observed.Get(resource.ID{Kind: resource.KindInstance, Name: o.Target.Machine}); present {
+		whys = append(whys, r.Value.(resource.Instance).LimitsUnenforced)
+	}
+	for _, v := range o.Spec.Volumes {
+		name := resource.VolumeName(o.Record.Kind, o.Record.Name, v.Name)
+		if r, present, _ := b.facts.Observed.Get(resource.ID{Kind: resource.KindVolume, Name: name}); present {
+			whys = append(whys, r.Value.(resource.Volume).Enforced)
+		}
+	}
+	whys = slices.DeleteFunc(whys, func(s string) bool { return s == "" })
+	return strings.Join(whys, "; ")
+}
+
+// phase is one word for people.
+func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
+	is := func(typ string, status v1alpha1.ConditionStatus) *v1alpha1.Condition {
+		for i := range cs {
+			if cs[i].Type == typ && cs[i].Status == status {
+				return &cs[i]
+			}
+		}
+		return nil
+	}
+	switch {
+	case o.Spec != nil && o.Spec.Paused:
+		return v1alpha1.PhasePaused
+	case o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled:
+		return v1alpha1.PhaseDisabled
+	case is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:
+		if is(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue) != nil || is(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse) != nil {
+			return v1alpha1.PhaseDegraded
+		}
+		return v1alpha1.PhaseReady
+	case o.Serving != nil:
+		return v1alpha1.PhaseDegraded
+	}
+	ready := is(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
+	if ready != nil && ready.Reason != "Progressing" && ready.Reason != "NotAnswered" && ready.Reason != "NotStarted" && ready.Reason != "WaitingForDependency" {
+		return v1alpha1.PhaseFailed
+	}
+	if o.Target == nil {
+		return v1alpha1.PhasePending
+	}
+	return v1alpha1.PhaseStarting
+}
