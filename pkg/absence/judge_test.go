@@ -76,6 +76,14 @@ func TestJudgeOverTime(t *testing.T) {
 			{read: snapshot(50*ms, files{"all.yaml": nil}), want: map[string]string{"a": confirm}, wake: 70 * ms},
 			{read: snapshot(70*ms, files{"all.yaml": nil}), want: map[string]string{"a": removed}},
 		}},
+		"a write in between restarts the clock": {data(shared("a"), "a"), []step{
+			{read: snapshot(0, files{"all.yaml": nil}), want: map[string]string{"a": confirm}, wake: 20 * ms},
+			{read: snapshot(10*ms, files{"all.yaml": nil}, unsettled("all.yaml")), want: map[string]string{"a": pending}},
+			{read: snapshot(25*ms, files{"all.yaml": nil}), want: map[string]string{"a": confirm}, wake: 45 * ms},
+		}},
+		"a vanished object with a problem counts for the brake": {known("a", "b", "c", "d"), []step{
+			{read: snapshot(0, files{"new.yaml": nil}, broken("new.yaml", "a")), want: map[string]string{"a": problem, "b": mass, "c": mass, "d": mass}, hold: "MassDelete"},
+		}},
 		"a vanished file after 2 s": {known("a", "b"), []step{
 			{read: snapshot(0, each("b")), want: map[string]string{"a": confirm, "b": isPresent}, wake: 2 * time.Second},
 			{read: snapshot(1999*ms, each("b")), want: map[string]string{"a": confirm, "b": isPresent}, wake: 2 * time.Second},
@@ -206,6 +214,7 @@ func TestBrake(t *testing.T) {
 		"3 gone for good, then a 4th":     {10, 0, []int{3, 0, 0, 0, 1}, "vvvm"},
 		"one every 3 s drains no further": {10, 0, []int{1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, "vvvm"},
 		"one every 4 s":                   {10, 0, []int{1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1}, "vvvvv"},
+		"the limit is that of before":     {20, 0, []int{4, 0, 0, 0, 0, 2}, "vvvvvv"},
 		"3, and 3 after the window":       {20, 0, []int{3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3}, "vvvvvv"},
 	}
 	for name, tc := range tests {

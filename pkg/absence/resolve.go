@@ -35,7 +35,7 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 		holders[k.Name] = k
 	}
 	views, rank := map[string]*view{}, map[string]int{}
-	byName := map[string][]Winner{}
+	byName := make(map[string][]Winner, len(known))
 	for i, s := range sources {
 		snap, read := snapshots[s.Name]
 		if !read {
@@ -51,15 +51,19 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 		slices.SortFunc(candidates, func(a, b Winner) int {
 			return cmp.Or(cmp.Compare(rank[a.Source], rank[b.Source]), comparePositions(a.Position, b.Position))
 		})
-		winner, owner := 0, describe(candidates[0])
-		if k, held := holders[name]; held {
-			winner, owner = choose(k, candidates, views[k.Source])
+		k, held := holders[name]
+		winner := 0
+		if held {
+			winner = choose(k, candidates, views[k.Source])
 		}
 		for i, c := range candidates {
-			if i == winner {
+			switch {
+			case i == winner:
 				winners = append(winners, c)
-			} else {
-				duplicates = append(duplicates, Duplicate{c.Source, duplicate(c, owner)})
+			case winner < 0:
+				duplicates = append(duplicates, Duplicate{c.Source, duplicate(c, describeHolder(k))})
+			default:
+				duplicates = append(duplicates, Duplicate{c.Source, duplicate(c, describe(candidates[winner]))})
 			}
 		}
 	}
@@ -70,21 +74,22 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 	return winners, duplicates
 }
 
-// choose returns the candidate that is the known object, -1 if none is, and
-// says who has the name.
-func choose(k Known, candidates []Winner, v *view) (winner int, owner string) {
-	absent := fmt.Sprintf("%s %s of source %s, last read from %s, until that is gone", k.Kind, k.Name, k.Source, k.File)
+// choose returns the candidate that is the known object, -1 if none is.
+func choose(k Known, candidates []Winner, v *view) int {
 	if v == nil {
-		return -1, absent
+		return -1
 	}
 	found, _ := v.find(k)
 	if found == nil {
-		return -1, absent
+		return -1
 	}
-	winner = slices.IndexFunc(candidates, func(c Winner) bool {
+	return slices.IndexFunc(candidates, func(c Winner) bool {
 		return c.Source == k.Source && c.Type().Kind == k.Kind && c.Position == found.Position
 	})
-	return winner, describe(candidates[winner])
+}
+
+func describeHolder(k Known) string {
+	return fmt.Sprintf("%s %s of source %s, last read from %s, until that is gone", k.Kind, k.Name, k.Source, k.File)
 }
 
 func describe(s Winner) string {

@@ -19,14 +19,18 @@ type view struct {
 	files     map[string]bool
 	unsettled map[string]bool
 	problems  []spec.Problem // by position
-	// expected are the names that the ledger knows in each file.
-	expected map[string]map[string]bool
+	// expected are the names that the ledger knows in each file; only filled
+	// where there are problems.
+	expected map[place]bool
 }
+
+// place of a document.
+type place struct{ file, name string }
 
 func newView(s source.Snapshot, known []Known) *view {
 	v := &view{
-		snap: s, objects: map[identity][]spec.Object{}, files: set(s.Files), unsettled: set(s.Unsettled),
-		problems: slices.Clone(s.Problems), expected: map[string]map[string]bool{},
+		snap: s, objects: make(map[identity][]spec.Object, len(s.Objects)), files: set(s.Files), unsettled: set(s.Unsettled),
+		problems: slices.Clone(s.Problems), expected: map[place]bool{},
 	}
 	for _, o := range s.Objects {
 		id := identity{o.Type().Kind, o.Meta().Name}
@@ -38,14 +42,12 @@ func newView(s source.Snapshot, known []Known) *view {
 	slices.SortFunc(v.problems, func(a, b spec.Problem) int {
 		return cmp.Or(comparePositions(a.Position, b.Position), strings.Compare(a.Error(), b.Error()))
 	})
-	for _, k := range known {
-		if k.Source != s.Source {
-			continue
+	if len(v.problems) > 0 {
+		for _, k := range known {
+			if k.Source == s.Source {
+				v.expected[place{k.File, k.Name}] = true
+			}
 		}
-		if v.expected[k.File] == nil {
-			v.expected[k.File] = map[string]bool{}
-		}
-		v.expected[k.File][k.Name] = true
 	}
 	return v
 }
@@ -93,7 +95,7 @@ func (v *view) find(k Known) (found *spec.Object, doubt *Verdict) {
 func (v *view) problemOf(k Known) *spec.Problem {
 	for i, p := range v.problems {
 		named := p.Name == k.Name && (p.Kind == "" || p.Kind == k.Kind)
-		inFile := p.File == k.File && !v.expected[k.File][p.Name]
+		inFile := p.File == k.File && !v.expected[place{k.File, p.Name}]
 		if named || inFile {
 			return &v.problems[i]
 		}
