@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		help(strings.Fields(role))
 		return
 	}
+	if os.Getpid() == 1 && os.Getenv(umlEnv) != "" {
+		umlInit(m)
+		return
+	}
 	systemdhost.Main(m)
 }
 
@@ -82,6 +86,25 @@ func help(role []string) {
 			fmt.Println("said", i)
 			<-signals
 		}
+	case "hog": // uses so many MiB
+		size, _ := strconv.Atoi(role[1])
+		memory := make([]byte, size<<20)
+		for i := 0; i < len(memory); i += 4096 {
+			memory[i] = 1
+		}
+		fmt.Println("fed")
+		sleepForever()
+	case "fork": // up to so many children
+		count, _ := strconv.Atoi(role[1])
+		for i := range count {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = append(os.Environ(), helperEnv+"=sleep")
+			if err := cmd.Start(); err != nil {
+				fmt.Println("fork failed:", i, err)
+				break
+			}
+		}
+		sleepForever()
 	case "whoami":
 		groups, _ := os.Getgroups()
 		wd, _ := os.Getwd()

@@ -17,6 +17,7 @@ import (
 
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
+	"tekton.host/pkg/supervise/supervisetest"
 )
 
 func TestStartStop(t *testing.T) {
@@ -341,42 +342,40 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-func TestLimitsSaidOrEnforced(t *testing.T) {
+// systemd has units of others, also in files.
+func TestForeignUnitFile(t *testing.T) {
 	f := newFixture(t)
-	dir := f.dir("a")
+	if f.options.Form != supervise.Systemd {
+		return
+	}
 	spec := f.spec("a", "sleep")
-	spec.Limits = supervise.Limits{MemoryMax: 64 << 20, TasksMax: 50}
-	got := f.start(dir, spec)
-	said := func(s supervise.Status, limit string) bool { return strings.Contains(s.LimitsUnenforced, limit+":") }
-	for _, limit := range []string{"memoryMax", "tasksMax"} {
-		if enforced := controllerAvailable(t, limit); said(got, limit) == enforced {
-			t.Errorf("%s: controller available: %v, but the status says %q", limit, enforced, got.LimitsUnenforced)
-		}
-	}
-	if said(got, "cpuQuota") {
-		t.Errorf("speaks of a limit that nobody asked for: %q", got.LimitsUnenforced)
-	}
-	changed := supervise.Limits{CPUQuota: 50}
-	if err := f.SetLimits(t.Context(), dir, changed); err != nil {
+	file := "/run/systemd/system/" + spec.Unit
+	if err := os.WriteFile(file, []byte("[Service]\nExecStart=/bin/true\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	now := f.status(dir)
-	if said(now, "memoryMax") || said(now, "cpuQuota") == controllerAvailable(t, "cpuQuota") {
-		t.Errorf("after the change the status says %q", now.LimitsUnenforced)
-	}
-	if stored, _, err := f.ReadSpec(dir); stored.Limits != changed || err != nil {
-		t.Errorf("the spec keeps %+v, %v", stored.Limits, err)
+	t.Cleanup(func() { os.Remove(file) })
+	_, err := f.Start(t.Context(), f.dir("a"), spec)
+	if terminal, ok := errors.AsType[*resource.TerminalError](err); !ok || terminal.Reason != "Conflict" {
+		t.Errorf("want a conflict, got %v", err)
 	}
 }
 
-// controllerAvailable looks by itself whether the root hands down what a limit needs.
-func controllerAvailable(t *testing.T, limit string) bool {
-	t.Helper()
-	controller := map[string]string{"memoryMax": "memory", "tasksMax": "pids", "cpuQuota": "cpu"}[limit]
-	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		if b, err := os.ReadFile(dir + "/cgroup.controllers"); err == nil {
-			return strings.Contains(" "+strings.TrimSpace(string(b))+" ", " "+controller+" ")
-		}
+// One start after the other: what supervision adds to a process.
+func BenchmarkStart(b *testing.B) {
+	m, err := supervise.New(supervise.Options{Form: supervise.DetectForm(), Program: supervisetest.Program(b), Parent: "tkbench"})
+	if err != nil {
+		b.Fatal(err)
 	}
-	return false
+	dir := b.TempDir()
+	for b.Loop() {
+		_, err := m.Start(b.Context(), dir, supervise.Spec{Name: "a", Unit: "tkbench-a.service", Mark: "tekton/0123456789ab/bench", Argv: []string{"/bin/sleep", "1000"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := m.Stop(b.Context(), dir, 0); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
 }

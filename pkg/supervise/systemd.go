@@ -93,8 +93,16 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		property("OOMPolicy", "continue"),
 		property("TimeoutStopUSec", microseconds(s.StopTimeout+stopMargin)),
 	}, limitProperties(s.Limits)...)
+	slice, err := l.newSlice(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
 	result := make(chan string, 1)
-	_, err = conn.StartTransientUnitContext(ctx, s.Unit, "fail", properties, result)
+	_, err = conn.StartTransientUnitAux(ctx, s.Unit, "replace", properties, slice, result)
+	if len(slice) > 0 && isError(err, unitExists) {
+		// Another start has made the slice meanwhile.
+		_, err = conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
+	}
 	if isError(err, unitExists) {
 		return nil, resource.Terminal("Conflict", fmt.Errorf("systemd has a unit %s that is not ours (a file?); remove it or choose another Host.spec.instance: %w", s.Unit, err))
 	}
@@ -108,6 +116,19 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		}
 	}()
 	return failed, nil
+}
+
+// newSlice describes the slice, when it has to be made: one that goes away with
+// the last unit in it. A slice that systemd makes by itself would stay.
+func (l *systemd) newSlice(ctx context.Context, conn *dbus.Conn) ([]dbus.PropertyCollection, error) {
+	loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(l.slice)})
+	if err != nil {
+		return nil, fmt.Errorf("list unit %s: %w", l.slice, err)
+	}
+	if len(loaded) > 0 {
+		return nil, nil
+	}
+	return []dbus.PropertyCollection{{Name: l.slice, Properties: []dbus.Property{property("StopWhenUnneeded", true)}}}, nil
 }
 
 // clear is called when no supervisor works any more, or when it has to be
