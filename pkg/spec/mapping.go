@@ -108,3 +108,13 @@ func fieldNames(t reflect.Type) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// someFields is fieldNames in a length that a message can bear.
+func someFields(t reflect.Type) string {
+	const enough = 8
+	names := strings.Split(fieldNames(t), ", ")
+	if len(names) > enough {
+		names = append(names[:enough], "…")
+	}
+	return strings.Join(names, ", ")
+}

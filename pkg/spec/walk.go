@@ -114,7 +114,7 @@ func (w *walker) value(c cursor, t reflect.Type) bool {
 
 func (w *walker) object(c cursor, t reflect.Type) bool {
 	if c.node.Kind != yaml.MappingNode {
-		return w.wrong(c, "must be a mapping of %s, not %s", fieldNames(t), describe(c))
+		return w.wrong(c, "must be a mapping of %s, not %s", someFields(t), describe(c))
 	}
 	known := fieldsOf(t)
 	w.members(c, func(p pair, path string) bool {

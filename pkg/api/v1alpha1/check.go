@@ -239,6 +239,10 @@ func (c *checker) tag(f reflect.StructField, v reflect.Value, p *field.Path, opt
 		c.enum(p, v.String(), strings.Split(enum, ","))
 	}
 	if v.CanInt() {
+		if v.IsZero() && f.Tag.Get("min") == "1" {
+			c.required(p, "write a number from 1%s", strings.TrimSuffix(" to "+f.Tag.Get("max"), " to "))
+			return
+		}
 		c.bounds(p, v.Int(), f.Tag)
 	}
 }
