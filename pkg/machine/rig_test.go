@@ -29,18 +29,18 @@ import (
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 	"tekton.host/pkg/supervise/supervisetest"
+	"tekton.host/test/systemdhost"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// programsEnv names a directory that holds the programs already, for tests that
-// run where there is no Go.
-const programsEnv = "TEKTON_TEST_PROGRAMS"
+// programsInside is where a systemd host, which has no Go, finds the programs.
+const programsInside = systemdhost.DataDir + "/programs"
 
 // programs are built once a process, into a directory with all of them.
 var programs = sync.OnceValues(func() (string, error) {
-	if dir := os.Getenv(programsEnv); dir != "" {
-		return dir, nil
+	if systemdhost.Inside() {
+		return programsInside, nil
 	}
 	dir, err := os.MkdirTemp("", "tekton-machine-test-")
 	if err != nil {

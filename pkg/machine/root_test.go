@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/resource"
+	"tekton.host/test/systemdhost"
 )
 
 func TestRootfs(t *testing.T) {
@@ -99,17 +100,19 @@ func TestSymlinkTraps(t *testing.T) {
 }
 
 // plantInEtc puts a file where nspawn looks for an administrator's
-// configuration, in this test's mount namespace only.
+// configuration, in this test's mount namespace or systemd host only.
 func plantInEtc(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.MkdirAll("/etc/systemd", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", "/etc/systemd", "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
+	if !systemdhost.Inside() {
+		if err := unix.Mount("tmpfs", "/etc/systemd", "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount("/etc/systemd", unix.MNT_DETACH) })
 	}
-	t.Cleanup(func() { unix.Unmount("/etc/systemd", unix.MNT_DETACH) })
-	if err := os.Mkdir("/etc/systemd/nspawn", 0o755); err != nil {
+	if err := os.MkdirAll("/etc/systemd/nspawn", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile("/etc/systemd/nspawn/"+name+".nspawn", []byte(content), 0o644); err != nil {

@@ -96,9 +96,20 @@ func (s *stage) hostRoot() error {
 	if err := s.overlay(lower); err != nil {
 		return err
 	}
+	told := false
 	for _, b := range host.binds {
 		b.ReadOnly = true
-		if err := s.bind(b, true); err != nil {
+		err := s.bind(b, true)
+		if Code(err) == ExitIDMap {
+			// Unmapped, the host's programs belong to nobody inside: they are as
+			// readable, and less privileged. Roots on overlay need this.
+			if !told {
+				fmt.Fprintf(os.Stderr, "tekton-launch: %s is on a file system (%s) that cannot map ids: its files belong to nobody in this machine\n", b.Source, fsType(b.Source))
+				told = true
+			}
+			err = s.bindPlain(b.Source, b.Target)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -192,7 +203,7 @@ func (s *stage) bind(b resource.Bind, recursive bool) error {
 	return s.stageBind(s.ids, b, recursive, attrs)
 }
 
-// bindPlain stages a read-only file without mapping its ids.
+// bindPlain stages something read-only without mapping its ids.
 func (s *stage) bindPlain(source, target string) error {
 	return s.stageBind(mapper{}, resource.Bind{Source: source, Target: target, ReadOnly: true}, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
 }
@@ -202,6 +213,10 @@ func (s *stage) stageBind(ids mapper, b resource.Bind, recursive bool, attrs uin
 	if err != nil {
 		return fail(ExitSystem, "bind at %s: %w", b.Target, err)
 	}
+	fd, err := ids.clone(b.Source, recursive, attrs)
+	if err != nil {
+		return err
+	}
 	name := filepath.Join(StageDir, "bind"+strconv.Itoa(len(s.binds)))
 	if info.IsDir() {
 		err = os.Mkdir(name, 0o700)
@@ -209,10 +224,7 @@ func (s *stage) stageBind(ids mapper, b resource.Bind, recursive bool, attrs uin
 		err = os.WriteFile(name, nil, 0o600)
 	}
 	if err != nil {
-		return err
-	}
-	fd, err := ids.clone(b.Source, recursive, attrs)
-	if err != nil {
+		unix.Close(fd)
 		return err
 	}
 	if err := attach(fd, name); err != nil {
