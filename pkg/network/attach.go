@@ -1,10 +1,12 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -17,9 +19,11 @@ import (
 // insideName is the name of a machine's interface.
 const insideName = "host0"
 
-// putAttachment moves the peer into the machine and configures it there; the
-// address comes last: the machine's first process waits for it.
-func (d *Driver) putAttachment(v resource.Attachment, owner string) error {
+// putAttachment puts the peer into the machine and configures it there. The
+// pair is made anew for that, with its peer in the machine: to move a peer
+// holds the kernel's lock for links for a grace period (15 ms measured, for
+// each machine one after the other), to make a pair takes less than one.
+func (d *Driver) putAttachment(ctx context.Context, v resource.Attachment, owner string) error {
 	l, present, err := readLink(v.Link.Name)
 	if err != nil {
 		return err
@@ -35,26 +39,28 @@ func (d *Driver) putAttachment(v resource.Attachment, owner string) error {
 		return fmt.Errorf("attach link %s: it belongs to %s (%s): %w", l.Name, was, label, resource.ErrStale)
 	case l.PeerAway && attached:
 		return nil
-	case l.PeerAway:
-		return fmt.Errorf("attach link %s: its peer is in another namespace, not configured; the link is to be made anew: %w", l.Name, resource.ErrStale)
 	}
 	inside, err := machineNamespace(v)
 	if err != nil {
 		return err
 	}
 	defer inside.Close()
-	if err := moveLink(l.PeerIndex, inside, insideName); err != nil {
-		return fmt.Errorf("move the peer of link %s into machine %s (PID %d): %w", l.Name, v.Link.Label, v.Leader, err)
-	}
 	h, err := netlink.NewHandleAt(inside, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open a netlink socket in machine %s (PID %d): %w", v.Link.Label, v.Leader, err)
 	}
 	defer h.Close()
-	if err := configureInside(h, v); err != nil {
+	if err := d.deleteLink(l); err != nil {
+		return err
+	}
+	index, err := d.makeLink(v.Link, owner, inside)
+	if err != nil {
+		return err
+	}
+	if err := configureInside(ctx, h, v.Link); err != nil {
 		return fmt.Errorf("configure %s of machine %s: %w", insideName, v.Link.Label, err)
 	}
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
 	if err := d.rt.LinkSetAlias(link, d.alias(owner, v.Link, true)); err != nil {
 		return fmt.Errorf("mark link %s as attached: %w", l.Name, err)
 	}
@@ -87,28 +93,9 @@ func machineNamespace(v resource.Attachment) (netns.NsHandle, error) {
 	return inside, nil
 }
 
-// moveLink moves an interface into a namespace and renames it, in one message.
-func moveLink(index int, to netns.NsHandle, name string) error {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
-	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	header.Index = int32(index)
-	req.AddData(header)
-	req.AddData(nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(to))))
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
-}
-
-// delGroup deletes all interfaces of a group in one message.
-func delGroup(group uint32) error {
-	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
-}
-
-func configureInside(h *netlink.Handle, v resource.Attachment) error {
+// configureInside sets up the machine's end. The address comes last: the
+// machine's first process waits for it, and finds everything else done.
+func configureInside(ctx context.Context, h *netlink.Handle, v resource.Link) error {
 	lo, err := h.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
@@ -128,19 +115,51 @@ func configureInside(h *netlink.Handle, v resource.Attachment) error {
 		return fmt.Errorf("set it up: %w", err)
 	}
 	index := link.Attrs().Index
-	if err := h.NeighSet(permanent(index, v.Link.HostAddr)); err != nil {
-		return fmt.Errorf("name the neighbour %s: %w", v.Link.HostAddr, err)
+	if err := h.NeighSet(permanent(index, v.HostAddr)); err != nil {
+		return fmt.Errorf("name the neighbour %s: %w", v.HostAddr, err)
 	}
-	host := single(v.Link.HostAddr)
+	host := single(v.HostAddr)
 	if err := h.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(host), Scope: netlink.SCOPE_LINK}); err != nil {
 		return fmt.Errorf("route %s: %w", host, err)
 	}
 	def := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if err := h.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(def), Gw: v.Link.HostAddr.AsSlice()}); err != nil {
-		return fmt.Errorf("route all through %s: %w", v.Link.HostAddr, err)
+	if err := h.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(def), Gw: v.HostAddr.AsSlice()}); err != nil {
+		return fmt.Errorf("route all through %s: %w", v.HostAddr, err)
 	}
-	if err := h.AddrReplace(link, &netlink.Addr{IPNet: ipNet(single(v.Link.Addr))}); err != nil {
-		return fmt.Errorf("give it the address %s: %w", v.Link.Addr, err)
+	if err := awaitWorking(ctx, h, v.Name); err != nil {
+		return err
+	}
+	if err := h.AddrReplace(link, &netlink.Addr{IPNet: ipNet(single(v.Addr))}); err != nil {
+		return fmt.Errorf("give it the address %s: %w", v.Addr, err)
 	}
 	return nil
+}
+
+// awaitWorking waits, usually well below a millisecond, until the kernel has
+// taken note that both ends are up. Before that it drops what is sent, and the
+// first connection would be tried again only after a second.
+func awaitWorking(ctx context.Context, h *netlink.Handle, name string) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		outside, present, err := readLink(name)
+		if err != nil {
+			return err
+		}
+		if !present {
+			return fmt.Errorf("its other end is gone: %w", resource.ErrStale)
+		}
+		inside, err := h.LinkByName(insideName)
+		if err != nil {
+			return fmt.Errorf("look at it: %w", err)
+		}
+		if outside.Working && inside.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until both ends are up: %w", ctx.Err())
+		case <-look.C:
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -135,6 +136,8 @@ func TestRepair(t *testing.T) {
 		{"ip address del 10.87.0.2/32 dev tkt1", link},
 		{"ip address add 10.99.0.2/32 dev tkt1", link},
 		{"ip link set tkt1 down", link},
+		{"sysctl -w net.ipv4.conf.tkt1.rp_filter=0", link},
+		{"sysctl -w net.ipv4.conf.tkt1.src_valid_mark=0", link},
 		{"ip link set tkt1 group 0", link},
 		{"ip link set tkt1 alias tekton/0123456789ab/other", link},
 		{"ip neigh del 10.87.0.3 dev tkt1", link},
@@ -172,11 +175,18 @@ func TestLinkLeftHalfMade(t *testing.T) {
 	if _, there := b.observe()[b.attachment(1, pid).ID]; there {
 		t.Error("a link whose peer is not configured is observed as attached")
 	}
-	if err := b.Apply(context.Background(), steps(resource.Put, b.attachment(1, pid)))[0]; !errors.Is(err, resource.ErrStale) {
-		t.Errorf("attach a link whose peer is elsewhere: %v, want ErrStale", err)
-	}
-	b.put(link, b.attachment(1, pid))
+	b.put(b.attachment(1, pid))
 	b.expect(link, b.attachment(1, pid))
+
+	// In one's own namespace, without a process, or after its end there is nothing to attach to.
+	b.put(b.link(2))
+	for leader, want := range map[int]string{os.Getpid(): "in the host's network namespace", 0: "no first process yet", 1 << 22: "has ended"} {
+		err := b.Apply(context.Background(), steps(resource.Put, b.attachment(2, leader)))[0]
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("attach to PID %d: %v, want %q", leader, err, want)
+		}
+		b.expect(b.link(2))
+	}
 }
 
 // A link of a machine that is gone is made anew for the next one.

@@ -93,40 +93,66 @@ func (d *Driver) Kinds() []resource.Kind {
 // is a hash of the instance.
 func (d *Driver) group() int { return d.naming.RoutingTable() }
 
-// leavingGroup is the group of links that are being deleted together.
-func (d *Driver) leavingGroup() int { return d.group() &^ 0x01000000 }
-
 func (d *Driver) mark(owner string) resource.Mark {
 	return resource.Mark{Installation: d.installation, Owner: owner}
 }
 
 func (d *Driver) hostMark() string { return d.mark(resource.HostOwner).String() }
 
-// Apply implements resource.Driver. Steps of kinds that share a transaction
-// (endpoint, exception) or a grace period of the kernel (deleted links) are
-// done together; the rest one after the other.
+// Apply implements resource.Driver. Whatever the order of the steps, rules are
+// there before links and go after them; endpoints and exceptions share one
+// transaction.
 func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 	d.apply.Lock()
 	defer d.apply.Unlock()
 	errs := make([]error, len(steps))
-	var elements, doomed []int
+	var ranks [rankLast + 1][]int
 	for i, s := range steps {
-		if err := ctx.Err(); err != nil {
-			errs[i] = fmt.Errorf("%s: %w", s, err)
+		ranks[rank(s)] = append(ranks[rank(s)], i)
+	}
+	for r, indexes := range ranks {
+		if r == rankPutElements || r == rankDeleteElements {
+			d.applyElements(ctx, steps, indexes, errs)
 			continue
 		}
-		switch k := s.Resource.Kind; {
-		case k == resource.KindEndpoint || k == resource.KindException:
-			elements = append(elements, i)
-		case s.Verb == resource.Delete && (k == resource.KindLink || k == resource.KindAttachment):
-			doomed = append(doomed, i)
-		default:
-			errs[i] = d.applyOne(ctx, s)
+		for _, i := range indexes {
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				errs[i] = d.applyOne(ctx, steps[i])
+			}
 		}
 	}
-	d.deleteLinks(steps, doomed, errs)
-	d.applyElements(ctx, steps, elements, errs)
 	return errs
+}
+
+// The order of steps within one Apply.
+const (
+	rankPutHost = iota
+	rankPutElements
+	rankDeleteLink
+	rankPutLink
+	rankPutAttachment
+	rankDeleteElements
+	rankDeleteHost
+	rankLast = rankDeleteHost
+)
+
+func rank(s resource.Step) int {
+	pick := func(put, del int) int {
+		if s.Verb == resource.Put {
+			return put
+		}
+		return del
+	}
+	switch s.Resource.Kind {
+	case resource.KindEndpoint, resource.KindException:
+		return pick(rankPutElements, rankDeleteElements)
+	case resource.KindLink:
+		return pick(rankPutLink, rankDeleteLink)
+	case resource.KindAttachment:
+		return pick(rankPutAttachment, rankDeleteLink)
+	default:
+		return pick(rankPutHost, rankDeleteHost)
+	}
 }
 
 func (d *Driver) applyOne(ctx context.Context, s resource.Step) error {
@@ -153,9 +179,15 @@ func (d *Driver) applyOne(ctx context.Context, s resource.Step) error {
 		}
 		return d.deletePolicy()
 	case resource.Link:
-		return d.putLink(v, s.Resource.Owner)
+		if put {
+			return d.putLink(v, s.Resource.Owner)
+		}
+		return d.removeLink(s.Resource)
 	case resource.Attachment:
-		return d.putAttachment(v, s.Resource.Owner)
+		if put {
+			return d.putAttachment(ctx, v, s.Resource.Owner)
+		}
+		return d.removeLink(s.Resource)
 	}
 	return fmt.Errorf("%s: the network driver does not know values of type %T", s, s.Resource.Value)
 }

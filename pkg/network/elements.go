@@ -89,12 +89,11 @@ type view struct {
 	driver    *Driver
 	table     *table
 	rules     map[ipRule]bool
-	elements  map[netip.Addr][]element
 	ruleOwner map[netip.Addr][]ipRule
 }
 
 func newView(d *Driver, t *table, rules map[ipRule]bool) *view {
-	return &view{driver: d, table: t, rules: rules, elements: t.byOwner(), ruleOwner: d.endpointRulesIn(rules)}
+	return &view{driver: d, table: t, rules: rules, ruleOwner: d.endpointRulesIn(rules)}
 }
 
 func (v *view) plan(s resource.Step) (pending, error) {
@@ -117,7 +116,7 @@ func (v *view) planEndpoint(s resource.Step, e resource.Endpoint) (pending, erro
 		want = endpointElements(e, comment(v.driver.mark(s.Resource.Owner), s.Resource.Instance))
 		p.want = v.driver.endpointRules(e)
 	}
-	p.change = difference(v.elements[e.Addr], want)
+	p.change = difference(v.table.machines[e.Addr], want)
 	return p, nil
 }
 
@@ -133,12 +132,8 @@ func (v *view) check(e resource.Endpoint) error {
 		}
 	}
 	for _, el := range endpointElements(e, "") {
-		there, taken := v.table.elements[el.identity()]
-		if !taken || el.Set.data == nil {
-			continue
-		}
-		if owner, _ := there.owner(); owner != e.Addr {
-			return resource.Because("PortConflict", fmt.Errorf("%s is published by the machine at %s; it is not taken away", el, owner))
+		if by, taken := v.table.published[el.identity()]; taken && by != e.Addr {
+			return resource.Because("PortConflict", fmt.Errorf("%s is published by the machine at %s; it is not taken away", el, by))
 		}
 	}
 	return nil
@@ -158,7 +153,7 @@ func (v *view) planException(s resource.Step, e resource.Exception) pending {
 		want = []element{exceptionElement(e, comment(v.driver.mark(s.Resource.Owner), s.Resource.Instance))}
 		p.want = v.driver.exceptionRules(e)
 	}
-	if el, ok := v.table.elements[exceptionElement(e, "").identity()]; ok {
+	if el, ok := v.table.links[exceptionElement(e, "").identity()]; ok {
 		have = append(have, el)
 	}
 	for _, r := range v.driver.exceptionRules(e) {
@@ -172,10 +167,8 @@ func (v *view) planException(s resource.Step, e resource.Exception) pending {
 
 func (v *view) exceptions() []resource.Exception {
 	var out []resource.Exception
-	for _, el := range v.table.elements {
-		if el.Set == setLinks {
-			out = append(out, exceptionOf(el))
-		}
+	for _, el := range v.table.links {
+		out = append(out, exceptionOf(el))
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -185,10 +186,7 @@ func hostState(t testing.TB) string {
 func newMachine(t testing.TB) int {
 	t.Helper()
 	cmd := exec.Command("sleep", "infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	// The parent's death signal is that of its thread.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,31 +226,43 @@ func (b bed) generationNow() uint32 {
 	return g
 }
 
-// quietly fails when f changes anything that rtnetlink or nft tell of.
+// quietly fails when f changes anything that rtnetlink or nft tell of. Also to
+// write what is there already makes an event for addresses and routes. Links
+// are compared: the kernel tells of their carrier whenever it finds time.
 func (b bed) quietly(f func()) {
 	b.t.Helper()
-	before := b.generationNow()
+	before, state := b.generationNow(), run(b.t, "ip", "-o", "rule")+aliases(b.t)
 	done := make(chan struct{})
-	links, addrs, routes := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64), make(chan netlink.RouteUpdate, 64)
-	for _, err := range []error{
-		netlink.LinkSubscribe(links, done), netlink.AddrSubscribe(addrs, done), netlink.RouteSubscribe(routes, done),
-	} {
+	addrs, routes := make(chan netlink.AddrUpdate, 64), make(chan netlink.RouteUpdate, 64)
+	for _, err := range []error{netlink.AddrSubscribe(addrs, done), netlink.RouteSubscribe(routes, done)} {
 		if err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	rules := run(b.t, "ip", "rule")
 	f()
 	close(done)
 	if after := b.generationNow(); after != before {
 		b.t.Errorf("the nft ruleset changed: generation %d, then %d", before, after)
 	}
-	if n := len(links) + len(addrs) + len(routes); n != 0 {
-		b.t.Errorf("%d netlink events (links %d, addresses %d, routes %d), want none", n, len(links), len(addrs), len(routes))
+	if len(addrs)+len(routes) != 0 {
+		b.t.Errorf("%d address and %d route events, want none", len(addrs), len(routes))
 	}
-	if after := run(b.t, "ip", "rule"); after != rules {
-		b.t.Errorf("ip rules changed:\n%s\n%s", rules, after)
+	if diff := cmp.Diff(state, run(b.t, "ip", "-o", "rule")+aliases(b.t)); diff != "" {
+		b.t.Errorf("ip rules or links changed (-before +after):\n%s", diff)
 	}
+}
+
+// aliases shows index, name and alias of every link.
+func aliases(t testing.TB) string {
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, l := range links {
+		fmt.Fprintln(&b, l.Attrs().Index, l.Attrs().Name, l.Attrs().Alias, l.Attrs().Group, l.Attrs().HardwareAddr)
+	}
+	return b.String()
 }
 
 func sortedIDs(s resource.Set) []string {

@@ -237,11 +237,7 @@ func (d *Driver) putTable(ctx context.Context, v resource.Table) error {
 			return resource.Terminal("TooManyPorts", fmt.Errorf("nft takes at most %d characters of %q; use fewer ingress ports", maxComment, note))
 		}
 	}
-	var keep []element
-	for _, e := range t.elements {
-		keep = append(keep, e)
-	}
-	slices.SortFunc(keep, func(a, b element) int { return strings.Compare(a.Set.name+a.Key+a.End, b.Set.name+b.Key+b.End) })
+	keep := t.elements()
 	if err := d.rules.load(ctx, d.tableText(v, keep)); err != nil {
 		return err
 	}

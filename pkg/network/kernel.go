@@ -20,10 +20,11 @@ const (
 	dumpTries = 5
 	// skipStats (RTEXT_FILTER_SKIP_STATS) halves a link's message.
 	skipStats = 1 << 3
-	// inetConf is IFLA_INET_CONF below AF_INET of IFLA_AF_SPEC; rpFilter the
-	// setting's index in it (IPV4_DEVCONF_RP_FILTER-1).
-	inetConf = 1
-	rpFilter = 7
+	// inetConf is IFLA_INET_CONF below AF_INET of IFLA_AF_SPEC, followed by the
+	// indexes of settings in it (IPV4_DEVCONF_RP_FILTER-1 ...).
+	inetConf  = 1
+	rpFilter  = 7
+	validMark = 23
 )
 
 // hostLink is a network interface of the host as the kernel shows it.
@@ -36,7 +37,8 @@ type hostLink struct {
 	MAC       string // bytes
 	PeerIndex int
 	PeerAway  bool // the other end is in another network namespace
-	RPFilter  uint32
+	Checked   bool // the source check is on, and asks with the packet's mark
+	Working   bool // both ends are up and the kernel lets packets through
 }
 
 type hostAddr struct {
@@ -185,24 +187,26 @@ func parseLink(m []byte) hostLink {
 		case unix.IFLA_LINK_NETNSID:
 			l.PeerAway = true
 		case unix.IFLA_AF_SPEC:
-			l.RPFilter = parseRPFilter(v)
+			l.Checked = parseChecked(v)
+		case unix.IFLA_OPERSTATE:
+			l.Working = v[0] == netlink.OperUp
 		}
 	}
 	return l
 }
 
-func parseRPFilter(spec []byte) uint32 {
+func parseChecked(spec []byte) bool {
 	for family, af := range attributes(spec) {
 		if family != unix.AF_INET {
 			continue
 		}
 		for kind, conf := range attributes(af) {
-			if kind == inetConf && len(conf) >= 4*(rpFilter+1) {
-				return binary.NativeEndian.Uint32(conf[4*rpFilter:])
+			if kind == inetConf && len(conf) >= 4*(validMark+1) {
+				return binary.NativeEndian.Uint32(conf[4*rpFilter:]) == 1 && binary.NativeEndian.Uint32(conf[4*validMark:]) == 1
 			}
 		}
 	}
-	return 0
+	return false
 }
 
 func parseAddr(m []byte) hostAddr {

@@ -7,9 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/resource"
@@ -19,9 +20,8 @@ const (
 	// attachedWord ends the alias of a link whose peer is in its machine, with
 	// everything that belongs there.
 	attachedWord = "attached"
-	// deleteTogether is from how many links on deletions share one grace period
-	// of the kernel (about 20 ms each otherwise).
-	deleteTogether = 2
+	// lookEvery is how often a link is looked at that is about to come or go.
+	lookEvery = 100 * time.Microsecond
 )
 
 func (d *Driver) alias(owner string, v resource.Link, attached bool) string {
@@ -42,7 +42,8 @@ func (d *Driver) putLink(v resource.Link, owner string) error {
 		return err
 	}
 	if !present {
-		return d.makeLink(v, owner)
+		_, err := d.makeLink(v, owner, onHost)
+		return err
 	}
 	was, label, attached, ours := d.linkOwner(l)
 	if !ours {
@@ -54,7 +55,8 @@ func (d *Driver) putLink(v resource.Link, owner string) error {
 		if err := d.deleteLink(l); err != nil {
 			return err
 		}
-		return d.makeLink(v, owner)
+		_, err := d.makeLink(v, owner, onHost)
+		return err
 	}
 	return d.repairLink(l, v, owner, attached && l.PeerAway)
 }
@@ -70,26 +72,35 @@ func (d *Driver) linkConflict(l hostLink) error {
 		"interface %s exists and has %s: it is left alone; remove it or give this daemon another Host.spec.instance", l.Name, whose))
 }
 
-func (d *Driver) makeLink(v resource.Link, owner string) error {
+// onHost is where a new peer goes that has no machine yet.
+const onHost = netns.NsHandle(-1)
+
+// makeLink makes the pair, with the peer on the host or, under its final name,
+// in a machine's namespace.
+func (d *Driver) makeLink(v resource.Link, owner string, inside netns.NsHandle) (index int, err error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr, attrs.Group = v.Name, resource.MAC(v.HostAddr), uint32(d.group())
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: v.Peer, PeerHardwareAddr: resource.MAC(v.Addr)}
-	err := d.rt.LinkAdd(pair)
+	names := []string{v.Name, v.Peer}
+	if inside != onHost {
+		pair.PeerName, pair.PeerNamespace = insideName, netlink.NsFd(inside)
+		names = names[:1]
+	}
+	err = d.rt.LinkAdd(pair)
 	if errors.Is(err, unix.EEXIST) {
-		for _, name := range []string{v.Name, v.Peer} {
+		for _, name := range names {
 			if l, present, readErr := readLink(name); readErr == nil && present {
-				return d.linkConflict(l)
+				return 0, d.linkConflict(l)
 			}
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("make link %s: %w", v.Name, err)
+		return 0, fmt.Errorf("make link %s: %w", v.Name, err)
 	}
 	if err := d.configureLink(pair.Index, v, owner, false); err != nil {
-		return err
+		return 0, err
 	}
-	d.log.V(1).Info("link made", "name", v.Name, "machine", v.Label)
-	return nil
+	return pair.Index, nil
 }
 
 // configureLink gives the host's end all that it has, in an order that loses no
@@ -121,11 +132,14 @@ func (d *Driver) configureLink(index int, v resource.Link, owner string, attache
 	return nil
 }
 
-// secureLink closes IPv6 and checks sources on the host's end.
+// secureLink closes IPv6 and checks sources on the host's end. The check asks
+// with the packet's mark, so that it agrees with the route of what nft marked.
 func secureLink(name string) error {
 	for _, s := range []struct{ family, key, value string }{
 		{"ipv6", "disable_ipv6", "1"},
 		{"ipv6", "accept_ra", "0"},
+		{"ipv4", "route_localnet", "0"},
+		{"ipv4", "src_valid_mark", "1"},
 		{"ipv4", "rp_filter", "1"},
 	} {
 		path := filepath.Join("/proc/sys/net", s.family, "conf", name, s.key)
@@ -175,87 +189,49 @@ func (d *Driver) repairLink(l hostLink, v resource.Link, owner string, attached 
 	return d.configureLink(l.Index, v, owner, attached)
 }
 
-// deleteLinks deletes the pairs of the steps at the given indexes. A namespace
-// can outlive its processes, so the host's end is always deleted from here.
-func (d *Driver) deleteLinks(steps []resource.Step, indexes []int, errs []error) {
-	var going []hostLink
-	var at []int
-	seen := map[string]bool{}
-	for _, i := range indexes {
-		r := steps[i].Resource
-		l, present, err := readLink(r.Name)
-		if err != nil || !present {
-			errs[i] = err
-			continue
-		}
-		owner, _, _, ours := d.linkOwner(l)
-		switch {
-		case !ours:
-			errs[i] = d.linkConflict(l)
-		case owner != "" && r.Owner != "" && owner != r.Owner:
-			errs[i] = fmt.Errorf("link %s belongs to %s by now, not to %s: %w", r.Name, owner, r.Owner, resource.ErrStale)
-		case !seen[l.Name]:
-			seen[l.Name] = true
-			going, at = append(going, l), append(at, i)
-		}
+// removeLink deletes the pair from the host's end: a namespace can outlive its
+// processes. Deleting an attachment is the same.
+func (d *Driver) removeLink(r resource.Resource) error {
+	l, present, err := readLink(r.Name)
+	if err != nil || !present {
+		return err
 	}
-	if len(going) >= deleteTogether && d.deleteGroup(going) == nil {
-		going = going[:0]
+	owner, _, _, ours := d.linkOwner(l)
+	if !ours {
+		return d.linkConflict(l)
 	}
-	for n, l := range going {
-		errs[at[n]] = d.deleteLink(l)
+	if owner != "" && r.Owner != "" && owner != r.Owner {
+		return fmt.Errorf("link %s belongs to %s by now, not to %s: %w", r.Name, owner, r.Owner, resource.ErrStale)
 	}
+	return d.deleteLink(l)
 }
 
-// deleteGroup deletes links in one request. The nft table filters the group
-// that they go through like our own.
-func (d *Driver) deleteGroup(links []hostLink) error {
-	for _, l := range links {
-		if err := d.rt.LinkSetGroup(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}, d.leavingGroup()); err != nil && !gone(err) {
+// deleteLink returns as soon as the pair is gone. The kernel answers the
+// request itself only after grace periods, about 20 ms later and without its
+// lock: nobody has to wait for those.
+func (d *Driver) deleteLink(l hostLink) error {
+	answer := make(chan error, 1)
+	go func() { answer <- netlink.LinkDel(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}}) }()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for answered := false; ; {
+		now, present, err := readLink(l.Name)
+		if err != nil {
 			return err
 		}
-	}
-	if err := d.onlyInGroup(links); err != nil {
-		return err
-	}
-	if err := delGroup(uint32(d.leavingGroup())); err != nil && !gone(err) {
-		return err
-	}
-	for _, l := range links {
-		if now, present, err := readLink(l.Name); err != nil || present && now.Index == l.Index {
-			return fmt.Errorf("link %s is still there: %w", l.Name, err)
+		if !present || now.Index != l.Index {
+			return nil
+		}
+		if answered {
+			return fmt.Errorf("delete link %s: the kernel said yes, but it is still there", l.Name)
+		}
+		select {
+		case err := <-answer:
+			if err != nil && !errors.Is(err, unix.ENODEV) {
+				return fmt.Errorf("delete link %s: %w", l.Name, err)
+			}
+			answered = true
+		case <-look.C:
 		}
 	}
-	return nil
 }
-
-// onlyInGroup makes sure that the group holds nothing but the given links.
-func (d *Driver) onlyInGroup(links []hostLink) error {
-	k, err := readKernel()
-	if err != nil {
-		return err
-	}
-	for _, found := range k.Links {
-		if found.Group == uint32(d.leavingGroup()) && !slices.ContainsFunc(links, func(l hostLink) bool { return l.Index == found.Index }) {
-			return fmt.Errorf("interface %s is in group %d and not ours", found.Name, found.Group)
-		}
-	}
-	return nil
-}
-
-func (d *Driver) deleteLink(l hostLink) error {
-	err := d.rt.LinkDel(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: l.Index}})
-	if err != nil && !gone(err) {
-		return fmt.Errorf("delete link %s: %w", l.Name, err)
-	}
-	now, present, err := readLink(l.Name)
-	if err != nil {
-		return err
-	}
-	if present && now.Index == l.Index {
-		return fmt.Errorf("delete link %s: the kernel said yes, but it is still there", l.Name)
-	}
-	return nil
-}
-
-func gone(err error) bool { return errors.Is(err, unix.ENODEV) }

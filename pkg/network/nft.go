@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -30,27 +29,6 @@ const (
 	// readTries bounds readings of a table that changes meanwhile.
 	readTries = 5
 )
-
-// table is one reading of our nft table.
-type table struct {
-	generation uint32
-	present    bool
-	comment    string
-	notes      []string // of the set "about"
-	digest     string   // of the chains and constant sets
-	elements   map[identity]element
-}
-
-// byOwner groups the elements by the machine's address.
-func (t *table) byOwner() map[netip.Addr][]element {
-	out := map[netip.Addr][]element{}
-	for _, e := range t.elements {
-		if a, ok := e.owner(); ok {
-			out[a] = append(out[a], e)
-		}
-	}
-	return out
-}
 
 // ruleset reads and changes one nft table over netlink. The last reading is
 // kept for as long as the kernel's generation id says that nothing changed.
@@ -132,7 +110,7 @@ func (r *ruleset) generation() (uint32, error) {
 }
 
 func (r *ruleset) readTable() (*table, error) {
-	t := &table{elements: map[identity]element{}}
+	t := newTable()
 	msgs, err := r.raw.Execute(nfMessage(unix.NFT_MSG_GETTABLE, 0, attr(unix.NFTA_TABLE_NAME, r.name)))
 	if errors.Is(err, unix.ENOENT) {
 		return t, nil
@@ -193,19 +171,6 @@ const (
 	// tableUserdata is NFTA_TABLE_USERDATA.
 	tableUserdata = 6
 )
-
-// take adds what was found in a set.
-func (t *table) take(spec *setSpec, found []nftables.SetElement) {
-	for _, f := range found {
-		e := element{Set: spec, Key: string(f.Key), Data: string(f.Val), Comment: f.Comment}
-		if spec.interval {
-			if e.End = string(f.KeyEnd); e.End == "" {
-				e.End = e.Key
-			}
-		}
-		t.elements[e.identity()] = e
-	}
-}
 
 // notesOf returns the comments of the set "about", in its order.
 func notesOf(found []nftables.SetElement) []string {
@@ -319,15 +284,7 @@ func (r *ruleset) follow(c change) {
 		r.last = nil
 		return
 	}
-	next := *r.last
-	next.generation, next.elements = now, maps.Clone(r.last.elements)
-	for _, e := range c.remove {
-		delete(next.elements, e.identity())
-	}
-	for _, e := range c.add {
-		next.elements[e.identity()] = e
-	}
-	r.last = &next
+	r.last = r.last.with(c, now)
 }
 
 // load replaces the table by text in one transaction and notes the digest of

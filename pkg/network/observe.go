@@ -66,9 +66,9 @@ func (d *Driver) owns(t *table) bool {
 // observeEndpoints groups the elements and rules by address, so that what is
 // left of an endpoint is seen also when its main element is gone.
 func (d *Driver) observeEndpoints(t *table, rules map[ipRule]bool) resource.Domain {
-	elements := map[netip.Addr][]element{}
+	var elements map[netip.Addr][]element
 	if d.owns(t) {
-		elements = t.byOwner()
+		elements = t.machines
 	}
 	found := d.endpointRulesIn(rules)
 	addrs := slices.Collect(maps.Keys(elements))
@@ -125,10 +125,7 @@ func (d *Driver) observeExceptions(t *table, rules map[ipRule]bool) resource.Dom
 		found[e] = resource.New("", "", exceptionName(e), resource.Exception{From: e.From, To: e.To})
 	}
 	if d.owns(t) {
-		for _, el := range t.elements {
-			if el.Set != setLinks {
-				continue
-			}
+		for _, el := range t.links {
 			e := exceptionOf(el)
 			owner, instance := parseComment(el.Comment, d.installation)
 			r := resource.New(owner, instance, exceptionName(e), e)
@@ -191,7 +188,7 @@ func (d *Driver) linkValue(f linkFacts, l hostLink, label string) resource.Link 
 	host, addr := d.naming.HostAddr(slot), d.naming.Addr(slot)
 	v := resource.Link{Name: l.Name, Peer: d.naming.Peer(slot), Label: label}
 	if slices.Equal(f.addrs[l.Index], []netip.Prefix{single(host)}) && l.Up && l.Group == uint32(d.group()) &&
-		l.RPFilter == 1 && l.MAC == string(resource.MAC(host)) {
+		l.Checked && l.MAC == string(resource.MAC(host)) {
 		v.HostAddr = host
 	}
 	route := slices.ContainsFunc(f.routes[l.Index], func(r hostRoute) bool { return r.Dst == single(addr) && r.Src == host })

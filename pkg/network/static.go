@@ -91,7 +91,7 @@ func (d *Driver) tableText(t resource.Table, elements []element) string {
 
 // writeConstants declares the sets that the chains alone use.
 func (d *Driver) writeConstants(b *strings.Builder, t resource.Table) {
-	fmt.Fprintf(b, "\tset ours {\n\t\ttype devgroup\n\t\tcomment \"interface groups of our links; the second is for those that go\"\n\t\telements = { %d, %d }\n\t}\n", d.group(), d.leavingGroup())
+	fmt.Fprintf(b, "\tset ours {\n\t\ttype devgroup\n\t\tcomment \"the interface group of our links\"\n\t\telements = { %d }\n\t}\n", d.group())
 	ranges := make([]string, len(privateRanges))
 	for i, p := range privateRanges {
 		ranges[i] = p.String()
