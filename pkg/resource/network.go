@@ -112,9 +112,10 @@ type Record struct {
 	Addr  netip.Addr `json:"addr"`
 	// Clients are the addresses of machines that may resolve it, sorted.
 	Clients []netip.Addr `json:"clients,omitempty"`
-	// NoForward true: Addr gets no answers for names outside our domain. For
-	// machines without egress, to which DNS would be a way out.
-	NoForward bool `json:"noForward,omitempty"`
+	// NoForward are those addresses of the object's own machines that get no
+	// answers for names outside our domain, sorted: machines without egress, to
+	// which DNS would be a way out.
+	NoForward []netip.Addr `json:"noForward,omitempty"`
 }
 
 // Resolver is the supervised DNS server of the host.
