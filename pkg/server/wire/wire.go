@@ -1,6 +1,9 @@
 package wire
 
 import (
+	"runtime"
+	"runtime/debug"
+
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/spec"
 )
@@ -83,4 +86,15 @@ type Terminal struct {
 type Size struct {
 	Rows uint16 `json:"rows"`
 	Cols uint16 `json:"cols"`
+}
+
+// Build says what this program is.
+func Build() v1alpha1.VersionInfo {
+	v := v1alpha1.VersionInfo{Version: "unknown", GoVersion: runtime.Version(), APIVersion: v1alpha1.APIVersion}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version = info.Main.Version
+	return v
 }

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/terminal"
+)
+
+func (a *app) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "describe NAME...",
+		Short:             "Show all about objects, and what to do next",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeRefs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := parseSelection(args, "")
+			if err != nil {
+				return err
+			}
+			items, err := a.objects(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			for i, item := range items {
+				if i > 0 {
+					fmt.Fprintln(a.out)
+				}
+				a.describe(item)
+			}
+			return nil
+		},
+	}
+}
+
+// described is what describe shows of any kind's spec on its own lines.
+type described struct {
+	Trust     string              `json:"trust"`
+	Databases []v1alpha1.Database `json:"databases"`
+	Volumes   []v1alpha1.Volume   `json:"volumes"`
+	Mounts    []v1alpha1.Mount    `json:"mounts"`
+	Network   v1alpha1.Network    `json:"network"`
+	Caps      []string            `json:"capabilities"`
+	Reason    string              `json:"reason"`
+}
+
+func describedOf(item v1alpha1.Item) described {
+	var d described
+	if text, err := json.Marshal(item.Spec); err == nil {
+		// A spec of a newer daemon may not fit; it is still printed whole below.
+		_ = json.Unmarshal(text, &d)
+	}
+	return d
+}
+
+func (a *app) describe(item v1alpha1.Item) {
+	m, s, d := item.Metadata, item.Status, describedOf(item)
+	var facts [][]terminal.Cell
+	fact := func(name, format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); text != "" {
+			facts = append(facts, []terminal.Cell{{Text: name + ":", Paint: a.data.Bold}, terminal.Text(text)})
+		}
+	}
+	fact("Name", "%s", m.Name)
+	fact("Kind", "%s", item.Kind)
+	phase := a.data.phase(s.Phase)
+	facts = append(facts, []terminal.Cell{{Text: "Phase:", Paint: a.data.Bold}, phase})
+	fact("Reason", "%s", d.Reason)
+	fact("UID", "%s", m.UID)
+	fact("Source", "%s", joined(" ", m.Source.Name, position(m.Source)))
+	fact("Generation", "%d (observed %d)", m.Generation, s.ObservedGeneration)
+	fact("Labels", "%s", pairs(m.Labels))
+	if s.Machine != "" {
+		fact("Machine", "%s", a.machine(s))
+	}
+	for _, url := range s.URLs {
+		fact("URL", "%s", url)
+	}
+	for _, db := range d.Databases {
+		fact("Database", "%s", joined(", ", db.Name, labelled("URL in $", db.Env), labelled("on deletion ", db.DeletionPolicy)))
+	}
+	for _, v := range d.Volumes {
+		fact("Volume", "%s", joined(", ", v.Name, "at "+v.Path, labelled("on deletion ", v.DeletionPolicy)))
+	}
+	var t terminal.Table
+	io.WriteString(a.out, t.Format(facts))
+	a.describeConditions(s)
+	for _, r := range relaxations(d) {
+		fmt.Fprintf(a.out, "%s %s\n", a.data.Yellow("warning:"), terminal.Escape(r))
+	}
+	a.describeSpec(item)
+	a.say("Next step: %s", nextStep(item, a.now()))
+}
+
+func (a *app) machine(s v1alpha1.Status) string {
+	return joined(", ", s.Machine, labelled("slot ", fmt.Sprint(s.Slot)), s.Address,
+		labelled("up ", terminal.Since(s.StartedAt, a.now())), plural(s.Restarts, "restart"))
+}
+
+func (a *app) describeConditions(s v1alpha1.Status) {
+	if len(s.Conditions) == 0 {
+		return
+	}
+	fmt.Fprintln(a.out, a.data.Bold("Conditions:"))
+	rows := [][]terminal.Cell{a.header([]string{"  TYPE", "STATUS", "REASON", "SINCE", "NEXT RETRY", "MESSAGE"})}
+	for _, c := range s.Conditions {
+		paint := a.data.Yellow
+		if good(c) {
+			paint = a.data.Green
+		}
+		retry := ""
+		if !c.NextRetry.IsZero() {
+			retry = until(c.NextRetry, a.now())
+		}
+		rows = append(rows, []terminal.Cell{
+			terminal.Text("  " + c.Type), {Text: string(c.Status), Paint: paint}, terminal.Text(c.Reason),
+			terminal.Text(terminal.Since(c.LastTransitionTime, a.now())), terminal.Text(retry), terminal.Text(c.Message),
+		})
+	}
+	var t terminal.Table
+	io.WriteString(a.out, t.Format(rows))
+}
+
+func (a *app) describeSpec(item v1alpha1.Item) {
+	if item.Spec == nil {
+		return
+	}
+	text, err := yaml.Marshal(item.Spec)
+	if err != nil {
+		return
+	}
+	fmt.Fprintln(a.out, a.data.Bold("Spec:"))
+	for line := range strings.Lines(terminal.EscapeLines(string(text))) {
+		io.WriteString(a.out, "  "+line)
+	}
+}
+
+// relaxations are what an object may do beyond the default profile.
+func relaxations(d described) []string {
+	var r []string
+	add := func(format string, args ...any) { r = append(r, fmt.Sprintf(format, args...)) }
+	if d.Trust == "trusted" {
+		add("trust: trusted: the machine may be given what breaks its isolation")
+	}
+	for _, m := range d.Mounts {
+		mode := "read and write"
+		if m.ReadOnly == nil || *m.ReadOnly {
+			mode = "read"
+		}
+		add("mounts: it can %s the host's %s at %s", mode, m.HostPath, m.Path)
+	}
+	if len(d.Caps) > 0 {
+		add("capabilities: it keeps %s", strings.Join(d.Caps, ", "))
+	}
+	if d.Network.Egress.Mode == "all" {
+		add("network.egress.mode: all: it reaches private networks too")
+	}
+	if len(d.Network.Egress.Allow) > 0 {
+		add("network.egress.allow: it also reaches %s", strings.Join(d.Network.Egress.Allow, ", "))
+	}
+	for _, l := range d.Network.Links {
+		add("network.links: it reaches port %d of %s", l.Port, l.To)
+	}
+	for _, p := range d.Network.Ports {
+		add("network.ports: port %d of the host leads to it", p.HostPort)
+	}
+	return r
+}
+
+func joined(sep string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), sep)
+}
+
+func labelled(label, text string) string {
+	if text == "" || text == "0" {
+		return ""
+	}
+	return label + text
+}
+
+func pairs(m map[string]string) string {
+	var all []string
+	for k, v := range m {
+		all = append(all, k+"="+v)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// timestamp is how tables show a moment.
+func (a *app) timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	if d := t.Sub(a.now()); d > 0 {
+		return "in " + terminal.Age(d)
+	}
+	return terminal.Since(t, a.now()) + " ago"
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/terminal"
+)
+
+// troubles are the conditions that are bad when True.
+var troubles = map[string]bool{v1alpha1.ConditionRolledBack: true, v1alpha1.ConditionHeld: true}
+
+func good(c v1alpha1.Condition) bool {
+	if troubles[c.Type] {
+		return c.Status == v1alpha1.ConditionFalse
+	}
+	return c.Status == v1alpha1.ConditionTrue
+}
+
+func condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
+	for i, c := range item.Status.Conditions {
+		if strings.EqualFold(c.Type, kind) {
+			return &item.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// cause is the condition that says most about why an object is as it is: the
+// first that is not good, else Ready.
+func cause(item v1alpha1.Item) *v1alpha1.Condition {
+	for i, c := range item.Status.Conditions {
+		if c.Type != v1alpha1.ConditionReady && !good(c) && c.Status != v1alpha1.ConditionUnknown {
+			return &item.Status.Conditions[i]
+		}
+	}
+	for i, c := range item.Status.Conditions {
+		if c.Type != v1alpha1.ConditionReady && !good(c) {
+			return &item.Status.Conditions[i]
+		}
+	}
+	return condition(item, v1alpha1.ConditionReady)
+}
+
+// reason is what the table shows of the cause; nothing while all is well.
+func reason(item v1alpha1.Item) string {
+	c := cause(item)
+	if c == nil || good(*c) {
+		return ""
+	}
+	return c.Reason
+}
+
+func (v view) phase(p v1alpha1.Phase) terminal.Cell {
+	paint := v.Yellow
+	switch p {
+	case v1alpha1.PhaseReady:
+		paint = v.Green
+	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected:
+		paint = v.Red
+	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting:
+		paint = v.Faint
+	}
+	return terminal.Cell{Text: string(p), Paint: paint}
+}
+
+// nextStep says what the user can do about an object, or that there is nothing to do.
+func nextStep(item v1alpha1.Item, now time.Time) string {
+	ref, file := refOf(item), item.Metadata.Source.File
+	switch item.Status.Phase {
+	case v1alpha1.PhaseReady:
+		if len(item.Status.URLs) > 0 {
+			return "none needed; open " + item.Status.URLs[0]
+		}
+		return "none needed; it is as its spec says"
+	case v1alpha1.PhaseRejected:
+		return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", file, item.Metadata.Source.Line, file)
+	case v1alpha1.PhaseDisabled:
+		return "set spec.enabled: true in " + file + " to start it; its data is kept"
+	case v1alpha1.PhasePaused:
+		return "set spec.paused: false in " + file + " to let tekton work on it again"
+	case v1alpha1.PhaseDeleting:
+		return "none needed; tekton wait --for=delete " + ref.String() + " waits for its end"
+	}
+	c := cause(item)
+	if c == nil || good(*c) {
+		return "wait: tekton wait --for=condition=Ready " + ref.String()
+	}
+	step := conditionStep(item, *c)
+	if !c.NextRetry.IsZero() {
+		step += "; tekton tries again by itself " + until(c.NextRetry, now)
+	}
+	return step
+}
+
+func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
+	ref, source := refOf(item), item.Metadata.Source
+	switch c.Reason {
+	case "SecretMissing":
+		return "set the secret that is missing: tekton secret set NAME < FILE"
+	case "SourcePolicy":
+		return fmt.Sprintf("source %s does not allow this: change %s:%d, or spec.sources of the Host", source.Name, source.File, source.Line)
+	case "DataConflict":
+		return "decide whose data it is: tekton data list"
+	}
+	switch c.Type {
+	case v1alpha1.ConditionSpecValid:
+		return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", source.File, source.Line, source.File)
+	case v1alpha1.ConditionHeld:
+		return "bring its file back, or let the deletion happen: tekton release-deletes " + source.Name
+	case v1alpha1.ConditionRolledBack:
+		return fmt.Sprintf("the previous instance serves; see why the new one did not: tekton logs %s --previous, then correct %s:%d", ref, source.File, source.Line)
+	case v1alpha1.ConditionStarted, v1alpha1.ConditionAnswered:
+		return "see what it says: tekton logs " + ref.String()
+	}
+	if c.Status == v1alpha1.ConditionUnknown {
+		return "wait: tekton wait --for=condition=Ready " + ref.String()
+	}
+	return "see the message of condition " + c.Type
+}
+
+func until(t, now time.Time) string {
+	if d := t.Sub(now); d > time.Second {
+		return "in " + terminal.Age(d)
+	}
+	return "now"
+}
