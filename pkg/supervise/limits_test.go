@@ -65,8 +65,8 @@ func TestLimitsEnforced(t *testing.T) {
 	f := newFixture(t)
 	t.Run("memory", func(t *testing.T) {
 		dir := f.dir("m")
-		spec := f.spec("memory", "hog 64")
-		spec.Limits.MemoryMax = 32 << 20
+		spec := f.spec("memory", "hog 32")
+		spec.Limits.MemoryMax = 24 << 20
 		enforced(t, f.start(dir, spec))
 		eventually(t, "the hog is killed", func() bool { return !f.status(dir).Running })
 		if s := f.status(dir); s.ExitCode != 137 {

@@ -37,7 +37,13 @@ func TestMain(m *testing.M) {
 }
 
 // TestUnderSystemd runs all of it again with transient units.
-func TestUnderSystemd(t *testing.T) { systemdhost.RunInside(t, ".", nil) }
+func TestUnderSystemd(t *testing.T) {
+	if systemdhost.Inside() {
+		return
+	}
+	t.Parallel()
+	systemdhost.RunInside(t, ".", nil)
+}
 
 // help plays one supervised process.
 func help(role []string) {

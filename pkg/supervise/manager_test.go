@@ -267,6 +267,23 @@ func TestHungSupervisor(t *testing.T) {
 	}
 }
 
+func TestStopWhileStarting(t *testing.T) {
+	f := newFixture(t)
+	dir := f.dir("a")
+	spec := f.spec("a", "sleep")
+	spec.Notify = true // it never will be ready
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Start(t.Context(), dir, spec)
+		ended <- err
+	}()
+	eventually(t, "begin", func() bool { s, found, _ := f.Status(dir); return found && s.Running })
+	f.stop(dir)
+	if err := <-ended; err == nil {
+		t.Error("Start of what was stopped succeeded")
+	}
+}
+
 func TestAdopt(t *testing.T) {
 	f := newFixture(t)
 	dir := f.dir("a")

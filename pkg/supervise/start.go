@@ -40,11 +40,6 @@ func (m *Manager) start(ctx context.Context, dir string, s Spec) (Status, error)
 	if err := check(s); err != nil {
 		return Status{}, err
 	}
-	unlock, err := m.busy.lock(ctx, dir)
-	if err != nil {
-		return Status{}, err
-	}
-	defer unlock()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Status{}, err
 	}
@@ -53,31 +48,42 @@ func (m *Manager) start(ctx context.Context, dir string, s Spec) (Status, error)
 		return Status{}, err
 	}
 	defer cancel()
-
-	status, found, err := m.Status(dir)
+	from := logEnd(dir)
+	boot, failed, err := m.begin(ctx, dir, s, changed)
 	if err != nil {
 		return Status{}, err
 	}
+	// No lock is held any more: a process that never gets ready can be stopped.
+	s.Boot = boot
+	return m.await(ctx, dir, s, changed, failed, from)
+}
+
+// begin launches a supervisor unless one runs, and returns the id of the run.
+func (m *Manager) begin(ctx context.Context, dir string, s Spec, changed <-chan struct{}) (boot string, failed <-chan error, err error) {
+	unlock, err := m.busy.lock(ctx, dir)
+	if err != nil {
+		return "", nil, err
+	}
+	defer unlock()
+	status, found, err := m.Status(dir)
+	if err != nil {
+		return "", nil, err
+	}
 	if found && status.Running {
-		s.Boot = status.Boot
-		return m.await(ctx, dir, s, changed, nil, logEnd(dir))
+		return status.Boot, nil, nil
 	}
 	if err := m.free(ctx, dir, s, changed); err != nil {
-		return Status{}, err
+		return "", nil, err
 	}
 	s.Version, s.Boot = Version, rand.Text()
 	if s.StopTimeout == 0 {
 		s.StopTimeout = defaultStopTimeout
 	}
 	if err := writeSpec(dir, s); err != nil {
-		return Status{}, err
+		return "", nil, err
 	}
-	from := logEnd(dir)
-	failed, err := m.form.launch(ctx, dir, s)
-	if err != nil {
-		return Status{}, err
-	}
-	return m.await(ctx, dir, s, changed, failed, from)
+	failed, err = m.form.launch(ctx, dir, s)
+	return s.Boot, failed, err
 }
 
 func check(s Spec) error {
@@ -125,6 +131,9 @@ func (m *Manager) await(ctx context.Context, dir string, s Spec, changed <-chan 
 		}
 		if failure != nil {
 			return Status{}, withLog(failure, dir, from)
+		}
+		if spec, found, err := m.ReadSpec(dir); err != nil || !found || spec.Boot != s.Boot {
+			return Status{}, errors.Join(errors.New("it was stopped meanwhile"), err)
 		}
 		select {
 		case <-changed:

@@ -76,20 +76,42 @@ func (m *Manager) stopSupervisor(ctx context.Context, dir string, timeout time.D
 		return err
 	}
 	defer cancel()
-	_, err = call(ctx, dir, contract.Request{Op: contract.OpStop, Timeout: timeout})
-	if err != nil {
-		// No answer: the signal means the same, with the timeout of the spec.
-		if status, found, e := m.Status(dir); e == nil && found && status.Running {
-			_ = unix.Kill(status.Supervisor, unix.SIGTERM)
-		}
-	}
 	waiting, done := context.WithTimeout(ctx, timeout+killGrace)
 	defer done()
-	err = awaitUnlock(waiting, dir, changed)
+	if err = m.askToStop(waiting, dir, timeout, changed); err == nil {
+		err = awaitUnlock(waiting, dir, changed)
+	}
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}
 	return err
+}
+
+// askToStop asks by the control socket, or else by a signal, which means the
+// same with the timeout of the spec.
+func (m *Manager) askToStop(ctx context.Context, dir string, timeout time.Duration, changed <-chan struct{}) error {
+	for {
+		if _, err := call(ctx, dir, contract.Request{Op: contract.OpStop, Timeout: timeout}); err == nil {
+			return nil
+		}
+		status, found, err := m.Status(dir)
+		if err != nil {
+			return err
+		}
+		if found && status.Running {
+			_ = unix.Kill(status.Supervisor, unix.SIGTERM)
+			return nil
+		}
+		if held, err := lockHeld(dir); err != nil || !held || found {
+			return err
+		}
+		// It has just begun and will have a status, and a socket, in a moment.
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // SetLimits changes the limits of what runs in dir, and in its spec.

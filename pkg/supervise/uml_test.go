@@ -29,6 +29,7 @@ func TestLimitsUnderRealControllers(t *testing.T) {
 		return // once is enough, and the host has no such kernel
 	}
 	testenv.Root(t, "linux.uml")
+	t.Parallel()
 	dir := t.TempDir()
 	initrd := filepath.Join(dir, "initrd")
 	writeInitrd(t, initrd, map[string]string{"/init": staticTests(t, dir), "/tekton-supervise": supervisetest.Program(t)})
