@@ -35,17 +35,6 @@ func (d *Driver) answerPath(machine string) string {
 	return filepath.Join(d.dir(machine), answersFile)
 }
 
-func (d *Driver) observeAnswer(machine string) (resource.Answer, bool, error) {
-	a, found, err := d.answers.read(d.answerPath(machine))
-	if err != nil || !found {
-		return resource.Answer{}, false, err
-	}
-	if _, ours := d.ours(a.Mark); !ours {
-		return resource.Answer{}, false, nil
-	}
-	return a.Answer, true, nil
-}
-
 // putAnswer probes until the first success and records it.
 func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.Answer) error {
 	if _, found, err := d.ownRecord(r.Name, r.Owner); err != nil {
@@ -110,7 +99,7 @@ func (d *Driver) recordAnswer(r resource.Resource, v resource.Answer) error {
 }
 
 func (d *Driver) deleteAnswer(r resource.Resource) error {
-	a, found, err := d.answers.read(d.answerPath(r.Name))
+	a, found, err := readJSON[answerFile](d.answerPath(r.Name))
 	if err != nil || !found {
 		return err
 	}

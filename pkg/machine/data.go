@@ -193,7 +193,7 @@ func (d *Driver) RestoreData(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	have, found, err := d.markers.read(path)
+	have, found, err := readJSON[marker](path)
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (d *Driver) DeleteData(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	m, found, err := d.markers.read(path)
+	m, found, err := readJSON[marker](path)
 	if err != nil {
 		return err
 	}

@@ -38,9 +38,9 @@ type Options struct {
 // Driver manages volumes, instances, units and answers.
 type Driver struct {
 	opts    Options
-	records cache[recordFile]
-	answers cache[answerFile]
-	markers cache[marker]
+	files   dirCache[machineFiles]
+	volumes dirCache[[]foundVolume]
+	tails   tails
 	prober  *prober
 	// data serializes what moves volumes and trash.
 	data sync.Mutex

@@ -24,13 +24,28 @@ type recordFile struct {
 	DiskUnenforced string `json:"diskUnenforced,omitempty"`
 }
 
+// machineFiles are those of a machine that only this driver writes; without
+// a mark: not there.
+type machineFiles struct {
+	record recordFile
+	answer answerFile
+}
+
+func (d *Driver) readFiles(machine string) (f machineFiles, err error) {
+	if f.record, _, err = d.record(machine); err != nil {
+		return f, err
+	}
+	f.answer, _, err = readJSON[answerFile](d.answerPath(machine))
+	return f, err
+}
+
 func (d *Driver) recordPath(machine string) string {
 	return filepath.Join(d.dir(machine), launch.RecordFile)
 }
 
 // record reads a machine's record; found is false when there is none.
 func (d *Driver) record(machine string) (recordFile, bool, error) {
-	return d.records.read(d.recordPath(machine))
+	return readJSON[recordFile](d.recordPath(machine))
 }
 
 func (d *Driver) writeRecord(machine string, r recordFile) error {
@@ -146,8 +161,7 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 	if err := emptyDir(ctx, dir, launch.RecordFile); err != nil {
 		return fmt.Errorf("remove machine %s: %w", r.Name, err)
 	}
-	d.answers.forget(d.answerPath(r.Name))
-	d.records.forget(d.recordPath(r.Name))
+	d.tails.forget(dir)
 	return removeTree(ctx, dir)
 }
 
@@ -170,9 +184,9 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 		if err := ctx.Err(); err != nil {
 			return resource.Unknown(err), resource.Unknown(err), resource.Unknown(err)
 		}
-		rec, found, err := d.record(name)
+		files, err := d.files.get(d.dir(name), func() (machineFiles, error) { return d.readFiles(name) })
 		if err != nil {
-			instances = resource.Unknown(err)
+			instances, answers = resource.Unknown(err), resource.Unknown(err)
 		}
 		unit, unitErr := d.observeUnit(name)
 		if unitErr != nil {
@@ -181,18 +195,15 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 		if unit != nil {
 			add(&units, unit.Resource)
 		}
-		owner, ours := d.ours(rec.Mark)
-		if !found || !ours {
+		owner, ours := d.ours(files.record.Mark)
+		if !ours {
 			continue
 		}
-		v := rec.Instance
-		v.LimitsUnenforced = joinNonEmpty(rec.DiskUnenforced, unit.unenforced())
+		v := files.record.Instance
+		v.LimitsUnenforced = joinNonEmpty(files.record.DiskUnenforced, unit.unenforced())
 		add(&instances, resource.New(owner, name, name, v))
-		answer, ok, err := d.observeAnswer(name)
-		if err != nil {
-			answers = resource.Unknown(err)
-		}
-		if !ok {
+		answer := files.answer.Answer
+		if _, ours := d.ours(files.answer.Mark); !ours {
 			continue
 		}
 		if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
@@ -202,6 +213,7 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 		add(&answers, resource.New(owner, name, name, answer))
 	}
 	d.prober.want(probes)
+	d.files.bound(len(machines))
 	return instances, units, answers
 }
 

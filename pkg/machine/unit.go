@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"tekton.host/pkg/machine/launch"
@@ -33,6 +34,38 @@ func (u *observedUnit) unenforced() string {
 	return u.status.LimitsUnenforced
 }
 
+// tails remembers the last lines of ended runs, which write no more.
+type tails struct {
+	mu    sync.Mutex
+	lines map[string]tail
+}
+
+type tail struct {
+	boot   string
+	exited time.Time
+	lines  []string
+}
+
+func (t *tails) get(dir string, s supervise.Status) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	have, ok := t.lines[dir]
+	if !ok || have.boot != s.Boot || !have.exited.Equal(s.ExitedAt) {
+		have = tail{s.Boot, s.ExitedAt, supervise.TailLog(dir, lastLogLines)}
+		if t.lines == nil {
+			t.lines = make(map[string]tail)
+		}
+		t.lines[dir] = have
+	}
+	return have.lines
+}
+
+func (t *tails) forget(dir string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lines, dir)
+}
+
 // observeUnit reads a machine's status; nil when it has none or it is not ours.
 func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
 	s, found, err := d.opts.Supervisor.Status(d.dir(machine))
@@ -52,7 +85,7 @@ func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
 	}
 	if !s.Running {
 		v.Leader = 0
-		v.LastLog = supervise.TailLog(d.dir(machine), lastLogLines)
+		v.LastLog = d.tails.get(d.dir(machine), s)
 	}
 	return &observedUnit{resource.New(owner, machine, machine, v), v, s}, nil
 }

@@ -237,8 +237,6 @@ func TestWatch(t *testing.T) {
 	u := r.run(i)
 	r.eventually("news of the start", func() bool { return seen.Load() > 0 })
 	before := seen.Load()
-	r.call(i, "/exit2")
-	go r.call(i, "/")
 	r.mustDelete(u, i.Name)
 	r.eventually("news of the end", func() bool { return seen.Load() > before })
 	cancel()

@@ -60,7 +60,7 @@ func (d *Driver) putVolume(r resource.Resource, v resource.Volume) error {
 	if err != nil {
 		return err
 	}
-	m, found, err := d.markers.read(path)
+	m, found, err := readJSON[marker](path)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (d *Driver) deleteVolume(r resource.Resource, v resource.Volume) error {
 	if err != nil {
 		return err
 	}
-	m, found, err := d.markers.read(path)
+	m, found, err := readJSON[marker](path)
 	if err != nil || !found {
 		return err
 	}
@@ -127,7 +127,6 @@ func (d *Driver) deleteVolume(r resource.Resource, v resource.Volume) error {
 
 // dropMarker removes a marker whose directory has gone, and what parents are empty.
 func (d *Driver) dropMarker(dir string) error {
-	d.markers.forget(markerOf(dir))
 	if err := os.Remove(markerOf(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -158,9 +157,17 @@ func (d *Driver) observeVolumes(ctx context.Context) resource.Domain {
 	return out
 }
 
+// foundVolume is a volume's marker and where it was.
+type foundVolume struct {
+	name, dir string
+	marker    marker
+}
+
 // eachVolume calls f for every marker below <state>/volumes.
 func (d *Driver) eachVolume(f func(name, dir string, m marker) error) error {
 	root := d.opts.Layout.Volumes()
+	seen := 0
+	defer func() { d.volumes.bound(seen) }()
 	kinds, err := subdirs(root)
 	if err != nil {
 		return err
@@ -171,41 +178,46 @@ func (d *Driver) eachVolume(f func(name, dir string, m marker) error) error {
 			return err
 		}
 		for _, object := range objects {
-			if err := d.volumesOf(kind, object, f); err != nil {
+			found, err := d.volumes.get(filepath.Join(root, kind, object), func() ([]foundVolume, error) { return d.volumesOf(kind, object) })
+			if err != nil {
 				return err
+			}
+			seen++
+			for _, v := range found {
+				if err := f(v.name, v.dir, v.marker); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (d *Driver) volumesOf(kind, object string, f func(name, dir string, m marker) error) error {
+func (d *Driver) volumesOf(kind, object string) ([]foundVolume, error) {
 	parent := filepath.Join(d.opts.Layout.Volumes(), kind, object)
 	entries, err := os.ReadDir(parent)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var out []foundVolume
 	for _, e := range entries {
 		volume, isMarker := strings.CutSuffix(e.Name(), markerSuffix)
 		volume, hidden := strings.CutPrefix(volume, markerPrefix)
 		if !isMarker || !hidden || !e.Type().IsRegular() {
 			continue
 		}
-		m, found, err := d.markers.read(filepath.Join(parent, e.Name()))
+		m, found, err := readJSON[marker](filepath.Join(parent, e.Name()))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !found {
-			continue
-		}
-		if err := f(strings.Join([]string{kind, object, volume}, "."), filepath.Join(parent, volume), m); err != nil {
-			return err
+		if found {
+			out = append(out, foundVolume{strings.Join([]string{kind, object, volume}, "."), filepath.Join(parent, volume), m})
 		}
 	}
-	return nil
+	return out, nil
 }
 
 func subdirs(dir string) ([]string, error) {
