@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -219,6 +218,9 @@ func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 		UIDBase: c.Naming.UIDBase(i.Slot), Ephemeral: s.Ephemeral, Limits: limits(s.Resources),
 		Addr: c.Naming.Addr(i.Slot), StopTimeout: stopTimeout(s),
 	}
+	if hostIDs(s) {
+		v.UIDBase = 0
+	}
 	if c.Host.DNS.Mode != "none" {
 		v.DNS = c.Naming.Service()
 	}
@@ -261,8 +263,8 @@ func limits(r v1alpha1.Resources) resource.Limits {
 	if r.DiskMax != nil {
 		l.DiskMax = r.DiskMax.Bytes
 	}
-	// Validation has checked the form "150%".
-	l.CPUQuota, _ = strconv.Atoi(strings.TrimSuffix(r.CPUQuota, "%"))
+	// Absent is no quota; anything else was validated.
+	l.CPUQuota, _ = v1alpha1.ParseCPUQuota(r.CPUQuota)
 	return l
 }
 

@@ -34,9 +34,11 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 		Trust       string
 		Capability  []string
 		Ephemeral   bool
+		HostIDs     bool
 	}{
 		Recipe: recipe, System: s.System, Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
 		Credentials: s.Credentials, Digests: digests, Mounts: s.Mounts, Trust: s.Trust, Capability: s.Capabilities, Ephemeral: s.Ephemeral,
+		HostIDs: hostIDs(s),
 	}
 	for _, v := range s.Volumes {
 		in.Volumes = append(in.Volumes, volume{v.Name, v.Path})
@@ -50,6 +52,9 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// hostIDs reports whether the machine runs with the host's user ids (trusted only).
+func hostIDs(s *v1alpha1.ContainerSpec) bool { return s.UserNamespace != nil && !*s.UserNamespace }
+
 // Update strategies.
 const (
 	StrategyAuto     = "Auto"
@@ -61,15 +66,10 @@ const (
 // rolled out: two instances side by side only where nothing writable and no
 // host port is shared.
 func Strategy(old, next *v1alpha1.ContainerSpec) string {
-	if next.Update.Strategy == StrategyRecreate || exclusive(old) || exclusive(next) {
+	if next.Update.Strategy == StrategyRecreate || old.NoOverlap() != "" || next.NoOverlap() != "" {
 		return StrategyRecreate
 	}
 	return StrategyOverlap
-}
-
-func exclusive(s *v1alpha1.ContainerSpec) bool {
-	writable := slices.ContainsFunc(s.Mounts, func(m v1alpha1.Mount) bool { return m.ReadOnly != nil && !*m.ReadOnly })
-	return len(volumesOf(s)) > 0 || len(s.Network.Ports) > 0 || writable
 }
 
 func instanceKey(uid string, ordinal int) string {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -19,8 +18,8 @@ func (c *compiler) endpoint(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 		Link: i.Link, Addr: c.Naming.Addr(i.Slot), Egress: resource.EgressMode(s.Network.Egress.Mode), Database: len(s.Databases) > 0,
 	}
 	for _, a := range s.Network.Egress.Allow {
-		if r, err := ParseAllow(a); err == nil { // validated with the spec
-			e.Allow = append(e.Allow, r)
+		if d, err := v1alpha1.ParseDestination(a); err == nil { // validated with the spec
+			e.Allow = append(e.Allow, resource.PeerRule(d))
 		}
 	}
 	slices.SortFunc(e.Allow, func(a, b resource.PeerRule) int {
@@ -108,34 +107,6 @@ func (c *compiler) readPorts() portTable {
 		t.add(resource.Publish{HostIP: ap.Addr(), HostPort: int(ap.Port()), Protocol: protocol}, e.Owner)
 	}
 	return t
-}
-
-// ParseAllow reads one entry of egress.allow: PREFIX or ADDRESS, with :PORT[/udp].
-func ParseAllow(s string) (resource.PeerRule, error) {
-	rest, protocol := s, ""
-	if i := strings.LastIndex(s, "/"); i > 0 && (s[i+1:] == "tcp" || s[i+1:] == "udp") {
-		rest, protocol = s[:i], s[i+1:]
-	}
-	port := 0
-	if head, digits, found := strings.Cut(rest, ":"); found {
-		n, err := strconv.ParseUint(digits, 10, 16)
-		if err != nil || n == 0 {
-			return resource.PeerRule{}, fmt.Errorf("%q has no port between 1 and 65535 after the colon", s)
-		}
-		port, rest = int(n), head
-		protocol = cmp.Or(protocol, "tcp")
-	}
-	if !strings.Contains(rest, "/") {
-		rest += "/32"
-	}
-	p, err := netip.ParsePrefix(rest)
-	if err != nil || !p.Addr().Is4() {
-		return resource.PeerRule{}, fmt.Errorf("%q is not an IPv4 address or prefix with an optional :PORT[/udp]", s)
-	}
-	if protocol != "" && port == 0 {
-		return resource.PeerRule{}, fmt.Errorf("%q names a protocol without a port", s)
-	}
-	return resource.PeerRule{Prefix: p.Masked(), Port: port, Protocol: protocol}, nil
 }
 
 // emitExceptions opens the declared links, from each of the object's instances

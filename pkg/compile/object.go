@@ -224,17 +224,33 @@ func (c *compiler) policies(u *unitOf) {
 	}
 }
 
-// TakesData reports whether deleting the object takes data with it.
-func TakesData(o v1alpha1.Object) bool {
-	s := (*v1alpha1.ContainerSpec)(nil)
-	if o != nil {
-		s = lower(o)
-	}
+// Data is one volume or database that a spec declares.
+type Data struct {
+	Kind   resource.Kind
+	Name   string
+	Policy resource.DeletionPolicy
+}
+
+// DataOf lists the data of an object.
+func DataOf(o v1alpha1.Object) []Data {
+	s := lower(o)
 	if s == nil {
-		return true
+		return nil
 	}
-	return slices.ContainsFunc(volumesOf(s), func(v v1alpha1.Volume) bool { return v.DeletionPolicy == string(resource.DeleteData) }) ||
-		slices.ContainsFunc(s.Databases, func(d v1alpha1.Database) bool { return d.DeletionPolicy == string(resource.DeleteData) })
+	var out []Data
+	for _, v := range volumesOf(s) {
+		out = append(out, Data{resource.KindVolume, v.Name, resource.DeletionPolicy(v.DeletionPolicy)})
+	}
+	for _, d := range s.Databases {
+		out = append(out, Data{resource.KindDatabase, d.Name, resource.DeletionPolicy(d.DeletionPolicy)})
+	}
+	return out
+}
+
+// TakesData reports whether deleting the object takes data with it. What
+// cannot be read may.
+func TakesData(o v1alpha1.Object) bool {
+	return lower(o) == nil || slices.ContainsFunc(DataOf(o), func(d Data) bool { return d.Policy == resource.DeleteData })
 }
 
 // markCycles refuses objects whose dependsOn lead back to themselves.
@@ -273,4 +289,16 @@ func restartDelay(failures int) time.Duration {
 		return first
 	}
 	return min(first<<min(failures-1, 16), most)
+}
+
+// SecretsOf lists the secrets of the host that a spec names.
+func SecretsOf(s *v1alpha1.ContainerSpec) []string {
+	if s == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range s.Credentials {
+		out = append(out, secretName(c))
+	}
+	return out
 }

@@ -174,3 +174,25 @@ func into[T any](raw json.RawMessage, use func(T)) error {
 	use(v)
 	return nil
 }
+
+// SysctlValue is the ledger's entry of a setting's original value.
+func SysctlValue(original string) json.RawMessage {
+	raw, _ := json.Marshal(SysctlRecord{Original: original})
+	return raw
+}
+
+// SysctlOriginals are the recorded values by setting.
+func SysctlOriginals(entries []resource.Claim) map[string]string {
+	out := map[string]string{}
+	for _, e := range entries {
+		name, isSysctl := strings.CutPrefix(e.Key, SysctlKey(""))
+		if !isSysctl {
+			continue
+		}
+		var r SysctlRecord
+		if json.Unmarshal(e.Value, &r) == nil {
+			out[name] = r.Original
+		}
+	}
+	return out
+}

@@ -19,6 +19,8 @@ type Source interface {
 	Name() string
 	// Snapshot reads the source.
 	Snapshot(ctx context.Context) source.Snapshot
+	// Resync has the next Snapshot read everything, also what looks unchanged.
+	Resync()
 	// Watch calls notify when the source may have changed, until ctx ends.
 	Watch(ctx context.Context, notify func()) error
 }
@@ -286,6 +288,9 @@ func (e *Engine) observedAnew(in *input, seq uint64) {
 func (e *Engine) Kick() { e.reports <- e.lookAtAll }
 
 func (e *Engine) lookAtAll() {
+	for _, s := range e.Sources {
+		s.Resync()
+	}
 	for _, in := range e.inputs {
 		in.look()
 	}

@@ -86,12 +86,14 @@ func (n Naming) Machine(object string, ordinal int) string {
 	return object + "-" + strconv.Itoa(ordinal)
 }
 
-// Unit is the systemd unit, and the cgroup, of a machine or service.
+// Unit is the systemd unit, and the cgroup, of a machine or service. The dot
+// after the instance occurs in no object's name: instance "web" with object
+// "foo" is not instance "" with object "web-foo".
 func (n Naming) Unit(machine string) string {
 	if n.Instance == "" {
 		return "tekton-" + machine + ".service"
 	}
-	return "tekton-" + n.Instance + "-" + machine + ".service"
+	return "tekton-" + n.Instance + "." + machine + ".service"
 }
 
 // UIDBase is the first id of a slot's user namespace.

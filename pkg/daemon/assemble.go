@@ -1,0 +1,298 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/go-logr/logr"
+	"github.com/gofrs/flock"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/database"
+	"tekton.host/pkg/dns"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/ingress"
+	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/machine"
+	"tekton.host/pkg/network"
+	"tekton.host/pkg/reconcile"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/secret"
+	"tekton.host/pkg/source"
+	"tekton.host/pkg/spec"
+	"tekton.host/pkg/supervise"
+)
+
+// Options of a Daemon.
+type Options struct {
+	Host     v1alpha1.HostSpec // required: defaulted and valid
+	Programs string            // required: directory of tekton-supervise, tekton-launch, tekton-init
+	Self     string            // required: path of tektond, for its resolver
+	Version  v1alpha1.VersionInfo
+	Log      logr.Logger
+	// OnStep is told of each step that ended. Optional.
+	OnStep func(resource.Step, error)
+}
+
+// Daemon is one running tekton.
+type Daemon struct {
+	opts       Options
+	layout     host.Layout
+	naming     resource.Naming
+	id         string
+	lock       *flock.Flock
+	ledger     *ledger.File
+	supervisor *supervise.Manager
+	machines   *machine.Driver
+	networks   *network.Driver
+	databases  *database.Driver
+	secrets    *secret.Secrets
+	sources    map[string]*source.Directory
+	core       reconcile.Config
+	engine     *reconcile.Engine
+}
+
+// Open takes the state directory and puts the parts together. Nothing on the
+// host changes but in that directory. Close gives it back.
+func Open(o Options) (_ *Daemon, err error) {
+	d := &Daemon{opts: o, sources: map[string]*source.Directory{}}
+	d.layout = host.Layout{State: o.Host.StateDir, Run: o.Host.RunDir, Secrets: o.Host.SecretsDir}
+	subnet, err := netip.ParsePrefix(o.Host.Subnet)
+	if err != nil {
+		return nil, fmt.Errorf("Host.spec.subnet: %w", err)
+	}
+	d.naming = resource.Naming{Instance: o.Host.Instance, Subnet: subnet}
+	if err := d.takeState(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	drivers, err := d.buildDrivers()
+	if err != nil {
+		return nil, err
+	}
+	sources, err := d.buildSources()
+	if err != nil {
+		return nil, err
+	}
+	d.core = reconcile.Config{
+		Host: o.Host, Layout: d.layout, Naming: d.naming, Installation: d.id, Decode: spec.FromJSON,
+	}
+	starts := o.Host.ParallelStarts
+	if starts == 0 {
+		starts = runtime.NumCPU()
+	}
+	d.engine = reconcile.New(reconcile.Options{
+		Config: d.core, Drivers: drivers, Ledger: d.ledger, Sources: sources, Secrets: secretFacts{d.secrets},
+		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: o.OnStep,
+	})
+	return d, nil
+}
+
+// takeState locks the state directory and opens what is durable in it.
+func (d *Daemon) takeState() error {
+	// 0711: an unprivileged Caddy or PostgreSQL must reach its own directory below, but list nothing.
+	for _, dir := range []string{d.layout.State, d.layout.Run} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	d.lock = flock.New(d.layout.Lock())
+	locked, err := d.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", d.layout.Lock(), err)
+	}
+	if !locked {
+		return fmt.Errorf("another tektond runs on %s (it holds %s); stop it, or give this one another --state-dir and instance", d.layout.State, d.layout.Lock())
+	}
+	if d.id, err = host.LoadOrCreateInstallation(d.layout); err != nil {
+		return err
+	}
+	if d.ledger, err = ledger.Open(d.layout.Ledger(), ledger.Options{}); err != nil {
+		return err
+	}
+	key, err := secret.LoadOrCreateKey(d.layout)
+	if err != nil {
+		return err
+	}
+	d.secrets, err = secret.Open(d.layout.Secrets, key)
+	return err
+}
+
+func (d *Daemon) program(name string) (string, error) {
+	path := filepath.Join(d.opts.Programs, name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s belongs beside tektond: %w; build all programs with: make build", name, err)
+	}
+	return path, nil
+}
+
+func (d *Daemon) buildDrivers() ([]resource.Driver, error) {
+	o := d.opts
+	var paths [3]string
+	for i, name := range []string{"tekton-supervise", "tekton-init", "tekton-launch"} {
+		path, err := d.program(name)
+		if err != nil {
+			return nil, err
+		}
+		paths[i] = path
+	}
+	form := supervise.Form(o.Host.Runtime.Supervisor)
+	if form == "auto" || form == "" {
+		form = supervise.DetectForm()
+	}
+	var err error
+	d.supervisor, err = supervise.New(supervise.Options{Form: form, Program: paths[0], Parent: d.cgroupParent(), Log: o.Log.WithName("supervise")})
+	if err != nil {
+		return nil, err
+	}
+	logMax := int64(0)
+	if o.Host.Runtime.LogMax != nil {
+		logMax = o.Host.Runtime.LogMax.Bytes
+	}
+	d.machines, err = machine.New(machine.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Init: paths[1], Launch: paths[2],
+		Seccomp: o.Host.Runtime.Seccomp == nil || *o.Host.Runtime.Seccomp, LogMax: logMax, Log: o.Log.WithName("machine"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.networks, err = network.New(network.Options{
+		Naming: d.naming, Installation: d.id, RecordSysctl: d.recordSysctl, Originals: d.sysctlOriginals, Log: o.Log.WithName("network"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.databases, err = database.New(database.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor,
+		BinDir: o.Host.Postgres.BinDir, User: o.Host.Postgres.User, Log: o.Log.WithName("database"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d.moreDrivers()
+}
+
+func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
+	o := d.opts
+	proxy, err := ingress.New(ingress.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, User: o.Host.Ingress.User, Log: o.Log.WithName("ingress"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	names, err := dns.New(dns.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, Log: o.Log.WithName("dns"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	key, err := secret.LoadOrCreateKey(d.layout)
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := secret.New(secret.Options{Layout: d.layout, Installation: d.id, Key: key})
+	if err != nil {
+		return nil, err
+	}
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, d.machines, passwords, d.databases, names, proxy}, nil
+}
+
+// cgroupParent keeps the cgroups of instances apart.
+func (d *Daemon) cgroupParent() string {
+	if d.naming.Instance == "" {
+		return "tekton"
+	}
+	return "tekton-" + d.naming.Instance
+}
+
+// buildSources opens the configured directories. The default one is made.
+func (d *Daemon) buildSources() ([]reconcile.Source, error) {
+	var out []reconcile.Source
+	for _, c := range d.opts.Host.Sources {
+		if c.Path == d.layout.Specs() {
+			if err := source.EnsureMarker(c.Path); err != nil {
+				return nil, err
+			}
+		}
+		s, err := source.New(source.Options{Name: c.Name, Path: c.Path, Decode: d.decoder(c), Log: d.opts.Log.WithName("source")})
+		if err != nil {
+			return nil, err
+		}
+		d.sources[c.Name] = s
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// decoder decodes, checks and admits the files of a source.
+func (d *Daemon) decoder(c v1alpha1.SourceConfig) func(string, []byte) ([]spec.Object, []spec.Problem) {
+	return func(file string, data []byte) ([]spec.Object, []spec.Problem) {
+		objects, problems := spec.Decode(file, data, spec.Options{Host: &d.opts.Host})
+		if c.Allow == nil {
+			return objects, problems
+		}
+		admitted := objects[:0]
+		for _, o := range objects {
+			refused := spec.Admit(o, c.Allow)
+			problems = append(problems, refused...)
+			if len(refused) == 0 {
+				admitted = append(admitted, o)
+			}
+		}
+		return admitted, problems
+	}
+}
+
+// recordSysctl keeps a setting's original in the ledger before it is changed.
+func (d *Daemon) recordSysctl(key, original string) error {
+	c := resource.Claim{Key: compile.SysctlKey(key), Owner: resource.HostOwner, Value: compile.SysctlValue(original)}
+	err := d.ledger.Commit(context.Background(), []ledger.Op{ledger.Claim(c)})[0]
+	if err != nil && d.sysctlOriginals()[key] != "" {
+		return nil // recorded before; the first value counts
+	}
+	return err
+}
+
+func (d *Daemon) sysctlOriginals() map[string]string {
+	entries, _, err := d.ledger.List(context.Background())
+	if err != nil {
+		return nil
+	}
+	return compile.SysctlOriginals(entries)
+}
+
+// Close lets go of the state directory. Machines and services keep running.
+func (d *Daemon) Close() error {
+	var errs []error
+	if d.databases != nil {
+		errs = append(errs, d.databases.Close())
+	}
+	if d.networks != nil {
+		errs = append(errs, d.networks.Close())
+	}
+	if d.supervisor != nil {
+		errs = append(errs, d.supervisor.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// secretFacts is the secrets directory as the engine sees it.
+type secretFacts struct{ *secret.Secrets }
+
+func (s secretFacts) Digests() (map[string]string, error) {
+	snap, err := s.Snapshot()
+	return snap.Digests, err
+}

@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/spec"
+)
+
+// document is one document that a client wants stored.
+type document struct {
+	spec.Object
+	text string
+}
+
+// Apply implements server.Backend. All documents are checked before the first
+// one is written.
+func (d *Daemon) Apply(ctx context.Context, sourceName string, files []v1alpha1.File) ([]v1alpha1.ApplyResult, error) {
+	c, err := d.sourceConfig(sourceName)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := d.readDocuments(c, files)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]v1alpha1.ApplyResult, 0, len(docs))
+	for _, doc := range docs {
+		r, err := d.store(ctx, c, doc)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+func (d *Daemon) sourceConfig(name string) (v1alpha1.SourceConfig, error) {
+	for _, s := range d.opts.Host.Sources {
+		if name == "" || s.Name == name {
+			return s, nil
+		}
+	}
+	return v1alpha1.SourceConfig{}, &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("there is no source %q", name), Next: "sources are listed in the daemon's configuration"}
+}
+
+func (d *Daemon) readDocuments(c v1alpha1.SourceConfig, files []v1alpha1.File) ([]document, error) {
+	decode := d.decoder(c)
+	var docs []document
+	var problems []spec.Problem
+	for _, f := range files {
+		objects, ps := decode(f.Name, f.Data)
+		problems = append(problems, ps...)
+		texts := spec.Documents(f.Data)
+		for _, o := range objects {
+			docs = append(docs, document{o, textAt(texts, o.Position.Line)})
+		}
+	}
+	if len(problems) > 0 {
+		return nil, invalid(problems)
+	}
+	return docs, nil
+}
+
+// textAt is the text of the document that has a line.
+func textAt(docs []spec.Document, line int) string {
+	for _, doc := range slices.Backward(docs) {
+		if doc.Line <= line {
+			return doc.Text
+		}
+	}
+	return ""
+}
+
+// store writes a document: over the stored one of the same kind and name,
+// wherever that is in the source, else into a file of its own.
+func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc document) (v1alpha1.ApplyResult, error) {
+	ref := v1alpha1.Ref{Kind: doc.Type().Kind, Name: doc.Meta().Name}
+	result := v1alpha1.ApplyResult{Ref: ref, Action: v1alpha1.ApplyCreated, Generation: 1}
+	file := filepath.Join(c.Path, strings.ToLower(ref.Kind)+"-"+ref.Name+".yaml")
+	r, _, err := d.record(ctx, ref)
+	if err == nil {
+		if r.Source != c.Name {
+			return result, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s belongs to source %q", ref, r.Source), Next: "change it there: " + r.File}
+		}
+		file, result.Generation = r.File, r.Generation
+		result.Action = v1alpha1.ApplyUnchanged
+		if r.Digest != doc.Digest {
+			result.Action, result.Generation = v1alpha1.ApplyConfigured, r.Generation+1
+		}
+	}
+	result.Source = v1alpha1.SourcePosition{Name: c.Name, File: file, Line: 1}
+	return result, d.editFile(file, ref, doc.text)
+}
+
+// editFile replaces (or with an empty text removes) one document of a file and
+// leaves the others as they are. A file without documents is removed.
+func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
+	data, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	docs := spec.Documents(data)
+	objects, _ := spec.Decode(file, data, spec.Options{Host: &d.opts.Host})
+	at := -1
+	for _, o := range objects {
+		if o.Type().Kind == ref.Kind && o.Meta().Name == ref.Name {
+			at = slices.IndexFunc(docs, func(x spec.Document) bool { return x.Text == textAt(docs, o.Position.Line) })
+		}
+	}
+	switch {
+	case text != "" && at >= 0:
+		docs[at].Text = text
+	case text != "":
+		docs = append(docs, spec.Document{Text: text})
+	case at >= 0:
+		docs = slices.Delete(docs, at, at+1)
+	default:
+		return nil
+	}
+	if len(docs) == 0 {
+		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return host.SyncDir(filepath.Dir(file))
+	}
+	return host.WriteFile(file, spec.Join(docs), 0o644)
+}
+
+// Delete implements server.Backend: the document goes first, then the request
+// is made durable, so that a crash in between is an ordinary removal.
+func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteResult, error) {
+	r, _, err := d.record(ctx, ref)
+	if err != nil {
+		return d.deleteRejected(ref, err)
+	}
+	ref.Kind = r.Kind
+	result := v1alpha1.DeleteResult{Ref: ref, UID: r.UID, Data: d.dataEffects(r)}
+	if _, mine := d.sources[r.Source]; mine {
+		if err := d.editFile(r.File, ref, ""); err != nil {
+			return result, err
+		}
+	}
+	raw, err := json.Marshal(compile.TombstoneRecord{ObjectRecord: r, Why: "deleted with tekton delete"})
+	if err != nil {
+		return result, err
+	}
+	claim := resource.Claim{Key: compile.TombstoneKey(r.UID), Owner: r.UID, Value: raw}
+	return result, d.ledger.Commit(ctx, []ledger.Op{ledger.Claim(claim)})[0]
+}
+
+// deleteRejected removes the document of an object that was never accepted.
+func (d *Daemon) deleteRejected(ref v1alpha1.Ref, missing error) (v1alpha1.DeleteResult, error) {
+	v, err := d.view()
+	if err != nil {
+		return v1alpha1.DeleteResult{}, err
+	}
+	for _, i := range v.Result.Items {
+		if strings.EqualFold(i.Kind, ref.Kind) && i.Metadata.Name == ref.Name {
+			return v1alpha1.DeleteResult{}, &wire.Error{
+				Code: wire.Conflict, Message: fmt.Sprintf("%s is not accepted, so nothing of it exists but its document", ref),
+				Next: fmt.Sprintf("remove or correct the document: %s:%d", i.Metadata.Source.File, i.Metadata.Source.Line),
+			}
+		}
+	}
+	return v1alpha1.DeleteResult{}, missing
+}
+
+// dataEffects says what the deletion of an object does to its data.
+func (d *Daemon) dataEffects(r compile.ObjectRecord) []v1alpha1.PlanData {
+	o, err := spec.FromJSON(r.Kind, r.Object)
+	if err != nil {
+		return nil
+	}
+	var out []v1alpha1.PlanData
+	for _, x := range compile.DataOf(o) {
+		effect := v1alpha1.DataRetained
+		if x.Policy == resource.DeleteData {
+			effect = v1alpha1.DataTrashed
+		}
+		out = append(out, v1alpha1.PlanData{What: v1alpha1.DataKind(x.Kind), Name: x.Name, Effect: effect})
+	}
+	return out
+}

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server"
+)
+
+// purgeEvery is how often the trash is looked at. Data is kept for days.
+const purgeEvery = time.Hour
+
+// Run converges and serves the API until ctx ends. reload asks for a new look
+// at everything.
+func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
+	listener, err := server.Listen(server.ListenOptions{Path: d.layout.Socket(), Group: d.socketGroup()})
+	if err != nil {
+		return err
+	}
+	api, err := server.New(server.Options{Backend: d, Log: d.opts.Log.WithName("api")})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.engine.Run(ctx) })
+	g.Go(func() error { return api.Serve(ctx, listener) })
+	g.Go(func() error { d.purge(ctx); return nil })
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-reload:
+				d.engine.Kick()
+			}
+		}
+	})
+	d.opts.Log.Info("running", "state", d.layout.State, "socket", d.layout.Socket(), "installation", d.id, "supervisor", d.form())
+	return g.Wait()
+}
+
+// Once converges until every object is Ready, or nothing more happens by
+// itself, or ctx ends. The error says what is not as it should be.
+func (d *Daemon) Once(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- d.engine.Run(ctx) }()
+	err := d.awaitEnd(ctx)
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+// stuckAfter is how far ahead the next retry may be for the end to count as reached.
+const stuckAfter = 10 * time.Second
+
+func (d *Daemon) awaitEnd(ctx context.Context) error {
+	for {
+		changed := d.engine.Changed()
+		v := d.engine.View()
+		if v.Read && v.Settled(time.Now().Add(stuckAfter)) {
+			return notReady(v.Result.Items)
+		}
+		select {
+		case <-changed:
+		case <-time.After(time.Second): // timers of the engine change nothing that is published
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), notReady(v.Result.Items))
+		}
+	}
+}
+
+func notReady(items []v1alpha1.Item) error {
+	var errs []error
+	for _, i := range items {
+		switch i.Status.Phase {
+		case v1alpha1.PhaseReady, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused:
+			continue
+		}
+		for _, c := range i.Status.Conditions {
+			if c.Type == v1alpha1.ConditionReady && c.Status != v1alpha1.ConditionTrue {
+				errs = append(errs, fmt.Errorf("%s/%s: %s: %s", i.Kind, i.Metadata.Name, c.Reason, c.Message))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// purge empties the trash of what has been in it for long enough.
+func (d *Daemon) purge(ctx context.Context) {
+	for {
+		keep := 72 * time.Hour
+		if t := d.opts.Host.TrashFor; t != nil {
+			keep = t.Duration
+		}
+		if n, err := d.machines.PurgeTrash(ctx, keep); err != nil {
+			d.opts.Log.Error(err, "empty the trash of volumes")
+		} else if n > 0 {
+			d.opts.Log.Info("trash emptied", "volumes", n)
+		}
+		if err := d.databases.PurgeTrash(time.Now().Add(-keep)); err != nil {
+			d.opts.Log.Error(err, "empty the trash of databases")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(purgeEvery):
+		}
+	}
+}
