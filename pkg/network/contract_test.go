@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -180,7 +179,7 @@ func TestLinkLeftHalfMade(t *testing.T) {
 
 	// In one's own namespace, without a process, or after its end there is nothing to attach to.
 	b.put(b.link(2))
-	for leader, want := range map[int]string{os.Getpid(): "in the host's network namespace", 0: "no first process yet", 1 << 22: "has ended"} {
+	for leader, want := range map[int]string{newProcess(t, 0): "in the host's network namespace", 0: "no first process yet", 1 << 22: "has ended"} {
 		err := b.Apply(context.Background(), steps(resource.Put, b.attachment(2, leader)))[0]
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("attach to PID %d: %v, want %q", leader, err, want)

@@ -29,6 +29,10 @@ func (d *Driver) applyElements(ctx context.Context, steps []resource.Step, index
 			errs[i] = err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		fail(err)
+		return
+	}
 	t, err := d.rules.read()
 	if err == nil {
 		err = d.tableConflict(t)

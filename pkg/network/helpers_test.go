@@ -183,10 +183,12 @@ func hostState(t testing.TB) string {
 }
 
 // newMachine starts a process in a network namespace of its own.
-func newMachine(t testing.TB) int {
+func newMachine(t testing.TB) int { return newProcess(t, unix.CLONE_NEWNET) }
+
+func newProcess(t testing.TB, flags uintptr) int {
 	t.Helper()
 	cmd := exec.Command("sleep", "infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

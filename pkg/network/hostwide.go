@@ -237,12 +237,31 @@ func (d *Driver) putTable(ctx context.Context, v resource.Table) error {
 			return resource.Terminal("TooManyPorts", fmt.Errorf("nft takes at most %d characters of %q; use fewer ingress ports", maxComment, note))
 		}
 	}
-	keep := t.elements()
-	if err := d.rules.load(ctx, d.tableText(v, keep)); err != nil {
+	keep := slices.DeleteFunc(t.elements(), func(e element) bool { return !d.writable(e) })
+	err = d.rules.load(ctx, d.tableText(v, keep))
+	if err != nil && len(keep) > 0 {
+		// What somebody added may contradict ours. Endpoints are put again when they are missing.
+		d.log.Info("nft table does not load with its elements", "name", d.naming.Table(), "reason", err.Error())
+		keep, err = nil, d.rules.load(ctx, d.tableText(v, nil))
+	}
+	if err != nil {
 		return err
 	}
 	d.log.Info("nft table loaded", "name", d.naming.Table(), "elements", len(keep))
 	return nil
+}
+
+// writable reports whether an element can be one of ours: what somebody else
+// put into our table, in whatever characters, does not get into our text.
+func (d *Driver) writable(e element) bool {
+	if e.Set == setBound {
+		v, _ := decode(e.Key, e.Set.key)
+		if _, ok := d.slot(v[0].(string)); !ok {
+			return false
+		}
+	}
+	m, marked := resource.ParseMark(e.Comment)
+	return e.Comment == "" || marked && m.Installation == d.installation && !strings.ContainsAny(e.Comment, "\"\\\n")
 }
 
 func (d *Driver) deleteTable() error {

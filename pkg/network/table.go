@@ -55,20 +55,23 @@ func (t *table) with(c change, generation uint32) *table {
 	next.generation = generation
 	next.machines, next.links, next.published = maps.Clone(t.machines), maps.Clone(t.links), maps.Clone(t.published)
 	for _, e := range c.remove {
-		delete(next.links, e.identity())
+		a, ok := e.owner()
+		if !ok {
+			delete(next.links, e.identity())
+			continue
+		}
 		delete(next.published, e.identity())
-		a, _ := e.owner()
 		rest := slices.DeleteFunc(slices.Clone(next.machines[a]), func(o element) bool { return o == e })
 		if next.machines[a] = rest; len(rest) == 0 {
 			delete(next.machines, a)
 		}
 	}
 	for _, e := range c.add {
-		a, _ := e.owner()
-		next.machines[a] = slices.Clip(next.machines[a])
+		if a, ok := e.owner(); ok {
+			next.machines[a] = slices.Clip(next.machines[a]) // shared with t until it grows
+		}
 		next.insert(e)
 	}
-	delete(next.machines, netip.Addr{})
 	return &next
 }
 
