@@ -42,6 +42,12 @@ func Run(o Options) error {
 	if err := Validate(r.Instance); err != nil {
 		return err
 	}
+	// On another thread, and beside the rest: it takes a process.
+	ids := make(chan mapped, 1)
+	go func() {
+		m, err := newMapper(r.Instance.UIDBase)
+		ids <- mapped{m, err}
+	}()
 	doc, err := document(r.Instance)
 	if err != nil {
 		return err
@@ -53,11 +59,12 @@ func Run(o Options) error {
 	if err := privateMounts(o.Dir); err != nil {
 		return err
 	}
-	s, err := newStage(o, r)
-	if err != nil {
-		return err
+	m := <-ids
+	if m.err != nil {
+		return m.err
 	}
-	defer s.ids.Close()
+	defer m.mapper.Close()
+	s := &stage{opts: o, rec: r, ids: m.mapper, root: filepath.Join(o.Dir, StageDir, "root")}
 	if err := s.build(); err != nil {
 		return err
 	}
@@ -66,6 +73,11 @@ func Run(o Options) error {
 		unix.Fchown(fd, int(r.Instance.UIDBase), int(r.Instance.UIDBase)) // best effort: only pipes need it
 	}
 	return become(o, handed, nspawnArgs(r, s.root, s.binds))
+}
+
+type mapped struct {
+	mapper mapper
+	err    error
 }
 
 // privateMounts moves this thread into a mount namespace from which nothing

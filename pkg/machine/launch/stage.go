@@ -28,14 +28,6 @@ type stage struct {
 	binds []resource.Bind // Source absolute, in the stage
 }
 
-func newStage(o Options, r Record) (*stage, error) {
-	ids, err := newMapper(r.Instance.UIDBase)
-	if err != nil {
-		return nil, err
-	}
-	return &stage{opts: o, rec: r, ids: ids, root: filepath.Join(o.Dir, StageDir, "root")}, nil
-}
-
 func (s *stage) build() error {
 	if err := os.Mkdir(filepath.Join(StageDir, "root"), 0o755); err != nil {
 		return err
