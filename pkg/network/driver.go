@@ -44,6 +44,7 @@ type Driver struct {
 	apply sync.Mutex
 
 	settings settings
+	allowed  allowed
 }
 
 var _ resource.Driver = (*Driver)(nil)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -36,10 +37,31 @@ func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
 	}
 	out[resource.KindTable] = d.observeTable(t)
 	if err == nil {
-		out[resource.KindEndpoint] = d.observeEndpoints(t, k.Rules)
-		out[resource.KindException] = d.observeExceptions(t, k.Rules)
+		out[resource.KindEndpoint], out[resource.KindException] = d.observeAllowed(t, k.Rules)
 	}
 	return out
+}
+
+// allowed keeps what was made of one reading of table and rules.
+type allowed struct {
+	mu                    sync.Mutex
+	table                 *table
+	rules                 map[ipRule]bool
+	endpoints, exceptions resource.Domain
+}
+
+// observeAllowed makes endpoints and exceptions of the elements and rules, or
+// returns what it made of the same ones before: on a host with many machines
+// that is most of a pass.
+func (d *Driver) observeAllowed(t *table, rules map[ipRule]bool) (endpoints, exceptions resource.Domain) {
+	a := &d.allowed
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.table != t || !maps.Equal(a.rules, rules) {
+		a.table, a.rules = t, rules
+		a.endpoints, a.exceptions = d.observeEndpoints(t, rules), d.observeExceptions(t, rules)
+	}
+	return resource.Domain{Items: maps.Clone(a.endpoints.Items)}, resource.Domain{Items: maps.Clone(a.exceptions.Items)}
 }
 
 func (d *Driver) hostResource(name string, v resource.Value) resource.Resource {
