@@ -155,7 +155,8 @@ func TestProcessOfAnotherUser(t *testing.T) {
 	spec.Argv[0] = exe
 	f.start(dir, spec)
 	want := "12345 12346 [12347] /usr [" + spec.Env[0] + " NOTIFY_SOCKET=@tekton-supervise/"
-	if got := supervise.TailLog(dir, 1); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+	eventually(t, "its word", func() bool { return last(dir) != "" })
+	if got := last(dir); !strings.HasPrefix(got, want) {
 		t.Errorf("want %q…, got %q", want, got)
 	}
 }

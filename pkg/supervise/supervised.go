@@ -94,7 +94,7 @@ func (l *supervised) spawn(dir string, group cgroup.Group) (pid, pidfd int, err 
 		return 0, 0, err
 	}
 	defer cgroupDir.Close()
-	pid, err = syscall.ForkExec(l.program, []string{filepath.Base(l.program), dir}, &syscall.ProcAttr{
+	pid, err = syscall.ForkExec(l.program, []string{"tekton-supervise", dir}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{},
 		Files: []uintptr{null.Fd(), null.Fd(), log.Fd()},
 		Sys: &syscall.SysProcAttr{
