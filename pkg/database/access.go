@@ -15,16 +15,31 @@ import (
 	"tekton.host/pkg/resource"
 )
 
+// hbaSeen is what was read from pg_hba.conf, kept for as long as the file is
+// the same. The entries are never changed in place.
+type hbaSeen struct {
+	file    fileID
+	entries map[string]entry
+}
+
 // readHBA reads the accesses in pg_hba.conf; none when there is no file. The
 // caller holds hbaMu.
 func (d *Driver) readHBA() (hba, error) {
-	content, err := os.ReadFile(d.conf(hbaConf))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	file, err := identify(d.conf(hbaConf))
+	if errors.Is(err, fs.ErrNotExist) {
+		return hba{restore: d.restoring}, nil
+	}
+	if err != nil {
 		return hba{}, err
 	}
-	h := parseHBA(content, d.opts.Installation)
-	h.restore = d.restoring
-	return h, nil
+	if d.seen.entries == nil || d.seen.file != file {
+		content, err := os.ReadFile(d.conf(hbaConf))
+		if err != nil {
+			return hba{}, err
+		}
+		d.seen = hbaSeen{file: file, entries: parseHBA(content, d.opts.Installation).entries}
+	}
+	return hba{entries: d.seen.entries, restore: d.restoring}, nil
 }
 
 func (d *Driver) observeAccess() resource.Domain {
@@ -91,7 +106,10 @@ func (d *Driver) changeHBA(edit func(hba)) error {
 	if err != nil {
 		return err
 	}
-	before := maps.Clone(h.entries)
+	before := h.entries
+	if h.entries = maps.Clone(before); h.entries == nil {
+		h.entries = map[string]entry{}
+	}
 	edit(h)
 	if maps.Equal(before, h.entries) {
 		return nil

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 )
@@ -135,14 +134,10 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 
 // addressPresent waits for the service address: PostgreSQL ends when it cannot bind.
 func addressPresent(want netip.Addr) error {
-	addrs, err := net.InterfaceAddrs()
+	present, err := host.HasAddress(want)
 	if err != nil {
-		return fmt.Errorf("list the host's addresses: %w", err)
+		return err
 	}
-	present := slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		p, err := netip.ParsePrefix(a.String())
-		return err == nil && p.Addr() == want
-	})
 	if !present {
 		return resource.Waiting("ServiceAddressMissing", retrySoon, fmt.Errorf("PostgreSQL is to listen on %s, which no interface of the host has yet", want))
 	}

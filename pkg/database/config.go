@@ -18,6 +18,9 @@ const (
 	identConf = "pg_ident.conf"
 )
 
+// confFiles in the order that they are written: the presence of the last says that the cluster exists.
+var confFiles = [3]string{identConf, hbaConf, mainConf}
+
 // flags are the settings of which a change needs a restart. They are arguments
 // of the process, so that what runs can be read off it.
 func (d *Driver) flags(v resource.Cluster) []string {
@@ -82,7 +85,7 @@ func (d *Driver) files() (map[string][]byte, error) {
 	return map[string][]byte{
 		identConf: ident(d.opts.User, h.restore),
 		hbaConf:   h.render(),
-		mainConf:  d.mainConfig(), // last: its presence says that the cluster exists
+		mainConf:  d.mainConfig(),
 	}, nil
 }
 
@@ -95,7 +98,7 @@ func (d *Driver) writeFiles() (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, name := range []string{identConf, hbaConf, mainConf} {
+	for _, name := range confFiles {
 		if sameContent(d.conf(name), files[name]) {
 			continue
 		}
@@ -107,10 +110,22 @@ func (d *Driver) writeFiles() (changed bool, err error) {
 	return changed, nil
 }
 
-// filesRight reports whether the configuration is what it has to be.
+// filesRight reports whether the configuration is what it has to be. Files that
+// have not changed since they were found right are right.
 func (d *Driver) filesRight() bool {
 	d.hbaMu.Lock()
 	defer d.hbaMu.Unlock()
+	var now [3]fileID
+	for i, name := range confFiles {
+		id, err := identify(d.conf(name))
+		if err != nil {
+			return false
+		}
+		now[i] = id
+	}
+	if now == d.right && len(d.restoring) == 0 {
+		return true
+	}
 	files, err := d.files()
 	if err != nil {
 		return false
@@ -119,6 +134,9 @@ func (d *Driver) filesRight() bool {
 		if !sameContent(d.conf(name), want) {
 			return false
 		}
+	}
+	if len(d.restoring) == 0 {
+		d.right = now
 	}
 	return true
 }

@@ -57,6 +57,8 @@ type Driver struct {
 
 	hbaMu     sync.Mutex
 	restoring []string // databases that a restore is writing to
+	seen      hbaSeen
+	right     [3]fileID // of the configuration when it was last found to be right
 
 	verified verified
 	spares   spares

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -264,14 +263,10 @@ func (d *Driver) start(ctx context.Context, z zone) error {
 
 // addressPresent waits for the service address.
 func addressPresent(want netip.Addr) error {
-	addrs, err := net.InterfaceAddrs()
+	present, err := host.HasAddress(want)
 	if err != nil {
-		return fmt.Errorf("list the host's addresses: %w", err)
+		return err
 	}
-	present := slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		p, err := netip.ParsePrefix(a.String())
-		return err == nil && p.Addr() == want
-	})
 	if !present {
 		return resource.Waiting("ServiceAddressMissing", retrySoon, fmt.Errorf("DNS is to listen on %s, which no interface of the host has yet", want))
 	}
