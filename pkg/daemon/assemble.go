@@ -92,7 +92,7 @@ func Open(o Options) (_ *Daemon, err error) {
 		starts = runtime.NumCPU()
 	}
 	d.engine = reconcile.New(reconcile.Options{
-		Config: d.core, Drivers: drivers, Ledger: d.ledger, Sources: sources, Secrets: secretFacts{d.secrets},
+		Config: d.core, Drivers: drivers, Sources: sources, Secrets: secretFacts{d.secrets},
 		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: o.OnStep,
 	})
 	return d, nil
@@ -101,7 +101,7 @@ func Open(o Options) (_ *Daemon, err error) {
 // takeState locks the state directory and opens what is durable in it.
 func (d *Daemon) takeState() error {
 	// 0711: an unprivileged Caddy or PostgreSQL must reach its own directory below, but list nothing.
-	for _, dir := range []string{d.layout.State, d.layout.Run} {
+	for _, dir := range []string{d.layout.State, d.layout.Run, d.layout.Service("")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)
 		}

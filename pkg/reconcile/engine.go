@@ -1,15 +1,16 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
-	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/source"
 )
@@ -36,7 +37,6 @@ type Secrets interface {
 type Options struct {
 	Config                    // required
 	Drivers []resource.Driver // required
-	Ledger  ledger.Store      // required
 	Sources []Source          // required
 	Secrets Secrets           // required
 	Now     func() time.Time  // optional: time.Now
@@ -72,8 +72,6 @@ type Engine struct {
 	// reread these sources at rereadAt.
 	reread   []string
 	rereadAt time.Time
-	// ledgerRevision of facts.Claims.
-	ledgerRevision int64
 
 	published
 }
@@ -103,13 +101,15 @@ func New(o Options) *Engine {
 				for _, k := range d.Kinds() {
 					e.facts.Observed[k] = domainOf(domains, k)
 				}
+				if claims, ledger := domains[resource.KindClaim]; ledger {
+					e.facts.Claims = claimsOf(claims)
+				}
 			}
 		})
 		for _, k := range d.Kinds() {
 			e.byKind[k] = in
 		}
 	}
-	e.addInput("ledger entries", o.Ledger.Watch, e.readLedger)
 	for _, s := range o.Sources {
 		e.addInput(sourceInput+s.Name(), s.Watch, func(ctx context.Context) func() {
 			snap := s.Snapshot(ctx)
@@ -133,18 +133,15 @@ func domainOf(domains map[resource.Kind]resource.Domain, k resource.Kind) resour
 	return resource.Unknown(fmt.Errorf("the driver did not report %s", k))
 }
 
-// readLedger hands the Core the same slice until the ledger changes.
-func (e *Engine) readLedger(ctx context.Context) func() {
-	entries, revision, err := e.Ledger.List(ctx)
-	return func() {
-		if err != nil {
-			e.Log.Error(err, "read the ledger")
-			return
-		}
-		if e.ledgerRevision != revision || e.facts.Claims == nil {
-			e.facts.Claims, e.ledgerRevision = entries, revision
-		}
+// claimsOf are the ledger's entries, from the same read as what the plan
+// compares with: two reads could disagree, and a new claim look unwanted.
+func claimsOf(d resource.Domain) []resource.Claim {
+	claims := make([]resource.Claim, 0, len(d.Items))
+	for _, r := range d.Items {
+		claims = append(claims, r.Value.(resource.Claim))
 	}
+	slices.SortFunc(claims, func(a, b resource.Claim) int { return cmp.Compare(a.Key, b.Key) })
+	return claims
 }
 
 // Run works until ctx ends, then lets steps in flight come to an end.
@@ -219,6 +216,10 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 	if !e.allRead() {
 		return next
 	}
+	if err := e.facts.Observed[resource.KindClaim].Err; err != nil {
+		e.publish(nil, fmt.Errorf("the ledger cannot be read, so nothing is changed: %w", err))
+		return next
+	}
 	e.facts.Now = now
 	result, err := e.core.Pass(e.facts)
 	if err != nil {
@@ -252,9 +253,6 @@ func (e *Engine) landed(steps []resource.Step, errs []error) {
 			}
 			in := e.byKind[s.Resource.Kind]
 			e.waiting = append(e.waiting, landing{step: s, input: in, after: in.look()})
-			if s.Resource.Kind == resource.KindClaim {
-				e.lookAt("ledger entries")
-			}
 		}
 	}
 }
