@@ -1,17 +1,12 @@
 package supervise_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +21,8 @@ const helperEnv = "TEKTON_SUPERVISE_HELPER"
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(helperEnv); role != "" {
-		help(strings.Fields(role))
+		words := strings.Fields(role)
+		roles[words[0]](words[1:])
 		return
 	}
 	if os.Getpid() == 1 && os.Getenv(umlEnv) != "" {
@@ -43,114 +39,6 @@ func TestUnderSystemd(t *testing.T) {
 	}
 	t.Parallel()
 	systemdhost.RunInside(t, ".", nil)
-}
-
-// help plays one supervised process.
-func help(role []string) {
-	switch role[0] {
-	case "exit":
-		code, _ := strconv.Atoi(role[1])
-		fmt.Println("leaving with", code)
-		os.Exit(code)
-	case "sleep":
-		sleepForever()
-	case "ready":
-		tell("READY=1\nX_NSPAWN_LEADER_PID=" + strconv.Itoa(os.Getpid()))
-		sleepForever()
-	case "forged": // only a child of the process says READY=1
-		child(helperEnv + "=ready")
-		sleepForever()
-	case "stubborn":
-		signal.Ignore(syscall.SIGTERM)
-		tell("READY=1")
-		sleepForever()
-	case "daemon": // leaves a child and a grandchild in sessions of their own
-		child(helperEnv + "=parent")
-		sleepForever()
-	case "parent":
-		child(helperEnv + "=stubborn")
-	case "abandon": // ends, its children do not
-		child(helperEnv + "=parent")
-		for !abandoned() {
-			time.Sleep(time.Millisecond)
-		}
-		os.Exit(3)
-	case "log":
-		lines, _ := strconv.Atoi(role[1])
-		w := bufio.NewWriter(os.Stdout)
-		for i := range lines {
-			fmt.Fprintf(w, "line %06d\n", i)
-		}
-		w.Flush()
-		tell("READY=1")
-		sleepForever()
-	case "talk": // a line for every SIGUSR1
-		signals := make(chan os.Signal, 8)
-		signal.Notify(signals, syscall.SIGUSR1)
-		tell("READY=1")
-		for i := 0; ; i++ {
-			fmt.Println("said", i)
-			<-signals
-		}
-	case "hog": // uses so many MiB
-		size, _ := strconv.Atoi(role[1])
-		memory := make([]byte, size<<20)
-		for i := 0; i < len(memory); i += 4096 {
-			memory[i] = 1
-		}
-		fmt.Println("fed")
-		sleepForever()
-	case "fork": // up to so many children
-		count, _ := strconv.Atoi(role[1])
-		for i := range count {
-			cmd := exec.Command("/proc/self/exe")
-			cmd.Env = append(os.Environ(), helperEnv+"=sleep")
-			if err := cmd.Start(); err != nil {
-				fmt.Println("fork failed:", i, err)
-				break
-			}
-		}
-		sleepForever()
-	case "whoami":
-		groups, _ := os.Getgroups()
-		wd, _ := os.Getwd()
-		fmt.Println(os.Getuid(), os.Getgid(), groups, wd, os.Environ())
-		tell("READY=1")
-		sleepForever()
-	}
-}
-
-func sleepForever() {
-	for {
-		time.Sleep(time.Hour)
-	}
-}
-
-// abandoned reports whether the grandchild's parent is gone.
-func abandoned() bool {
-	b, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
-	return len(b) == 0
-}
-
-func child(env string) {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), env)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	go cmd.Wait()
-}
-
-func tell(text string) {
-	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
-	if err != nil {
-		return
-	}
-	conn.Write([]byte(text))
-	conn.Close()
 }
 
 // fixture is one Manager with a parent of its own on the host.
