@@ -54,7 +54,10 @@ func New(o Options) (*Driver, error) {
 		return nil, errors.New("machine: Installation and Supervisor are required")
 	}
 	if o.Nspawn == "" {
-		o.Nspawn, _ = exec.LookPath("systemd-nspawn")
+		o.Nspawn = "/usr/bin/systemd-nspawn" // also what the launcher's error names when there is none
+		if path, err := exec.LookPath("systemd-nspawn"); err == nil {
+			o.Nspawn = path
+		}
 	}
 	for name, p := range map[string]string{"Init": o.Init, "Launch": o.Launch, "Layout.State": o.Layout.State} {
 		if !filepath.IsAbs(p) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tekton.host/pkg/host"
@@ -95,7 +96,7 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	}
 	next := recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(r.Owner), Instance: v}}
 	next.Instance.LimitsUnenforced = ""
-	if next.DiskUnenforced, err = d.limitDisk(r.Name, v.Limits.DiskMax); err != nil {
+	if next.DiskUnenforced, err = d.limitDisk(v); err != nil {
 		return err
 	}
 	if err := d.writeRecord(r.Name, next); err != nil {
@@ -116,17 +117,24 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	return err
 }
 
-// limitDisk limits the writable root layer.
-func (d *Driver) limitDisk(machine string, limit int64) (unenforced string, err error) {
-	upper := filepath.Join(d.dir(machine), launch.UpperDir)
-	if limit == 0 {
-		if _, err := os.Lstat(upper); err != nil {
-			return "", nil // never had one
+// limitDisk limits the writable root: the layer, or a storePath's root volume
+// once that is there.
+func (d *Driver) limitDisk(i resource.Instance) (unenforced string, err error) {
+	root := filepath.Join(d.dir(i.Name), launch.UpperDir)
+	volume := slices.IndexFunc(i.Volumes, func(b resource.Bind) bool { return b.Target == "/" })
+	if volume >= 0 {
+		if root, _, err = d.volumePath(i.Volumes[volume].Source); err != nil {
+			return "", err
 		}
-	} else if err := os.Mkdir(upper, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+	} else if i.Limits.DiskMax > 0 {
+		if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
 	}
-	why, err := setQuota(upper, limit)
+	why, err := setQuota(root, i.Limits.DiskMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // limited when the machine starts
+	}
 	if why != "" {
 		why = "diskMax: " + why
 	}

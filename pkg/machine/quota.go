@@ -62,8 +62,9 @@ type quotaState struct {
 	_       [76]byte
 }
 
-// setQuota limits what dir may hold to limit bytes (0: no limit). unenforced
-// says why the file system cannot; that is no error.
+// setQuota limits what dir may hold, counted from the first limit on, to limit bytes (0: no limit). unenforced
+// says why the file system cannot; that is no error. It binds whoever is in a
+// user namespace; the host's own root (a machine without one) may exceed it.
 func setQuota(dir string, limit int64) (unenforced string, err error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {

@@ -128,19 +128,32 @@ func (d *Driver) putUnit(ctx context.Context, s resource.Step, v resource.Unit) 
 	if have != nil {
 		spec.Failures = have.value.Failures
 	}
-	if rec.Instance.Ephemeral {
-		if err := resetRoot(ctx, d.dir(name)); err != nil {
-			return err
-		}
-		if _, err := d.limitDisk(name, rec.Instance.Limits.DiskMax); err != nil {
-			return err
-		}
+	if err := d.prepareRoot(ctx, name, rec); err != nil {
+		return err
 	}
 	status, err := d.opts.Supervisor.Start(ctx, d.dir(name), spec)
 	if err != nil {
 		return startError(status, err)
 	}
 	return nil
+}
+
+// prepareRoot does to the writable root what has to be done at every start.
+func (d *Driver) prepareRoot(ctx context.Context, machine string, rec recordFile) error {
+	if rec.Instance.Ephemeral {
+		if err := resetRoot(ctx, d.dir(machine)); err != nil {
+			return err
+		}
+	}
+	if rec.Instance.Limits.DiskMax == 0 {
+		return nil
+	}
+	unenforced, err := d.limitDisk(rec.Instance)
+	if err != nil || unenforced == rec.DiskUnenforced {
+		return err
+	}
+	rec.DiskUnenforced = unenforced
+	return d.writeRecord(machine, rec)
 }
 
 // putRunningUnit deals with a unit that runs already: done, still on its way to
