@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tekton.host/pkg/host"
@@ -57,20 +58,16 @@ func (d *Driver) observeAccess() resource.Domain {
 	return resource.Domain{Items: items}
 }
 
-// applyAccesses writes all steps in one file and reloads once. While the
-// server is down the file is enough: it reads it when it starts.
+// applyAccesses writes all steps in one file and makes the server obey it once.
+// While the server is down the file is enough: it is read at the start.
 func (d *Driver) applyAccesses(ctx context.Context, steps []resource.Step, at []int, errs []error) {
-	var gone []resource.Access
 	err := d.changeHBA(func(h hba) {
 		for _, i := range at {
-			a := steps[i].Resource.Value.(resource.Access)
-			if errs[i] = d.changeAccess(h, steps[i], a); errs[i] == nil && steps[i].Verb == resource.Delete {
-				gone = append(gone, a)
-			}
+			errs[i] = d.changeAccess(h, steps[i], steps[i].Resource.Value.(resource.Access))
 		}
 	})
 	if err == nil {
-		err = d.enforceAccess(ctx, gone)
+		err = d.enforce(ctx)
 	}
 	for _, i := range at {
 		if errs[i] == nil {
@@ -114,27 +111,68 @@ func (d *Driver) changeHBA(edit func(hba)) error {
 	if maps.Equal(before, h.entries) {
 		return nil
 	}
+	d.written++
 	return host.WriteFile(d.conf(hbaConf), h.render(), 0o644)
 }
 
-// enforceAccess makes the running server obey pg_hba.conf: for new connections
-// by a reload, for those that a removed line once allowed by ending them.
-func (d *Driver) enforceAccess(ctx context.Context, gone []resource.Access) error {
+// enforce makes the running server obey its files: new connections by a reload,
+// those that are open by ending each that no line allows. Until it has
+// succeeded the cluster is observed as not right, so that it is tried again.
+func (d *Driver) enforce(ctx context.Context) error {
 	st, _, err := d.running()
 	if err != nil || !st.Running {
+		return err
+	}
+	d.hbaMu.Lock()
+	written := d.written
+	h, err := d.readHBA()
+	d.hbaMu.Unlock()
+	if err != nil {
 		return err
 	}
 	if err := d.reload(ctx); err != nil {
 		return err
 	}
+	if err := d.endForbidden(ctx, h); err != nil {
+		return err
+	}
+	d.nowEnforced(written)
+	return nil
+}
+
+// nowEnforced notes that the server obeys the files as of a number of writes.
+func (d *Driver) nowEnforced(written int) {
+	d.hbaMu.Lock()
+	defer d.hbaMu.Unlock()
+	d.enforced = max(d.enforced, written)
+}
+
+// endForbidden ends the connections from addresses that the role may not come from.
+func (d *Driver) endForbidden(ctx context.Context, h hba) error {
 	pool, err := d.connections()
 	if err != nil {
 		return err
 	}
-	for _, a := range gone {
-		if _, err := pool.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND client_addr = $2::text::inet`, a.Role, a.Addr.String()); err != nil {
-			return fmt.Errorf("end the connections of %s: %w", accessName(a), err)
+	rows, err := pool.Query(ctx, `SELECT pid, usename, host(client_addr) FROM pg_stat_activity WHERE usename IS NOT NULL AND client_addr IS NOT NULL`)
+	if err != nil {
+		return fmt.Errorf("list PostgreSQL's connections: %w", err)
+	}
+	var forbidden []int32
+	var pid int32
+	var role, addr string
+	if _, err := pgx.ForEachRow(rows, []any{&pid, &role, &addr}, func() error {
+		if _, allowed := h.entries[role+"@"+addr]; !allowed {
+			forbidden = append(forbidden, pid)
 		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("list PostgreSQL's connections: %w", err)
+	}
+	if len(forbidden) == 0 {
+		return nil
+	}
+	if _, err := pool.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid`, forbidden); err != nil {
+		return fmt.Errorf("end connections that are not allowed any more: %w", err)
 	}
 	return nil
 }

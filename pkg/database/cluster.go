@@ -75,7 +75,7 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 	if err != nil {
 		return err
 	}
-	changed, err := d.writeFiles()
+	written, err := d.writeFiles()
 	if err != nil {
 		return err
 	}
@@ -87,10 +87,7 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 		if !st.Ready {
 			return resource.Waiting("PostgresStarting", retrySoon, errors.New("PostgreSQL is starting; after a crash it replays its log first"))
 		}
-		if changed {
-			return d.reload(ctx)
-		}
-		return nil
+		return d.enforce(ctx)
 	}
 	if err := addressPresent(v.Listen.Addr()); err != nil {
 		return err
@@ -101,6 +98,7 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 	if err := d.start(ctx, u, bin, v); err != nil {
 		return err
 	}
+	d.nowEnforced(written)
 	d.refill()
 	return nil
 }

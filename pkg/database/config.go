@@ -89,32 +89,35 @@ func (d *Driver) files() (map[string][]byte, error) {
 	}, nil
 }
 
-// writeFiles brings the configuration to what it has to be. changed reports
-// whether anything was written.
-func (d *Driver) writeFiles() (changed bool, err error) {
+// writeFiles brings the configuration to what it has to be and returns the
+// number of writes up to now.
+func (d *Driver) writeFiles() (written int, err error) {
 	d.hbaMu.Lock()
 	defer d.hbaMu.Unlock()
 	files, err := d.files()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	for _, name := range confFiles {
 		if sameContent(d.conf(name), files[name]) {
 			continue
 		}
+		d.written++
 		if err := host.WriteFile(d.conf(name), files[name], 0o644); err != nil {
-			return changed, err
+			return 0, err
 		}
-		changed = true
 	}
-	return changed, nil
+	return d.written, nil
 }
 
-// filesRight reports whether the configuration is what it has to be. Files that
-// have not changed since they were found right are right.
+// filesRight reports whether the configuration is what it has to be and the
+// server obeys it. Files that have not changed since they were found right are right.
 func (d *Driver) filesRight() bool {
 	d.hbaMu.Lock()
 	defer d.hbaMu.Unlock()
+	if d.written != d.enforced {
+		return false
+	}
 	var now [3]fileID
 	for i, name := range confFiles {
 		id, err := identify(d.conf(name))

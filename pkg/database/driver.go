@@ -59,6 +59,8 @@ type Driver struct {
 	restoring []string // databases that a restore is writing to
 	seen      hbaSeen
 	right     [3]fileID // of the configuration when it was last found to be right
+	written   int       // counts writes of the configuration
+	enforced  int       // the write that the server was last seen to obey
 
 	verified verified
 	spares   spares
@@ -182,13 +184,17 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 // Watch tells of the server's start and end. PostgreSQL sends no events for
 // changes of its catalogues; those wait for the next pass or resync.
 //
-// It begins by asking the server to read its files again: a daemon that died
-// between writing pg_hba.conf and the reload leaves them unread.
+// It begins by making the server obey its files: a daemon that died between
+// writing pg_hba.conf and the reload leaves them unread.
 func (d *Driver) Watch(ctx context.Context, notify func()) error {
-	if d.clusterExists() {
-		if err := d.reload(ctx); err != nil {
-			d.opts.Log.V(1).Info("PostgreSQL did not reload its configuration yet", "reason", err.Error())
-		}
+	parent := filepath.Dir(d.dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
 	}
-	return d.opts.Supervisor.Watch(ctx, filepath.Dir(d.dir), notify)
+	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := d.enforce(bounded); err != nil {
+		return unavailable(err)
+	}
+	return d.opts.Supervisor.Watch(ctx, parent, notify)
 }

@@ -104,9 +104,21 @@ func TestStoppedServerIsUnknownSoon(t *testing.T) {
 	defer cancel()
 	step := resource.Step{Verb: resource.Put, Resource: newTenant(2, "b").resources(w.layout)[0]}
 	wantReason(t, w.driver.Apply(ctx, []resource.Step{step})[0], "PostgresUnavailable")
+	access := newTenant(2, "b").resources(w.layout)[2]
+	bounded, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer end()
+	wantReason(t, w.driver.Apply(bounded, []resource.Step{{Verb: resource.Put, Resource: access}})[0], "PostgresUnavailable")
+	right := resource.New(resource.HostOwner, "", serviceName, cluster)
+	if w.observe(resource.KindCluster)[right.ID].Equal(right) {
+		t.Error("a cluster that has not read its files is observed as right: nobody would try again")
+	}
 	signal(syscall.SIGCONT)
 	w.eventually("known again", func() bool { return w.driver.Observe(t.Context())[resource.KindRole].Err == nil })
 	w.must(resource.Put, a.resources(w.layout)...)
+	w.putCluster()
+	if !w.observe(resource.KindCluster)[right.ID].Equal(right) {
+		t.Error("the cluster is still not right")
+	}
 }
 
 // group lists the server's processes.

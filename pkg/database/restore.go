@@ -92,5 +92,5 @@ func (d *Driver) setRestoring(ctx context.Context, name string, on bool) error {
 	if _, err := d.writeFiles(); err != nil {
 		return err
 	}
-	return d.reload(ctx)
+	return d.enforce(ctx)
 }
