@@ -62,7 +62,7 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return ctx.Err()
 			}
-			return resource.Because("ProbeFailed", fmt.Errorf("%s did not answer within %s: %w", r.Name, deadline, failure))
+			return resource.Because(resource.ReasonProbeFailed, fmt.Errorf("%s did not answer within %s: %w", r.Name, deadline, failure))
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, lastPause)
@@ -78,7 +78,7 @@ func (d *Driver) stillRuns(machine, boot string) error {
 	case !found || s.Boot != boot:
 		return resource.ErrStale
 	case !s.Running:
-		return resource.Because("ProbeFailed", fmt.Errorf("%s ended with code %d before it answered", machine, s.ExitCode))
+		return resource.Because(resource.ReasonProbeFailed, fmt.Errorf("%s ended with code %d before it answered", machine, s.ExitCode))
 	}
 	return nil
 }

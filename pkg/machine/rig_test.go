@@ -46,10 +46,12 @@ var programs = sync.OnceValues(func() (string, error) {
 	if systemdhost.Inside() {
 		return programsInside, nil
 	}
-	dir, err := os.MkdirTemp("", "tekton-machine-test-")
+	// Beside the test program, which `go test` removes with its directory.
+	exe, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
+	dir := filepath.Join(filepath.Dir(exe), "tekton-programs")
 	for name, pkg := range map[string]string{
 		"tekton-init": "tekton.host/cmd/tekton-init", "tekton-launch": "tekton.host/cmd/tekton-launch", "guest": "tekton.host/pkg/machine/testdata/guest",
 	} {

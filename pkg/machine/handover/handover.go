@@ -54,7 +54,7 @@ type Document struct {
 	Environment       []string `json:"environment,omitempty"`
 	SecretEnvironment []string `json:"secretEnvironment,omitempty"`
 	Files             []File   `json:"files,omitempty"`
-	// Volumes are directories that a fresh volume is bound at.
+	// Volumes are where writable volumes are bound; a fresh one is given to the user.
 	Volumes []string `json:"volumes,omitempty"`
 }
 
