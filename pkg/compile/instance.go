@@ -221,7 +221,8 @@ func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
 }
 
 func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed bool) {
-	if f, found := c.Failures[resource.ID{Kind: resource.KindAnswer, Name: i.Machine}]; found {
+	// Only the probe's own verdict counts: what merely got in its way is tried again.
+	if f, found := c.Failures[resource.ID{Kind: resource.KindAnswer, Name: i.Machine}]; found && f.Reason == resource.ReasonProbeFailed {
 		return f.Reason, f.Message, true
 	}
 	if unit, present, _ := observed[resource.Unit](c, i.Machine); present && !unit.Running && unit.Failures >= failuresBeforeRollback {

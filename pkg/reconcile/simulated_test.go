@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/internal/simworld"
 	"tekton.host/pkg/resource"
@@ -313,21 +315,16 @@ func TestCrashMatrix(t *testing.T) {
 }
 
 // normalize is the end state without what may differ after a fault: UIDs hash
-// the time of their making.
+// the time of their making, so each is replaced by its object's name.
 func normalize(s *sim) string {
 	out := s.world.Snapshot()
-	for uid := range s.uids() {
-		out = strings.ReplaceAll(out, uid, "UID")
-	}
-	return out
-}
-
-func (s *sim) uids() map[string]bool {
-	out := map[string]bool{}
-	for _, e := range s.world.Claims {
-		if e.Owner != resource.HostOwner {
-			out[e.Owner] = true
+	for _, c := range s.world.Claims {
+		var r compile.ObjectRecord
+		if json.Unmarshal(c.Value, &r) == nil && r.UID != "" {
+			out = strings.ReplaceAll(out, r.UID, "UID-of-"+r.Name)
 		}
 	}
-	return out
+	lines := strings.Split(out, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }

@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// ReasonProbeFailed is the reason of an answer that did not come by its
+// deadline: a replacement is then taken back.
+const ReasonProbeFailed = "ProbeFailed"
+
 // ErrStale says that the thing is not as the plan saw it: plan again at once.
 var ErrStale = errors.New("changed since it was planned")
 

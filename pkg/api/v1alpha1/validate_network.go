@@ -143,6 +143,10 @@ func (v *containerCheck) ports() {
 			v.invalid(p.Child("hostIP"), port.HostIP, "must be an IPv4 address of the host, or 0.0.0.0 for all")
 			continue
 		}
+		if addr.IsLoopback() {
+			v.invalid(p.Child("hostIP"), port.HostIP, "cannot be a loopback address: the kernel does not route from it to a machine; on this host use the machine's own address (tekton get -o wide)")
+			continue
+		}
 		mine := published{addr, port.HostPort, port.Protocol, p}
 		for _, other := range taken {
 			if mine.meets(other) {

@@ -160,7 +160,7 @@ func (w *World) start(r resource.Resource, u resource.Unit) error {
 
 func (w *World) answer(r resource.Resource, a resource.Answer) error {
 	if w.Broken[w.fingerprint(r.Name)] {
-		return resource.Because("ProbeFailed", errors.New("connection refused"))
+		return resource.Because(resource.ReasonProbeFailed, errors.New("connection refused"))
 	}
 	u, ok := w.unit(r.Name)
 	if !ok || !u.Running || u.Boot != a.Boot {
@@ -270,7 +270,7 @@ func (w *World) Snapshot() string {
 	for _, k := range slices.Sorted(maps.Keys(w.Claims)) {
 		fmt.Fprintf(&b, "claim %s owner=%s\n", k, w.Claims[k].Owner)
 	}
-	for _, r := range w.Trash {
+	for _, r := range resource.NewSet(w.Trash...).Sorted() {
 		fmt.Fprintf(&b, "trash %s\n", r.ID)
 	}
 	return b.String()
