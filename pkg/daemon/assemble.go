@@ -80,6 +80,9 @@ func Open(o Options) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if drivers, err = guard(drivers, os.Getenv(FailpointEnv)); err != nil {
+		return nil, err
+	}
 	sources, err := d.buildSources()
 	if err != nil {
 		return nil, err

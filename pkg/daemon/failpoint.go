@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"tekton.host/pkg/resource"
+)
+
+// FailpointEnv names a step at which the daemon kills itself, as a crash in
+// just that place would: "after:link.put", "before:unit.delete",
+// "after:claim.put:3" for the third such step. It is for tests of recovery.
+const FailpointEnv = "TEKTON_FAILPOINT"
+
+// failpoint is where to die.
+type failpoint struct {
+	after bool
+	kind  resource.Kind
+	verb  resource.Verb
+	nth   int64
+	seen  atomic.Int64
+	die   func()
+}
+
+func parseFailpoint(s string) (*failpoint, error) {
+	when, rest, _ := strings.Cut(s, ":")
+	step, count, counted := strings.Cut(rest, ":")
+	kind, verb, _ := strings.Cut(step, ".")
+	f := &failpoint{after: when == "after", kind: resource.Kind(kind), verb: resource.Verb(verb), nth: 1, die: killSelf}
+	var err error
+	if counted {
+		f.nth, err = strconv.ParseInt(count, 10, 64)
+	}
+	if err != nil || f.nth < 1 || kind == "" || (when != "after" && when != "before") || (f.verb != resource.Put && f.verb != resource.Delete) {
+		return nil, fmt.Errorf("%s=%q is not of the form before|after:KIND.put|delete[:N], such as after:link.put:2; correct or unset it", FailpointEnv, s)
+	}
+	return f, nil
+}
+
+// killSelf ends the process as kill -9 does: nothing is flushed, closed or reported.
+func killSelf() {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// guard wraps the drivers where the environment asks for a failpoint.
+func guard(drivers []resource.Driver, setting string) ([]resource.Driver, error) {
+	if setting == "" {
+		return drivers, nil
+	}
+	f, err := parseFailpoint(setting)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]resource.Driver, len(drivers))
+	for i, d := range drivers {
+		out[i] = &guarded{d, f}
+	}
+	return out, nil
+}
+
+type guarded struct {
+	resource.Driver
+	point *failpoint
+}
+
+// Apply dies before or after the batch with the step: a batch is one
+// transaction, so a crash inside it is one of the two.
+func (g *guarded) Apply(ctx context.Context, steps []resource.Step) []error {
+	hit := g.point.reachedBy(steps)
+	if hit && !g.point.after {
+		g.point.die()
+	}
+	errs := g.Driver.Apply(ctx, steps)
+	if hit && g.point.after {
+		g.point.die()
+	}
+	return errs
+}
+
+func (f *failpoint) reachedBy(steps []resource.Step) bool {
+	hit := false
+	for _, s := range steps {
+		if s.Resource.Kind == f.kind && s.Verb == f.verb && f.seen.Add(1) == f.nth {
+			hit = true
+		}
+	}
+	return hit
+}
