@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/server"
 	"tekton.host/pkg/server/servertest"
 )
@@ -61,6 +64,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(run) })
 			e.Setenv("PATH", binary+string(os.PathListSeparator)+os.Getenv("PATH"))
+			e.Setenv("TEKTON", filepath.Join(binary, "tekton"))
 			e.Setenv("TEKTON_SOCKET", filepath.Join(run, "s"))
 			e.Setenv("NO_COLOR", "1")
 			e.Values[daemonKey{}] = &daemon{}
@@ -68,8 +72,23 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": cmdDaemon, "change": cmdChange, "called": cmdCalled, "exits": cmdExits, "starts": cmdStarts, "ends": cmdEnds, "says": cmdSays, "secret-is": cmdSecretIs,
+			"machine": cmdMachine,
 		},
+		Condition: condition,
 	})
+}
+
+// condition: root. Without it scripts stop, unless the environment forbids that.
+func condition(name string) (bool, error) {
+	switch {
+	case name != "root":
+		return false, fmt.Errorf("there is no condition %q", name)
+	case os.Geteuid() == 0:
+		return true, nil
+	case os.Getenv("TEKTON_TEST_REQUIRE") == "1":
+		return false, errors.New("needs root, and TEKTON_TEST_REQUIRE=1 forbids skipping")
+	}
+	return false, nil
 }
 
 type daemonKey struct{}
@@ -83,15 +102,14 @@ type daemon struct {
 
 func of(ts *testscript.TestScript) *daemon { return ts.Value(daemonKey{}).(*daemon) }
 
-// cmdDaemon: daemon STATE.json | daemon stop
+// cmdDaemon: daemon STATE.json | daemon stop | daemon (again, with the state it had)
 func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
 	d := of(ts)
-	if args[0] == "stop" {
+	if len(args) > 0 && args[0] == "stop" {
 		d.stop()
-		d.stop = func() {}
 		return
 	}
-	if d.backend == nil {
+	if len(args) > 0 {
 		var state servertest.State
 		ts.Check(json.Unmarshal([]byte(relative(ts.ReadFile(args[0]))), &state))
 		d.backend = servertest.New(state)
@@ -103,13 +121,13 @@ func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	d.stop = func() {
+	d.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			ts.Logf("serve: %v", err)
 		}
-	}
-	ts.Defer(func() { d.stop() })
+	})
+	ts.Defer(d.stop)
 }
 
 var ago = regexp.MustCompile(`"(-?[0-9]+[a-z]+) ago"`)
@@ -144,6 +162,25 @@ func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	if found, err := regexp.MatchString("(?m)"+args[0], calls); err != nil || found == neg {
 		ts.Fatalf("calls were:\n%s", calls)
 	}
+}
+
+// cmdMachine: machine NAME runs a machine for a container, with the host's files.
+func cmdMachine(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command("sh", "-c", "hostname machine; mount -t proc proc /proc; echo up; exec sleep 1000")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	_, err = io.ReadFull(out, make([]byte, len("up\n")))
+	ts.Check(err)
+	of(ts).backend.Update(func(s *servertest.State) {
+		s.Leaders = map[v1alpha1.Ref]server.Leader{{Kind: v1alpha1.KindContainer, Name: args[0]}: {PID: cmd.Process.Pid, Boot: "b1"}}
+	})
 }
 
 // cmdSecretIs: secret-is NAME QUOTED
@@ -200,6 +237,7 @@ func cmdStarts(ts *testscript.TestScript, _ bool, args []string) {
 
 // says waits until the output matches.
 func (b *background) says(ts *testscript.TestScript, pattern *regexp.Regexp) {
+	late := time.After(endTimeout)
 	for {
 		text, err := os.ReadFile(b.out.Name())
 		ts.Check(err)
@@ -209,6 +247,8 @@ func (b *background) says(ts *testscript.TestScript, pattern *regexp.Regexp) {
 		select {
 		case <-b.done:
 			ts.Fatalf("it ended and said:\n%s", text)
+		case <-late:
+			ts.Fatalf("it does not say %s, but:\n%s", pattern, text)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -220,6 +260,9 @@ func cmdSays(ts *testscript.TestScript, _ bool, args []string) {
 	v.(*background).says(ts, regexp.MustCompile("(?m)"+args[1]))
 }
 
+// endTimeout only ends a test that has failed already.
+const endTimeout = 30 * time.Second
+
 // cmdEnds: ends NAME CODE [SIGNAL] waits for the end of a command of starts; its
 // output is NAME.out.
 func cmdEnds(ts *testscript.TestScript, _ bool, args []string) {
@@ -228,7 +271,11 @@ func cmdEnds(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 2 {
 		ts.Check(b.cmd.Process.Signal(os.Interrupt))
 	}
-	<-b.done
+	select {
+	case <-b.done:
+	case <-time.After(endTimeout):
+		ts.Fatalf("it does not end; it said:\n%s", ts.ReadFile(args[0]+".out"))
+	}
 	b.out.Close()
 	if got := strconv.Itoa(b.cmd.ProcessState.ExitCode()); got != args[1] {
 		ts.Fatalf("exit code %s, want %s; it said:\n%s", got, args[1], ts.ReadFile(args[0]+".out"))

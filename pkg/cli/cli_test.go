@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/spec"
+)
+
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| code | meaning |\n|---|---|\n")
+	var want strings.Builder
+	for _, c := range exitCodes {
+		fmt.Fprintf(&want, "| %d | %s |\n", c.code, c.what)
+	}
+	if diff := cmp.Diff(want.String(), table); diff != "" {
+		t.Errorf("exit codes in docs/cli.md (-want +got):\n%s", diff)
+	}
+	a := &app{getenv: func(string) string { return "" }, in: strings.NewReader(""), out: io.Discard, err: io.Discard}
+	for _, c := range a.root().Commands() {
+		if !strings.Contains(string(text), "| `"+c.Name()) {
+			t.Errorf("docs/cli.md lacks command %s", c.Name())
+		}
+		everyCommand(c, func(c *cobra.Command) {
+			if c.Short == "" || (c.Runnable() && c.Args == nil && c.ValidArgsFunction == nil) {
+				t.Errorf("%s lacks a description or a check of its arguments", c.CommandPath())
+			}
+		})
+	}
+}
+
+func everyCommand(c *cobra.Command, do func(*cobra.Command)) {
+	do(c)
+	for _, sub := range c.Commands() {
+		everyCommand(sub, do)
+	}
+}
+
+func TestParseRefs(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want []v1alpha1.Ref
+		bad  bool
+	}{
+		"nothing":        {},
+		"kind":           {args: []string{"containers"}, want: []v1alpha1.Ref{{Kind: "Container"}}},
+		"kind and names": {args: []string{"Container", "a", "b"}, want: []v1alpha1.Ref{{Kind: "Container", Name: "a"}, {Kind: "Container", Name: "b"}}},
+		"mixed":          {args: []string{"a", "container/b"}, want: []v1alpha1.Ref{{Name: "a"}, {Kind: "Container", Name: "b"}}},
+		"kind twice":     {args: []string{"container", "container/b"}, bad: true},
+		"unknown kind":   {args: []string{"pod/b"}, bad: true},
+		"no name":        {args: []string{"container/"}, bad: true},
+	}
+	for name, tc := range tests {
+		got, err := parseRefs(tc.args)
+		if diff := cmp.Diff(tc.want, got); diff != "" || (err != nil) != tc.bad {
+			t.Errorf("%s: error %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+}
+
+func TestProblemCaret(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	tests := map[string]struct {
+		source string
+		at     spec.Position
+		want   string
+	}{
+		"no source":     {"", spec.Position{File: "a", Line: 1, Column: 1}, "a:1:1: bad\n"},
+		"no column":     {"x", spec.Position{File: "a", Line: 1}, "a:1: bad\n"},
+		"beyond":        {"x", spec.Position{File: "a", Line: 9, Column: 1}, "a:9:1: bad\n"},
+		"middle":        {"x\nkey: ü: value\n", spec.Position{File: "a", Line: 2, Column: 9}, "a:2:9: bad\n    2 | key: ü: value\n      |         ^\n"},
+		"end of line":   {"key:\n", spec.Position{File: "a", Line: 1, Column: 50}, "a:1:50: bad\n    1 | key:\n      |     ^\n"},
+		"tab":           {"\tx", spec.Position{File: "a", Line: 1, Column: 2}, "a:1:2: bad\n    1 |  x\n      |  ^\n"},
+		"escaped":       {"\x1b[2Jx", spec.Position{File: "a", Line: 1, Column: 5}, "a:1:5: bad\n    1 | \\x1b[2Jx\n      |        ^\n"},
+		"cut to a part": {long, spec.Position{File: "a", Line: 1, Column: 201}, "a:1:201: bad\n    1 | " + long[:100] + "\n      | " + strings.Repeat(" ", 75) + "^\n"},
+	}
+	style, err := terminal.NewStyle(io.Discard, terminal.ColourNever, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range tests {
+		got := view{style}.problem(spec.Problem{Position: tc.at, Message: "bad"}, []byte(tc.source))
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

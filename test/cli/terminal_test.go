@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// Colours are for terminals only, and not for those who do not want them.
+func TestColours(t *testing.T) {
+	spec := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(spec, []byte("kind: Container\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		env  string
+		args []string
+		want bool
+	}{
+		"terminal": {"TERM=xterm", nil, true},
+		"NO_COLOR": {"NO_COLOR=1", nil, false},
+		"dumb":     {"TERM=dumb", nil, false},
+		"never":    {"TERM=xterm", []string{"--color=never"}, false},
+		"always":   {"NO_COLOR=1", []string{"--color=always"}, true},
+	}
+	for name, tc := range tests {
+		cmd := exec.Command(filepath.Join(binary, "tekton"), append([]string{"validate", spec}, tc.args...)...)
+		cmd.Env = []string{tc.env}
+		terminal, err := pty.Start(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := io.ReadAll(terminal) // EIO is the end
+		terminal.Close()
+		cmd.Wait()
+		if got := strings.Contains(string(out), "\x1b["); got != tc.want || !strings.Contains(string(out), "apiVersion") {
+			t.Errorf("%s: colours %t, want %t:\n%q", name, got, tc.want, out)
+		}
+	}
+}
+
+// A prompt for a secret does not show it, and the value does not need a file.
+func TestSecretPrompt(t *testing.T) {
+	cmd := exec.Command(filepath.Join(binary, "tekton"), "--socket", "nowhere", "secret", "set", "token")
+	terminal, err := pty.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	prompt := make([]byte, len("Value of secret token: "))
+	if _, err := io.ReadFull(terminal, prompt); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(terminal, "hunter2\n")
+	out, _ := io.ReadAll(terminal)
+	cmd.Wait()
+	if strings.Contains(string(out), "hunter2") || cmd.ProcessState.ExitCode() != 5 {
+		t.Errorf("exit code %d, said %q", cmd.ProcessState.ExitCode(), out)
+	}
+}
