@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// longestPause between two tries of a request.
+const longestPause = 160 * time.Millisecond
+
 // refusal is a configuration that Caddy read and refused, in its words.
 type refusal struct{ message string }
 
@@ -29,25 +32,30 @@ func newAdmin(socket string) *admin {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}
-	return &admin{socket: socket, client: &http.Client{Transport: &http.Transport{
-		DialContext: dial, MaxIdleConns: 2, IdleConnTimeout: 10 * time.Second,
-	}}}
+	// No connection is kept: each load replaces the admin server and resets them.
+	return &admin{socket: socket, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // config returns the running configuration.
 func (a *admin) config(ctx context.Context) ([]byte, error) {
-	return a.do(ctx, http.MethodGet, "/config/", "")
+	return a.do(ctx, http.MethodGet, "/config/", "", nil)
 }
 
 // load makes Caddy run the Caddyfile text; the old configuration stays on any error.
+// It sends JSON, because Caddy answers 200 to a refused Caddyfile about which
+// it has warnings too.
 func (a *admin) load(ctx context.Context, text string) error {
-	_, err := a.do(ctx, http.MethodPost, "/load", text)
+	config, err := a.adapt(ctx, text)
+	if err != nil {
+		return err
+	}
+	_, err = a.do(ctx, http.MethodPost, "/load", "application/json", config)
 	return err
 }
 
 // adapt returns the Caddyfile text as JSON, changing nothing.
 func (a *admin) adapt(ctx context.Context, text string) (json.RawMessage, error) {
-	b, err := a.do(ctx, http.MethodPost, "/adapt", text)
+	b, err := a.do(ctx, http.MethodPost, "/adapt", "text/caddyfile", []byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -58,12 +66,29 @@ func (a *admin) adapt(ctx context.Context, text string) (json.RawMessage, error)
 	return out.Result, nil
 }
 
-func (a *admin) do(ctx context.Context, method, path, text string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+adminHost+path, bytes.NewReader([]byte(text)))
+// do asks again for a moment when the connection fails: while Caddy replaces
+// its admin server after a load, the socket may be gone or a connection reset.
+// All requests of ours may be repeated.
+func (a *admin) do(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		b, err := a.once(ctx, method, path, contentType, body)
+		if pause > longestPause || !unreachable(err) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+			return b, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (a *admin) once(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+adminHost+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "text/caddyfile")
+	req.Header.Set("Content-Type", contentType)
 	resp, err := a.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask Caddy on %s: %w", a.socket, err)

@@ -3,12 +3,19 @@ package ingress
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
+	"time"
 
 	"tekton.host/pkg/resource"
 )
+
+// certificateWait bounds the wait for the certificates of new hosts.
+const certificateWait = 3 * time.Second
 
 // commit makes Caddy run the next generation, or as much of it as it accepts.
 func (b *batch) commit(ctx context.Context) error {
@@ -60,8 +67,44 @@ func (b *batch) finish(ctx context.Context, good []entry, refused bool) error {
 		return fmt.Errorf("write the configuration that Caddy runs: %w", err)
 	}
 	b.seen = sighting{final.name, sha256.Sum256(running)}
+	b.awaitCertificates(ctx)
 	b.opts.Log.Info("loaded routes", "routes", len(final.Routes))
 	return nil
+}
+
+// awaitCertificates returns once Caddy has made the certificates of new hosts,
+// which it does after a load has returned. One that does not come is no reason
+// to take the route back: Caddy goes on trying, and what has the wrong name or
+// a broken file was refused before.
+func (b *batch) awaitCertificates(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, certificateWait)
+	defer cancel()
+	before := b.now.current.secureHosts()
+	for _, name := range b.cached.secureHosts() {
+		if slices.Contains(before, name) {
+			continue
+		}
+		if err := handshake(ctx, b.cached.Proxy.HTTPSPort, name); err != nil {
+			b.opts.Log.Info("no certificate yet", "host", name, "reason", err.Error())
+		}
+	}
+}
+
+// handshake repeats a TLS handshake until it succeeds.
+func handshake(ctx context.Context, port int, name string) error {
+	// Whose certificate it is, is not the question here.
+	dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pollPause):
+		}
+	}
 }
 
 func (g *generation) with(routes []entry) *generation {

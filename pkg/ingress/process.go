@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ const (
 	// capNetBindService lets Caddy bind ports below 1024.
 	capNetBindService = 10
 	procDir           = "/proc"
+	// pollPause between looks at a Caddy that is starting.
+	pollPause = 10 * time.Millisecond
 )
 
 // account is the user that Caddy runs as.
@@ -95,10 +98,33 @@ func (d *Driver) start(ctx context.Context, g *generation) error {
 		Dir: d.storage(), UID: acc.uid, GID: acc.gid, AmbientCaps: []int{capNetBindService},
 		Notify: true, LogMax: logMax, StopTimeout: stopTimeout,
 	})
+	if err == nil {
+		err = d.awaitConfig(ctx)
+	}
 	if err != nil {
 		return launchError{err}
 	}
 	return nil
+}
+
+// awaitConfig returns once Caddy runs a configuration. Newer versions say
+// READY=1 also after they have refused theirs, and end then.
+func (d *Driver) awaitConfig(ctx context.Context) error {
+	for {
+		config, err := d.admin.config(ctx)
+		if err == nil && string(bytes.TrimSpace(config)) != "null" {
+			return nil
+		}
+		status, _, errStatus := d.opts.Supervisor.Status(d.store.dir)
+		if errStatus == nil && !status.Running {
+			return fmt.Errorf("caddy ended with code %d: %s", status.ExitCode, strings.Join(supervise.TailLog(d.store.dir, 3), "; "))
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err, errStatus)
+		case <-time.After(pollPause):
+		}
+	}
 }
 
 // startSafely runs Caddy on g and, where that fails, on g without its routes,
@@ -115,6 +141,9 @@ func (d *Driver) startSafely(ctx context.Context, g *generation) error {
 		return err
 	}
 	d.opts.Log.Error(err, "Caddy does not start with its routes, starting it without")
+	if err := d.opts.Supervisor.Stop(ctx, d.store.dir, stopTimeout); err != nil {
+		return err
+	}
 	bare := g.clone()
 	bare.Routes = map[string]entry{}
 	if err := d.save(bare); err != nil {

@@ -59,6 +59,9 @@ func (g *generation) files() (map[string]string, error) {
 	manifest, errManifest := json.MarshalIndent(g, "", "  ")
 	files := map[string]string{manifestFile: string(manifest) + "\n"}
 	hosts := g.hosts()
+	if len(hosts) > 0 {
+		main += "\n"
+	}
 	for _, h := range slices.Sorted(maps.Keys(hosts)) {
 		site, err := g.site(hosts[h])
 		errMain = errors.Join(errMain, err)
@@ -79,7 +82,7 @@ func (g *generation) text() (string, error) {
 	for _, h := range slices.Sorted(maps.Keys(hosts)) {
 		site, errSite := g.site(hosts[h])
 		err = errors.Join(err, errSite)
-		b.WriteString(site)
+		b.WriteString("\n" + site)
 	}
 	return b.String(), err
 }
@@ -114,12 +117,12 @@ func (g *generation) main() (string, error) {
 	d.linef("# Written by tekton; what is changed here is overwritten.")
 	g.options(d)
 	d.linef("(pages) {\n%s}\n", errorPages)
-	d.linef("http:// {\n\timport pages\n\terror 404\n}\n")
+	d.linef("http:// {\n\timport pages\n\terror 404\n}")
 	secure := g.secureHosts()
 	if len(secure) == 0 {
 		return d.String(), d.err
 	}
-	d.linef("https:// {\n\timport pages\n\terror 404\n}\n")
+	d.linef("\nhttps:// {\n\timport pages\n\terror 404\n}")
 	g.unknownHosts(d)
 	for i := range secure {
 		secure[i] = "http://" + secure[i]
@@ -128,7 +131,7 @@ func (g *generation) main() (string, error) {
 	if g.Proxy.HTTPSPort != 443 {
 		port = fmt.Sprintf(":%d", g.Proxy.HTTPSPort)
 	}
-	d.linef("%s {\n\tredir https://{http.request.host}%s{http.request.uri} 308\n}\n", strings.Join(secure, ", "), port)
+	d.linef("\n%s {\n\tredir https://{http.request.host}%s{http.request.uri} 308\n}", strings.Join(secure, ", "), port)
 	return d.String(), d.err
 }
 
@@ -161,7 +164,7 @@ func (g *generation) unknownHosts(d *draft) {
 		tls = c.tls(d)
 	}
 	if checkHost(g.Proxy.Domain) == nil {
-		d.linef("https://*.%s {\n\ttls %s\n\terror 404\n}\n", g.Proxy.Domain, tls)
+		d.linef("\nhttps://*.%s {\n\ttls %s\n\terror 404\n}", g.Proxy.Domain, tls)
 	}
 }
 
@@ -201,7 +204,7 @@ func (g *generation) site(routes []entry) (string, error) {
 	} else {
 		g.handlers(d, routes)
 	}
-	d.linef("}\n")
+	d.linef("}")
 	return d.String(), d.err
 }
 

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -64,8 +65,8 @@ func newRig(t testing.TB) *rig {
 	r := &rig{t: t, manager: manager}
 	r.opts = Options{
 		Layout:       host.Layout{State: filepath.Join(dir, "state"), Run: filepath.Join(dir, "run")},
-		Naming:       resource.Naming{Instance: "ti", Subnet: netip.MustParsePrefix("10.99.0.0/16")},
-		Installation: "0123456789ab", Supervisor: manager, User: testUser, Caddy: program,
+		Naming:       resource.Naming{Instance: strings.ToLower(rand.Text()[:4]), Subnet: netip.MustParsePrefix("10.99.0.0/16")},
+		Installation: strings.ToLower(rand.Text()[:12]), Supervisor: manager, User: testUser, Caddy: program,
 	}
 	r.restartDaemon()
 	r.proxy = resource.New(resource.HostOwner, "", "caddy", resource.Proxy{
@@ -213,6 +214,7 @@ func nobody(t testing.TB) netip.AddrPort {
 // client reaches every name at the proxy and does not follow redirects.
 func client(roots *x509.CertPool) *http.Client {
 	return &http.Client{
+		Timeout:       20 * time.Second, // a hang is a failure, not a stuck run
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
