@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // Colours are for terminals only, and not for those who do not want them.
@@ -55,6 +56,14 @@ func TestSecretPrompt(t *testing.T) {
 	prompt := make([]byte, len("Value of secret token: "))
 	if _, err := io.ReadFull(terminal, prompt); err != nil {
 		t.Fatal(err)
+	}
+	// Who types before the terminal is silent sees it.
+	for echo := true; echo; {
+		state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		echo = state.Lflag&unix.ECHO != 0
 	}
 	io.WriteString(terminal, "hunter2\n")
 	out, _ := io.ReadAll(terminal)
