@@ -41,7 +41,7 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 }
 
 func (b *batch) run(ctx context.Context) (err error) {
-	if b.now, err = b.look(ctx); err != nil {
+	if b.now, err = b.look(ctx, 0); err != nil {
 		return err
 	}
 	b.next = &generation{Version: manifestVersion, Installation: b.opts.Installation, Routes: map[string]entry{}}
@@ -144,7 +144,7 @@ func (b *batch) restart(ctx context.Context) (err error) {
 		return err
 	}
 	b.opts.Log.Info("started Caddy", "version", b.next.Caddy)
-	b.now, err = b.look(ctx)
+	b.now, err = b.look(ctx, 0)
 	return err
 }
 

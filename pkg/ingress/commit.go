@@ -66,7 +66,7 @@ func (b *batch) finish(ctx context.Context, good []entry, refused bool) error {
 	if err := b.save(final); err != nil {
 		return fmt.Errorf("write the configuration that Caddy runs: %w", err)
 	}
-	b.seen = sighting{final.name, sha256.Sum256(running)}
+	b.seen = sighting{final.name, sha256.Sum256(running), b.now.status.Boot, time.Now()}
 	b.awaitCertificates(ctx)
 	b.opts.Log.Info("loaded routes", "routes", len(final.Routes))
 	return nil

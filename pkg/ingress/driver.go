@@ -25,6 +25,10 @@ const (
 	maxSocketPath = 107
 	// observeWait is how long Observe waits for a change that is under way.
 	observeWait = time.Second
+	// trustFor is how long Observe takes Caddy, while it is the same process, to
+	// run what it was seen to run. No event tells of a foreign change, so that
+	// only a resync can find one, and those are further apart.
+	trustFor = 10 * time.Second
 	// askTimeout bounds the question what Caddy runs.
 	askTimeout = 5 * time.Second
 )
@@ -66,6 +70,8 @@ type Driver struct {
 type sighting struct {
 	generation string
 	sum        [sha256.Size]byte
+	boot       string    // of the process that was asked
+	at         time.Time // when it was asked last
 }
 
 var _ resource.Driver = (*Driver)(nil)
@@ -125,7 +131,7 @@ func (d *Driver) Observe(ctx context.Context) map[resource.Kind]resource.Domain 
 		return unknown(err)
 	}
 	defer release()
-	s, err := d.look(ctx)
+	s, err := d.look(ctx, trustFor)
 	if err != nil {
 		return unknown(err)
 	}
@@ -178,8 +184,9 @@ func (g *generation) usableProxy() resource.Proxy {
 	return v
 }
 
-// look reads what is there. It is called with busy held.
-func (d *Driver) look(ctx context.Context) (s sight, err error) {
+// look reads what is there; Caddy is asked what it runs when it was not asked
+// within trust. It is called with busy held.
+func (d *Driver) look(ctx context.Context, trust time.Duration) (s sight, err error) {
 	if s.status, s.found, err = d.opts.Supervisor.Status(d.store.dir); err != nil {
 		return s, fmt.Errorf("read the state of Caddy: %w", err)
 	}
@@ -193,6 +200,10 @@ func (d *Driver) look(ctx context.Context) (s sight, err error) {
 	if !s.status.Running || s.current == nil {
 		return s, nil
 	}
+	if d.seen.generation == s.current.name && d.seen.boot == s.status.Boot && time.Since(d.seen.at) < trust {
+		s.serving = true
+		return s, nil
+	}
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	running, err := d.admin.config(asking)
@@ -204,14 +215,18 @@ func (d *Driver) look(ctx context.Context) (s sight, err error) {
 		return s, err
 	}
 	s.serving, err = d.runs(asking, running, s.current)
+	d.seen.boot, d.seen.at = s.status.Boot, time.Now()
+	if !s.serving {
+		d.seen = sighting{}
+	}
 	return s, err
 }
 
 // runs reports whether the running configuration is that of g. Caddy is asked
 // to adapt g's text only when these bytes were not seen before.
 func (d *Driver) runs(ctx context.Context, running []byte, g *generation) (bool, error) {
-	now := sighting{g.name, sha256.Sum256(running)}
-	if now == d.seen {
+	now := sighting{generation: g.name, sum: sha256.Sum256(running)}
+	if d.seen.generation == now.generation && d.seen.sum == now.sum {
 		return true, nil
 	}
 	text, err := g.text()

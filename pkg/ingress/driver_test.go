@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -140,6 +141,7 @@ func TestRepair(t *testing.T) {
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			tc.harm()
+			r.d.seen.at = time.Time{} // as on a resync
 			if d := cmp.Diff(tc.pending, r.pending(r.proxy, web)); d != "" {
 				t.Errorf("pending (-want +got):\n%s", d)
 			}

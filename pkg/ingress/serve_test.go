@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -165,12 +166,16 @@ func TestOneLoad(t *testing.T) {
 		t.Errorf("unchanged routes: %v", got)
 	}
 	for range 3 {
+		r.d.seen.at = time.Time{} // as on a resync
 		if todo := r.pending(desired...); todo != nil {
 			t.Fatalf("not converged: %v", todo)
 		}
 	}
 	if d := cmp.Diff(map[string]int{"GET /config/": 3}, asked()); d != "" {
-		t.Errorf("three converged observations ask (-want +got):\n%s", d)
+		t.Errorf("three converged resyncs ask (-want +got):\n%s", d)
+	}
+	if todo := r.pending(desired...); todo != nil || len(asked()) != 0 {
+		t.Errorf("between resyncs: pending %v, asked %v", todo, asked())
 	}
 	numbers, err := r.d.store.list()
 	if err != nil || len(numbers) > keepGenerations {
