@@ -97,7 +97,7 @@ func Compile(in Input) Output {
 			Present: resource.Set{}, Complete: map[string]bool{}, Held: map[resource.ID]bool{},
 			Policies: map[resource.ID]resource.DeletionPolicy{}, Exclusive: map[resource.ID]bool{},
 		}},
-		targets: map[string]*unitOf{},
+		targets: map[string]*unitOf{}, trashed: map[string]bool{},
 	}
 	objects := slices.Clone(in.Objects)
 	slices.SortFunc(objects, func(a, b Object) int {
@@ -132,6 +132,8 @@ type compiler struct {
 	machines map[string]bool
 	// ports wanted so far: host ports of objects compiled before.
 	ports portTable
+	// trashed data goes with its object; by ledger key without prefix.
+	trashed map[string]bool
 	// byOwner indexes what was observed, made when first asked for.
 	byOwner map[string][]resource.Resource
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -73,6 +74,9 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	spec := u.effective
 	if isFormer {
 		spec = c.specOf(u, i)
+	}
+	if c.Claims.Slots[i.Slot].Machine != i.Machine {
+		return // the slot is not durably ours yet
 	}
 	uid := u.Record.UID
 	c.want(resource.New(uid, i.Machine, i.Machine, c.instance(u, spec, i)))
@@ -270,11 +274,12 @@ func limits(r v1alpha1.Resources) resource.Limits {
 
 // emitRecord lets the object itself and those that declare a link to it resolve its name.
 func (c *compiler) emitRecord(u *unitOf) {
-	i := u.Serving
-	if i == nil {
-		i = u.Target
-	}
+	i := cmp.Or(u.Serving, u.Target)
 	if i == nil || c.Host.DNS.Mode == "none" {
+		return
+	}
+	if u.Serving == nil && c.answersUnknown() {
+		c.hold(resource.ID{Kind: resource.KindRecord, Name: u.Record.Name})
 		return
 	}
 	r := resource.Record{Label: u.Record.Name, Addr: c.Naming.Addr(i.Slot)}
@@ -285,6 +290,12 @@ func (c *compiler) emitRecord(u *unitOf) {
 	}
 	slices.SortFunc(r.Clients, netip.Addr.Compare)
 	r.Clients = slices.Compact(r.Clients)
+	// Names of the outside are a way out, too.
+	if u.Spec.Network.Egress.Mode == string(resource.EgressNone) {
+		for _, own := range u.incarnations() {
+			r.NoForward = append(r.NoForward, c.Naming.Addr(own.Slot))
+		}
+	}
 	c.want(resource.New(u.Record.UID, "", r.Label, r))
 }
 
@@ -307,7 +318,13 @@ func (c *compiler) emitRoutes(u *unitOf) {
 		}
 		c.wantRecord(key, u.Record.UID, nil)
 		u.URLs = append(u.URLs, c.routeURL(r))
-		if u.Serving == nil || !enabled {
+		if !enabled {
+			continue
+		}
+		if u.Serving == nil {
+			if c.answersUnknown() {
+				c.hold(resource.ID{Kind: resource.KindRoute, Name: name})
+			}
 			continue
 		}
 		c.want(resource.New(u.Record.UID, "", name, resource.Route{
@@ -316,6 +333,12 @@ func (c *compiler) emitRoutes(u *unitOf) {
 			Label:   u.Record.Kind + "/" + u.Record.Name,
 		}))
 	}
+}
+
+// answersUnknown reports whether it cannot be seen who has answered.
+func (c *compiler) answersUnknown() bool {
+	d, seen := c.Observed[resource.KindAnswer]
+	return !seen || d.Err != nil
 }
 
 // claimedBy is the owner of a claim: in the ledger, or wanted earlier in this pass.

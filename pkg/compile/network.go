@@ -203,7 +203,8 @@ func (c *compiler) keepHostClaim(key string) {
 	if _, wanted := c.out.Desired.Present[id]; wanted || e.Owner != resource.HostOwner || strings.HasPrefix(key, slotPrefix) {
 		return
 	}
-	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) {
+	// Retained data keeps its claim: it says whose source may adopt it.
+	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.trashed[rest] && c.dataGone(rest) {
 		return
 	}
 	if name, isSysctl := strings.CutPrefix(key, SysctlKey("")); isSysctl {
@@ -219,7 +220,7 @@ func (c *compiler) wanted(kind resource.Kind, name string) bool {
 	return found
 }
 
-// dataGone reports whether data that no object wants any more has left the host.
+// dataGone reports whether data has left the host.
 func (c *compiler) dataGone(key string) bool {
 	kind, name, _ := strings.Cut(key, "/")
 	_, present, known := c.Observed.Get(resource.ID{Kind: resource.Kind(kind), Name: name})

@@ -191,10 +191,11 @@ func (c *compiler) bury(u *unitOf) {
 	c.out.Desired.Complete[uid] = true
 	if u.Spec != nil {
 		c.policies(u)
+		c.markTrashed(u)
 	}
 	left, known := c.ownedBy(u)
 	_, entombed := c.Claims.Tombstones[uid]
-	if entombed && known && len(left) == 0 {
+	if entombed && known && len(left) == 0 && !c.claimsTrashed(u) {
 		return
 	}
 	// The tombstone first: without it nothing of the object goes.
@@ -210,6 +211,28 @@ func (c *compiler) bury(u *unitOf) {
 	if !entombed {
 		c.out.Desired.Complete[uid] = false
 	}
+}
+
+// markTrashed notes the data that goes with the object: its claims go, too.
+func (c *compiler) markTrashed(u *unitOf) {
+	for _, key := range c.dataKeys(u) {
+		kind, name, _ := strings.Cut(key, "/")
+		if c.out.Desired.Policies[resource.ID{Kind: resource.Kind(kind), Name: name}] == resource.DeleteData {
+			c.trashed[key] = true
+		}
+	}
+}
+
+// claimsTrashed reports whether data that went with the object is still
+// claimed. Those claims go before the tombstone does: nobody else knows of them.
+func (c *compiler) claimsTrashed(u *unitOf) bool {
+	if u.Spec == nil {
+		return false
+	}
+	return slices.ContainsFunc(c.dataKeys(u), func(key string) bool {
+		_, claimed := c.Claims.Data[key]
+		return claimed && c.trashed[key] && c.dataGone(key)
+	})
 }
 
 // policies says what happens to the object's data when it goes.

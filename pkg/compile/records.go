@@ -90,6 +90,9 @@ type RolledBackRecord struct {
 // ObjectKey is the ledger's key of an object.
 func ObjectKey(name string) string { return objectPrefix + name }
 
+// DataKey is the ledger's key of a volume or database, by its resource.
+func DataKey(id resource.ID) string { return dataPrefix + string(id.Kind) + "/" + id.Name }
+
 // TombstoneKey is the ledger's key of a deletion.
 func TombstoneKey(uid string) string { return tombstonePrefix + uid }
 

@@ -33,6 +33,14 @@ func newSlotPool(c *compiler) *slotPool {
 			p.cool = append(p.cool, n)
 		}
 	}
+	// An instance's own record counts as much: the slot's claim may not have been
+	// written yet. Records of no known object are on their way out.
+	for _, o := range c.Objects {
+		for _, r := range c.Claims.Instances[o.Record.UID] {
+			p.taken[r.Slot] = true
+			p.claimed[c.Naming.Machine(o.Record.Name, r.Ordinal)] = r.Slot
+		}
+	}
 	slices.SortFunc(p.cool, func(a, b int) int {
 		return cmp.Or(c.Claims.Slots[a].Freed.Compare(c.Claims.Slots[b].Freed), cmp.Compare(a, b))
 	})
@@ -108,16 +116,20 @@ func (c *compiler) holdsSlot(machine string) bool {
 	if c.machines == nil {
 		c.machines = map[string]bool{}
 		for uid, records := range c.Claims.Instances {
-			name := c.Claims.ByUID[uid].Name
-			if t, gone := c.Claims.Tombstones[uid]; gone {
-				name = t.Name
-			}
 			for _, r := range records {
-				c.machines[c.Naming.Machine(name, r.Ordinal)] = true
+				c.machines[c.Naming.Machine(c.objectName(uid), r.Ordinal)] = true
 			}
 		}
 	}
 	return c.machines[machine]
+}
+
+// objectName is the name that a UID was claimed under.
+func (c *compiler) objectName(uid string) string {
+	if t, gone := c.Claims.Tombstones[uid]; gone {
+		return t.Name
+	}
+	return c.Claims.ByUID[uid].Name
 }
 
 func slotKey(n int) string { return slotPrefix + strconv.Itoa(n) }

@@ -12,7 +12,9 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/database"
+	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/machine"
+	"tekton.host/pkg/resource"
 	"tekton.host/pkg/secret"
 	"tekton.host/pkg/server/wire"
 )
@@ -126,7 +128,23 @@ func (d *Daemon) DeleteData(ctx context.Context, id string) error {
 	if slices.ContainsFunc(d.databasesInUse(), func(i v1alpha1.DataItem) bool { return i.ID == id }) {
 		return &wire.Error{Code: wire.Conflict, Message: id + " is in use", Next: "delete its object first"}
 	}
-	return d.onData(id, func(v string) error { return d.machines.DeleteData(ctx, v) }, func(v string) error { return d.databases.DeleteData(ctx, v) })
+	return d.onData(id, func(v string) error {
+		if err := d.machines.DeleteData(ctx, v); err != nil {
+			return err
+		}
+		return d.releaseData(ctx, resource.ID{Kind: resource.KindVolume, Name: v})
+	}, func(v string) error {
+		if err := d.databases.DeleteData(ctx, v); err != nil {
+			return err
+		}
+		return d.releaseData(ctx, resource.ID{Kind: resource.KindDatabase, Name: strings.TrimPrefix(v, "retained/")})
+	})
+}
+
+// releaseData gives back the claim of data that is gone for good. Data in the
+// trash has none.
+func (d *Daemon) releaseData(ctx context.Context, id resource.ID) error {
+	return d.ledger.Commit(ctx, []ledger.Op{ledger.Release(resource.Claim{Key: compile.DataKey(id), Owner: resource.HostOwner})})[0]
 }
 
 func (d *Daemon) onData(id string, onVolume, onDatabase func(string) error) error {

@@ -177,9 +177,9 @@ func (p *planner) unknown(k resource.Kind) error {
 	return d.Err
 }
 
-// unmet says what of a need is missing, "" when nothing is. What cannot be
-// looked at delays only an instance that has never answered: a database that
-// is down must not keep a crashed machine down.
+// unmet says what of a need is missing, "" when nothing is. A database that
+// cannot be looked at delays only an instance that has never answered: it must
+// not keep a crashed machine down.
 func (p *planner) unmet(want resource.Resource, n need) string {
 	owner := want.Owner
 	if n.host {
@@ -192,7 +192,7 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if !p.puts[r.ID] {
 			continue
 		}
-		if err := p.unknown(n.kind); err != nil && p.answered(want.Instance) {
+		if n.kind == resource.KindAccess && p.unknown(n.kind) != nil && p.answered(want.Instance) {
 			continue
 		}
 		return "waits for " + r.ID.String()

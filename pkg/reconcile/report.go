@@ -122,16 +122,25 @@ func (r reporter) data(o compile.Compiled) []v1alpha1.PlanData {
 		switch {
 		case s.Verb == resource.Delete && policy == resource.DeleteData:
 			d.Effect = v1alpha1.DataTrashed
+		case s.Verb == resource.Put && r.left(s):
+			d.Effect = v1alpha1.DataAdopted
 		case s.Verb == resource.Put && s.Seen == nil:
 			d.Effect = v1alpha1.DataCreated
-		case s.Verb == resource.Put && s.Seen.Owner == resource.RetainedOwner:
-			d.Effect = v1alpha1.DataAdopted
 		case s.Verb == resource.Put:
 			d.Effect = v1alpha1.DataKept
 		}
 		out = append(out, d)
 	}
 	return append(out, r.kept(o, out)...)
+}
+
+// left reports whether an earlier object left the data that a step puts.
+func (r reporter) left(s resource.Step) bool {
+	if s.Seen != nil {
+		return s.Seen.Owner == resource.RetainedOwner
+	}
+	_, claimed := r.claims.All[compile.DataKey(s.Resource.ID)]
+	return claimed
 }
 
 // kept is the data that no step touches.

@@ -42,6 +42,9 @@ type wanted struct {
 func (w wanted) problemsOf(r compile.ObjectRecord) []Problem {
 	var out []Problem
 	for _, p := range w.problems {
+		if p.Reason == spec.ReasonDuplicateName && p.File != r.File {
+			continue // that is the other document's problem
+		}
 		if p.Source == r.Source && p.Name == r.Name && (p.Kind == "" || p.Kind == r.Kind) || (p.Name == "" && p.Source == r.Source && p.File == r.File) {
 			out = append(out, p)
 		}

@@ -43,7 +43,7 @@ var faults = []fault{crashBefore, crashAfter, failedStep, timeoutEffect, timeout
 // sim is a whole daemon's logic over a simulated host: the Core of the engine,
 // driven step by step.
 type sim struct {
-	t     testing.TB
+	t     tester
 	world *simworld.World
 	core  *Core
 	files map[string][]v1alpha1.Container // file → its documents
@@ -57,7 +57,14 @@ type sim struct {
 	last      Result
 }
 
-func newSim(t testing.TB) *sim {
+// tester is what testing.T and rapid.T have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newSim(t tester) *sim {
 	s := &sim{t: t, world: simworld.New(epoch), files: map[string][]v1alpha1.Container{}, secrets: map[string]string{}, faultAt: -1}
 	s.restart()
 	return s
