@@ -1,5 +1,7 @@
 // Command tekton-init is the first process inside a machine. It is started by
-// tekton-launch through systemd-nspawn and is of no use otherwise.
+// tekton-launch through systemd-nspawn and is of no use otherwise. With the
+// argument "enter" it executes the arguments that follow in the environment of
+// the machine's command: `tekton exec` does that.
 package main
 
 import (
@@ -10,7 +12,11 @@ import (
 )
 
 func main() {
-	err := guest.Run()
+	run := guest.Run
+	if len(os.Args) > 1 && os.Args[1] == "enter" {
+		run = func() error { return guest.Enter(os.Args[2:]) }
+	}
+	err := run()
 	fmt.Fprintln(os.Stderr, "tekton-init:", err)
 	os.Exit(guest.Code(err))
 }

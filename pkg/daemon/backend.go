@@ -12,6 +12,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/machine/handover"
 	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/server"
@@ -212,7 +213,7 @@ func (d *Daemon) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, err
 	if !found || !s.Running || s.Leader == 0 {
 		return server.Leader{}, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("the machine of %s does not run", ref), Next: "see why: tekton describe " + ref.String()}
 	}
-	return server.Leader{PID: s.Leader, Boot: s.Boot}, nil
+	return server.Leader{PID: s.Leader, Boot: s.Boot, Launcher: []string{handover.InitPath, "enter"}}, nil
 }
 
 // socketGroup is the configured group where it exists; without it the socket is root's alone.

@@ -203,14 +203,15 @@ func (h *history) end() {
 	h.faultAt, h.world.Unknown = -1, map[resource.Kind]error{}
 	h.world.Now = h.world.Now.Add(time.Hour)
 	h.settle()
-	wanted := map[string]v1alpha1.Container{}
+	// A name may stand in two files, and either document may have it.
+	wanted := map[string]bool{} // → may be disabled
 	for _, docs := range h.files {
 		for _, c := range docs {
-			wanted[c.Metadata.Name] = c
+			wanted[c.Metadata.Name] = wanted[c.Metadata.Name] || (c.Spec.Enabled != nil && !*c.Spec.Enabled)
 		}
 	}
-	for name, c := range wanted {
-		if c.Spec.Enabled == nil || *c.Spec.Enabled {
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if !wanted[name] || h.item(name).Status.Phase != v1alpha1.PhaseDisabled {
 			h.wantReady(name)
 		}
 	}
