@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/gofrs/flock"
 
+	"tekton.host/pkg/absence"
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/database"
@@ -94,7 +97,12 @@ func Open(o Options) (_ *Daemon, err error) {
 	if starts == 0 {
 		starts = runtime.NumCPU()
 	}
+	missing, err := d.loadMissing()
+	if err != nil {
+		return nil, err
+	}
 	d.engine = reconcile.New(reconcile.Options{
+		Missing: missing, Remember: d.saveMissing,
 		Config: d.core, Drivers: drivers, Sources: sources, Secrets: secretFacts{d.secrets},
 		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: o.OnStep,
 	})
@@ -290,6 +298,31 @@ func (d *Daemon) Close() error {
 		errs = append(errs, d.lock.Unlock())
 	}
 	return errors.Join(errs...)
+}
+
+// loadMissing and saveMissing keep the objects that a source holds over a
+// restart of the daemon.
+func (d *Daemon) loadMissing() (absence.State, error) {
+	var s absence.State
+	raw, err := os.ReadFile(d.layout.Missing())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return s, fmt.Errorf("%s cannot be read: %w; remove it to forget which deletions are held", d.layout.Missing(), err)
+	}
+	return s, nil
+}
+
+func (d *Daemon) saveMissing(s absence.State) error {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return host.WriteFile(d.layout.Missing(), raw, 0o600)
 }
 
 // secretFacts is the secrets directory as the engine sees it.

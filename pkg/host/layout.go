@@ -22,6 +22,9 @@ func (l Layout) Lock() string { return l.state("lock") }
 // Ledger holds the durable claims.
 func (l Layout) Ledger() string { return l.state("ledger.json") }
 
+// Missing remembers what a source holds back from deletion.
+func (l Layout) Missing() string { return l.state("missing.json") }
+
 // Specs is the directory of the default source.
 func (l Layout) Specs() string { return l.state("specs") }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"tekton.host/pkg/absence"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/source"
 )
@@ -43,6 +44,10 @@ type Options struct {
 	Log     logr.Logger       // optional
 	// ParallelStarts bounds machine starts; they are bound by CPU.
 	ParallelStarts int // required
+	// Missing is what was remembered of missing objects, and Remember keeps it:
+	// a restart of the daemon must not lift the brake of a mass deletion. Optional.
+	Missing  absence.State
+	Remember func(absence.State) error
 	// OnStep is told of each step that ended; for failpoints and tests. Optional.
 	OnStep func(resource.Step, error)
 }
@@ -72,6 +77,8 @@ type Engine struct {
 	// reread these sources at rereadAt.
 	reread   []string
 	rereadAt time.Time
+	// held objects, as they were last remembered.
+	held []string
 
 	published
 }
@@ -93,6 +100,7 @@ func New(o Options) *Engine {
 		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64),
 		facts: Facts{Snapshots: map[string]source.Snapshot{}, Observed: resource.Observed{}, SecretsErr: errNotRead},
 	}
+	e.core.missing = o.Missing
 	e.published.init()
 	for _, d := range o.Drivers {
 		in := e.addInput(d.Name(), d.Watch, func(ctx context.Context) func() {
@@ -228,6 +236,7 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 		return next
 	}
 	e.reread, e.rereadAt = result.Reread, result.RereadAt
+	e.rememberHolds()
 	e.workers.cancelUnwanted(result.Compiled.Desired)
 	for _, s := range result.Plan.Steps {
 		e.Log.V(1).Info("step", "action", s.Verb, "resource", s.Resource.ID.String(), "reason", s.Reason)
@@ -239,6 +248,19 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 		next = min(next, max(result.NextWake.Sub(now), time.Millisecond))
 	}
 	return next
+}
+
+// rememberHolds keeps the held objects when they are others than before.
+func (e *Engine) rememberHolds() {
+	held := e.core.held()
+	if e.Remember == nil || slices.Equal(held, e.held) {
+		return
+	}
+	if err := e.Remember(e.core.missing); err != nil {
+		e.Log.Error(err, "remember what is held; a restart of the daemon would forget it")
+		return
+	}
+	e.held = held
 }
 
 // landed is called by workers when steps have ended.
