@@ -33,11 +33,11 @@ func (c *compiler) emit(u *unitOf) {
 // emitData wants volumes, databases and what leads to them, and remembers in
 // the ledger whose they are.
 func (c *compiler) emitData(u *unitOf) {
+	if u.conflicted() {
+		return // the claims stay with the source that has them
+	}
 	for _, key := range c.dataKeys(u) {
 		c.wantRecord(dataPrefix+key, resource.HostOwner, DataRecord{Kind: u.Record.Kind, Name: u.Record.Name, Source: u.Record.Source})
-	}
-	if u.conflicted() {
-		return
 	}
 	uid := u.Record.UID
 	for _, v := range volumesOf(u.Spec) {
