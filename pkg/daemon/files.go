@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -157,7 +158,11 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 		return result, err
 	}
 	claim := resource.Claim{Key: compile.TombstoneKey(r.UID), Owner: r.UID, Value: raw}
-	return result, d.ledger.Commit(ctx, []ledger.Op{ledger.Claim(claim)})[0]
+	err = d.ledger.Commit(ctx, []ledger.Op{ledger.Claim(claim)})[0]
+	if errors.Is(err, resource.ErrStale) {
+		err = nil // it is being deleted already: asked for before, or the engine saw the document go first
+	}
+	return result, err
 }
 
 // deleteRejected removes the document of an object that was never accepted.
