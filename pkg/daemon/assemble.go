@@ -68,7 +68,7 @@ func Open(o Options) (_ *Daemon, err error) {
 	d.layout = host.Layout{State: o.Host.StateDir, Run: o.Host.RunDir, Secrets: o.Host.SecretsDir}
 	subnet, err := netip.ParsePrefix(o.Host.Subnet)
 	if err != nil {
-		return nil, fmt.Errorf("Host.spec.subnet: %w", err)
+		return nil, fmt.Errorf("read spec.subnet of the Host: %w", err)
 	}
 	d.naming = resource.Naming{Instance: o.Host.Instance, Subnet: subnet}
 	if err := d.takeState(); err != nil {

@@ -216,7 +216,7 @@ func (b *batch) before(name string) *entry {
 // others wait for that start.
 func (b *batch) whileDown() error {
 	for name := range b.puts {
-		b.refuse(name, resource.Waiting(reasonDown, retryDown, errors.New("Caddy is not running; it is started first")))
+		b.refuse(name, resource.Waiting(reasonDown, retryDown, errors.New("the reverse proxy is not running; it is started first")))
 	}
 	if b.now.current == nil || b.next.equal(b.now.current) {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -192,15 +191,4 @@ func (p *prober) failing(machine, boot string) string {
 		return one.failing
 	}
 	return ""
-}
-
-// names lists what is probed, for tests.
-func (p *prober) names() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []string
-	for n := range maps.Keys(p.running) {
-		out = append(out, n)
-	}
-	return out
 }

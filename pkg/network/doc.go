@@ -9,7 +9,7 @@
 // networks nor other machines.
 //
 // Names of resources: a sysctl's key; an address, as text; Naming.Table() for
-// the table; Naming.RoutingTable(), as text, for the policy; the link's name for
+// the table; "policy" for the policy; the link's name for
 // endpoint, link and attachment; resource.ExceptionName for an exception.
 //
 // Invariants:

@@ -257,15 +257,6 @@ func parseNeighbour(m []byte) (neighbour, bool) {
 	return n, binary.NativeEndian.Uint16(m[8:])&netlink.NUD_PERMANENT != 0
 }
 
-// linksByName indexes the interfaces.
-func (k *kernel) linksByName() map[string]hostLink {
-	m := make(map[string]hostLink, len(k.Links))
-	for _, l := range k.Links {
-		m[l.Name] = l
-	}
-	return m
-}
-
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
