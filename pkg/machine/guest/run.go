@@ -107,15 +107,22 @@ func command(d handover.Document, u user) error {
 	if err != nil {
 		return err
 	}
-	return execute(path, d.Command, env)
+	// To stop a command, nspawn's stub sends SIGTERM and right after it SIGHUP,
+	// meant for shells. Unless the command itself wants it, SIGHUP would cut off
+	// what it finishes on SIGTERM.
+	return execute(path, d.Command, env, syscall.SIGHUP)
 }
 
-func execute(path string, argv, env []string) error {
+// execute becomes a program that ignores some signals from its start.
+func execute(path string, argv, env []string, ignored ...os.Signal) error {
 	// The runtime's own descriptors are close-on-exec already; this covers what was inherited.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors: %w", err)
 	}
 	signal.Reset()
+	if len(ignored) > 0 {
+		signal.Ignore(ignored...)
+	}
 	err := syscall.Exec(path, argv, env)
 	code := handover.ExitNoExec
 	if errors.Is(err, fs.ErrNotExist) {
