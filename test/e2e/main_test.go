@@ -8,7 +8,14 @@ import (
 	"sync"
 	"testing"
 
+	// What the programs are made of: a cached result of these tests must not
+	// outlive a change there.
+	_ "tekton.host/pkg/cli"
+	_ "tekton.host/pkg/daemon"
+	_ "tekton.host/pkg/machine/guest"
+	_ "tekton.host/pkg/machine/launch"
 	"tekton.host/pkg/supervise/supervisetest"
+	_ "tekton.host/pkg/supervise/supervisor"
 	"tekton.host/test/systemdhost"
 )
 
