@@ -169,6 +169,9 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 	}
 	if h.Ingress.Mode != "none" {
 		table.IngressPorts = []int{h.Ingress.HTTPPort}
+		// Caddy's reload opens new listeners beside the old ones (SO_REUSEPORT).
+		// Without this setting the kernel resets what waits to be accepted at the old ones.
+		rs = append(rs, add(migrateSetting, resource.Sysctl{Key: migrateSetting, Value: "1"}))
 		if need.routes {
 			rs = append(rs, add("caddy", c.proxy()))
 		}
@@ -179,7 +182,10 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 	return append(rs, add(n.Table(), table))
 }
 
-const dnsPort = 53
+const (
+	dnsPort        = 53
+	migrateSetting = "net.ipv4.tcp_migrate_req"
+)
 
 func (c *compiler) proxy() resource.Proxy {
 	p := resource.Proxy{HTTPPort: c.Host.Ingress.HTTPPort, Domain: c.Host.Domain}
