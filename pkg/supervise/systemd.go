@@ -93,15 +93,17 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		property("OOMPolicy", "continue"),
 		property("TimeoutStopUSec", microseconds(s.StopTimeout+stopMargin)),
 	}, limitProperties(s.Limits)...)
-	slice, err := l.newSlice(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
 	result := make(chan string, 1)
-	_, err = conn.StartTransientUnitAux(ctx, s.Unit, "replace", properties, slice, result)
-	if len(slice) > 0 && isError(err, unitExists) {
-		// Another start has made the slice meanwhile.
-		_, err = conn.StartTransientUnitContext(ctx, s.Unit, "replace", properties, result)
+	for range startTries {
+		var slices []dbus.PropertyCollection
+		if slices, err = l.newSlices(ctx, conn); err != nil {
+			return nil, err
+		}
+		_, err = conn.StartTransientUnitAux(ctx, s.Unit, "replace", properties, slices, result)
+		if len(slices) == 0 || !isError(err, unitExists) {
+			break
+		}
+		// Another start has made a slice meanwhile.
 	}
 	if isError(err, unitExists) {
 		return nil, resource.Terminal("Conflict", fmt.Errorf("systemd has a unit %s that is not ours (a file?); remove it or choose another Host.spec.instance: %w", s.Unit, err))
@@ -118,17 +120,36 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 	return failed, nil
 }
 
-// newSlice describes the slice, when it has to be made: one that goes away with
-// the last unit in it. A slice that systemd makes by itself would stay.
-func (l *systemd) newSlice(ctx context.Context, conn *dbus.Conn) ([]dbus.PropertyCollection, error) {
-	loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(l.slice)})
-	if err != nil {
-		return nil, fmt.Errorf("list unit %s: %w", l.slice, err)
+// startTries bounds how often a start that lost a race for a slice is repeated.
+const startTries = 5
+
+// newSlices describes the slice and those it lies in, as far as they have to be
+// made: ones that go away with the last unit in them. A slice that systemd makes
+// by itself would stay.
+func (l *systemd) newSlices(ctx context.Context, conn *dbus.Conn) ([]dbus.PropertyCollection, error) {
+	var missing []dbus.PropertyCollection
+	for _, name := range sliceChain(l.slice) {
+		loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(name)})
+		if err != nil {
+			return nil, fmt.Errorf("list unit %s: %w", name, err)
+		}
+		if len(loaded) == 0 {
+			missing = append(missing, dbus.PropertyCollection{Name: name, Properties: []dbus.Property{property("StopWhenUnneeded", true)}})
+		}
 	}
-	if len(loaded) > 0 {
-		return nil, nil
+	return missing, nil
+}
+
+// sliceChain names a slice after those it lies in: a.slice, a-b.slice.
+func sliceChain(slice string) []string {
+	var chain []string
+	prefix := ""
+	for part := range strings.SplitSeq(strings.TrimSuffix(slice, ".slice"), "-") {
+		prefix += part
+		chain = append(chain, prefix+".slice")
+		prefix += "-"
 	}
-	return []dbus.PropertyCollection{{Name: l.slice, Properties: []dbus.Property{property("StopWhenUnneeded", true)}}}, nil
+	return chain
 }
 
 // clear is called when no supervisor works any more, or when it has to be
@@ -208,15 +229,7 @@ func (l *systemd) units(ctx context.Context) ([]Unit, error) {
 }
 
 // slicePath is the slice's cgroup: a-b.slice lies in a.slice.
-func (l *systemd) slicePath() string {
-	var path, prefix string
-	for part := range strings.SplitSeq(strings.TrimSuffix(l.slice, ".slice"), "-") {
-		prefix += part
-		path = filepath.Join(path, prefix+".slice")
-		prefix += "-"
-	}
-	return path
-}
+func (l *systemd) slicePath() string { return filepath.Join(sliceChain(l.slice)...) }
 
 // limitProperties sets every limit, also those that are not asked for: systemd
 // has defaults of its own.
