@@ -94,7 +94,7 @@ func Compile(in Input) Output {
 	c := &compiler{
 		Input: in,
 		out: Output{Desired: resource.Desired{
-			Present: resource.Set{}, Complete: map[string]bool{}, Held: map[resource.ID]bool{},
+			Present: make(resource.Set, in.Observed.Len()), Complete: make(map[string]bool, len(in.Objects)), Held: map[resource.ID]bool{},
 			Policies: map[resource.ID]resource.DeletionPolicy{}, Exclusive: map[resource.ID]bool{},
 		}},
 		targets: map[string]*unitOf{}, trashed: map[string]bool{},
@@ -113,6 +113,7 @@ func Compile(in Input) Output {
 		c.settle(u)
 	}
 	// Links, names and dependencies need every object's address first.
+	c.out.Objects = make([]Compiled, 0, len(units))
 	for _, u := range units {
 		c.emit(u)
 		c.out.Objects = append(c.out.Objects, u.Compiled)

@@ -171,6 +171,10 @@ func volumesOf(s *v1alpha1.ContainerSpec) []v1alpha1.Volume {
 // wantRecord keeps the ledger's entry where it says the same already: its bytes
 // are then not rendered anew, and an upgrade that renders differently writes nothing.
 func (c *compiler) wantRecord(key, owner string, record any) {
+	if c.Claims.says(key, owner, record) {
+		c.want(resource.New(owner, "", key, c.Claims.All[key]))
+		return
+	}
 	next := claim(key, owner, record)
 	if old, found := c.Claims.All[key]; found && old.Owner == owner && string(old.Value) == string(next.Value.(resource.Claim).Value) {
 		next = resource.New(owner, "", key, old)

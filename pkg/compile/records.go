@@ -1,11 +1,13 @@
 package compile
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,20 +125,33 @@ type Claims struct {
 	Slots      map[int]SlotRecord
 	RolledBack map[string]RolledBackRecord
 	Data       map[string]DataRecord // by key without prefix
+	// records are the decoded values of All.
+	records map[string]any
 }
 
 // ReadClaims indexes the entries of the ledger. An entry that cannot be read is
 // an error of the whole: planning on half a ledger could give a name, a slot or
 // data away twice.
-func ReadClaims(entries []resource.Claim) (Claims, error) {
+func ReadClaims(entries []resource.Claim) (Claims, error) { return Claims{}.Next(entries) }
+
+// Next is ReadClaims for a ledger of which c was read before: what has not
+// changed since is not decoded again.
+func (last Claims) Next(entries []resource.Claim) (Claims, error) {
 	c := Claims{
 		All: make(map[string]resource.Claim, len(entries)), Objects: map[string]ObjectRecord{}, ByUID: map[string]ObjectRecord{},
 		Tombstones: map[string]TombstoneRecord{}, Instances: map[string][]InstanceRecord{}, Slots: map[int]SlotRecord{},
-		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{},
+		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{}, records: make(map[string]any, len(entries)),
 	}
 	for _, e := range entries {
 		c.All[e.Key] = e
-		if err := c.read(e); err != nil {
+		record, known := last.records[e.Key]
+		if !known || !bytes.Equal(last.All[e.Key].Value, e.Value) {
+			var err error
+			if record, err = decodeRecord(e); err != nil {
+				return Claims{}, fmt.Errorf("ledger entry %q: %w", e.Key, err)
+			}
+		}
+		if err := c.add(e, record); err != nil {
 			return Claims{}, fmt.Errorf("ledger entry %q: %w", e.Key, err)
 		}
 	}
@@ -146,36 +161,67 @@ func ReadClaims(entries []resource.Claim) (Claims, error) {
 	return c, nil
 }
 
-func (c *Claims) read(e resource.Claim) error {
-	prefix, rest, _ := strings.Cut(e.Key, "/")
+// decodeRecord decodes an entry's value; nil when its key alone says all.
+func decodeRecord(e resource.Claim) (any, error) {
+	prefix, _, _ := strings.Cut(e.Key, "/")
 	switch prefix + "/" {
 	case objectPrefix:
-		return into(e.Value, func(r ObjectRecord) { c.Objects[r.Name], c.ByUID[r.UID] = r, r })
+		return into[ObjectRecord](e.Value)
 	case tombstonePrefix:
-		return into(e.Value, func(r TombstoneRecord) { c.Tombstones[rest] = r })
+		return into[TombstoneRecord](e.Value)
 	case instancePrefix:
-		return into(e.Value, func(r InstanceRecord) { c.Instances[e.Owner] = append(c.Instances[e.Owner], r) })
+		return into[InstanceRecord](e.Value)
 	case rolledBackPrefix:
-		return into(e.Value, func(r RolledBackRecord) { c.RolledBack[rest] = r })
+		return into[RolledBackRecord](e.Value)
 	case dataPrefix:
-		return into(e.Value, func(r DataRecord) { c.Data[rest] = r })
+		return into[DataRecord](e.Value)
 	case slotPrefix:
+		return into[SlotRecord](e.Value)
+	}
+	return nil, nil
+}
+
+func into[T any](raw json.RawMessage) (any, error) {
+	var v T
+	err := json.Unmarshal(raw, &v)
+	return v, err
+}
+
+// add indexes a decoded entry.
+func (c *Claims) add(e resource.Claim, record any) error {
+	c.records[e.Key] = record
+	_, rest, _ := strings.Cut(e.Key, "/")
+	switch r := record.(type) {
+	case ObjectRecord:
+		c.Objects[r.Name], c.ByUID[r.UID] = r, r
+	case TombstoneRecord:
+		c.Tombstones[rest] = r
+	case InstanceRecord:
+		c.Instances[e.Owner] = append(c.Instances[e.Owner], r)
+	case RolledBackRecord:
+		c.RolledBack[rest] = r
+	case DataRecord:
+		c.Data[rest] = r
+	case SlotRecord:
 		n, err := strconv.Atoi(rest)
 		if err != nil {
 			return err
 		}
-		return into(e.Value, func(r SlotRecord) { c.Slots[n] = r })
+		c.Slots[n] = r
 	}
 	return nil
 }
 
-func into[T any](raw json.RawMessage, use func(T)) error {
-	var v T
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return err
+// says reports whether the entry of a key holds the record already.
+func (c *Claims) says(key, owner string, record any) bool {
+	e, found := c.All[key]
+	if !found || e.Owner != owner {
+		return false
 	}
-	use(v)
-	return nil
+	if record == nil {
+		return len(e.Value) == 0
+	}
+	return reflect.DeepEqual(c.records[key], record)
 }
 
 // SysctlValue is the ledger's entry of a setting's original value.

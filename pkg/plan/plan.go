@@ -52,6 +52,7 @@ func BusyKey(r resource.Resource) string {
 // Make compares desired with observed.
 func Make(in Input) Plan {
 	p := &planner{Input: in, puts: map[resource.ID]bool{}}
+	p.compare()
 	p.index()
 	for _, r := range p.pendingPuts {
 		p.put(r)
@@ -70,7 +71,8 @@ type planner struct {
 	pendingPuts    []resource.Resource
 	pendingDeletes []resource.Resource
 	puts           map[resource.ID]bool // IDs of pendingPuts
-	// present and left index the desired and the observed resources by owner and kind.
+	// present and left index the desired and the observed resources by owner and
+	// kind, of the owners of differences.
 	present map[ownerKind][]resource.Resource
 	left    map[ownerKind][]resource.Resource
 	// leftKind counts the observed resources that are in use, by kind.
@@ -82,32 +84,60 @@ type ownerKind struct {
 	kind  resource.Kind
 }
 
-// index finds the differences.
-func (p *planner) index() {
-	p.present = make(map[ownerKind][]resource.Resource, len(p.Desired.Present))
-	p.left, p.leftKind = map[ownerKind][]resource.Resource{}, map[resource.Kind]int{}
+// compare finds the differences.
+func (p *planner) compare() {
+	matched := map[resource.Kind]int{} // observed resources that are wanted
 	for id, want := range p.Desired.Present {
-		k := ownerKind{want.Owner, id.Kind}
-		p.present[k] = append(p.present[k], want)
 		have, present, known := p.Observed.Get(id)
+		if present {
+			matched[id.Kind]++
+		}
 		if !p.Desired.Held[id] && (!known || !present || !want.Equal(have)) {
 			p.pendingPuts = append(p.pendingPuts, want)
 			p.puts[id] = true
 		}
 	}
-	for _, d := range p.Observed {
+	for k, d := range p.Observed {
+		// An answer is a file of its instance and goes with it.
+		if d.Err != nil || k == resource.KindAnswer || len(d.Items) == matched[k] {
+			continue
+		}
+		for _, have := range d.Items {
+			if p.absent(have) {
+				p.pendingDeletes = append(p.pendingDeletes, have)
+			}
+		}
+	}
+}
+
+// index finds what the differences depend on: the resources of their owners and
+// of the host. On a converged host there is nothing to index.
+func (p *planner) index() {
+	p.present, p.left, p.leftKind = map[ownerKind][]resource.Resource{}, map[ownerKind][]resource.Resource{}, map[resource.Kind]int{}
+	owners := map[string]bool{resource.HostOwner: true}
+	for _, r := range slices.Concat(p.pendingPuts, p.pendingDeletes) {
+		owners[r.Owner] = true
+	}
+	if len(p.pendingPuts)+len(p.pendingDeletes) == 0 {
+		return
+	}
+	for id, want := range p.Desired.Present {
+		if owners[want.Owner] {
+			k := ownerKind{want.Owner, id.Kind}
+			p.present[k] = append(p.present[k], want)
+		}
+	}
+	for kind, d := range p.Observed {
 		if d.Err != nil {
 			continue
 		}
-		for id, have := range d.Items {
-			k := ownerKind{have.Owner, id.Kind}
-			p.left[k] = append(p.left[k], have)
-			if have.Owner != resource.RetainedOwner {
-				p.leftKind[id.Kind]++
+		for _, have := range d.Items {
+			if owners[have.Owner] {
+				k := ownerKind{have.Owner, kind}
+				p.left[k] = append(p.left[k], have)
 			}
-			// An answer is a file of its instance and goes with it.
-			if id.Kind != resource.KindAnswer && p.absent(have) {
-				p.pendingDeletes = append(p.pendingDeletes, have)
+			if have.Owner != resource.RetainedOwner {
+				p.leftKind[kind]++
 			}
 		}
 	}

@@ -171,7 +171,7 @@ func (c *claimCache) read(entries []resource.Claim) (compile.Claims, error) {
 	if same {
 		return c.index, nil
 	}
-	index, err := compile.ReadClaims(entries)
+	index, err := c.index.Next(entries)
 	if err != nil {
 		return compile.Claims{}, err
 	}

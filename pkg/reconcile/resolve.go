@@ -76,7 +76,8 @@ func (c *Core) resolve(f Facts, claims compile.Claims) wanted {
 	for _, n := range winners {
 		byKey[keyOf(n.Object)] = n
 	}
-	taken := map[string]bool{}
+	w.objects = make([]compile.Object, 0, max(len(known), len(winners))+len(claims.Tombstones))
+	taken := make(map[string]bool, len(known))
 	for _, uid := range slices.Sorted(maps.Keys(claims.Tombstones)) {
 		t := claims.Tombstones[uid]
 		taken[t.Name] = true
@@ -181,7 +182,7 @@ func marshal(o v1alpha1.Object) json.RawMessage {
 
 // addNew gives new objects a UID, unless their name is not free yet.
 func (c *Core) addNew(w *wanted, f Facts, winners []absence.Winner, taken map[string]bool) {
-	have := map[objectKey]bool{}
+	have := make(map[objectKey]bool, len(w.objects))
 	for _, o := range w.objects {
 		if o.Verdict != compile.Gone {
 			have[objectKey{o.Record.Kind, o.Record.Name}] = true
@@ -282,6 +283,9 @@ func (c *Core) collectProblems(w *wanted, f Facts, duplicates []absence.Duplicat
 // dropShown removes rejected items whose object is shown anyway: its last good
 // spec stays, and its SpecValid condition tells the problem.
 func (w *wanted) dropShown() {
+	if len(w.rejected) == 0 {
+		return
+	}
 	shown := map[objectKey]bool{}
 	for _, o := range w.objects {
 		shown[objectKey{o.Record.Kind, o.Record.Name}] = true

@@ -140,15 +140,14 @@ func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
 
 // conditions are one a relevant area, the extra facts, and Ready.
 func (b *board) conditions(o compile.Compiled, w wanted) []v1alpha1.Condition {
-	var cs []v1alpha1.Condition
+	cs := make([]v1alpha1.Condition, 1, 1+len(areas)) // the first is Ready
 	for _, a := range areas {
 		if c, relevant := b.area(o, w, a.condition, a.kinds); relevant {
 			cs = append(cs, c)
 		}
 	}
-	ready := b.ready(o, cs)
-	cs = append(cs, b.extras(o)...)
-	return append([]v1alpha1.Condition{ready}, cs...)
+	cs[0] = b.ready(o, cs[1:])
+	return append(cs, b.extras(o)...)
 }
 
 func (b *board) area(o compile.Compiled, w wanted, typ string, kinds []resource.Kind) (v1alpha1.Condition, bool) {

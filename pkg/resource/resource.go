@@ -135,6 +135,15 @@ func (o Observed) Get(id ID) (r Resource, present, known bool) {
 	return r, present, true
 }
 
+// Len is the number of observed resources.
+func (o Observed) Len() int {
+	n := 0
+	for _, d := range o {
+		n += len(d.Items)
+	}
+	return n
+}
+
 // Mark is how a resource says on the thing itself that it is ours:
 // "tekton/<installation id>/<owner>".
 type Mark struct {

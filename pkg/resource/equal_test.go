@@ -1,0 +1,41 @@
+package resource
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+)
+
+// TestEqualSeesEveryField: comparisons that are written out must not forget a
+// field that is added later.
+func TestEqualSeesEveryField(t *testing.T) {
+	for _, zero := range []Value{Endpoint{}, Record{}} {
+		typ := reflect.TypeOf(zero)
+		for i := range typ.NumField() {
+			changed := reflect.New(typ).Elem()
+			set(t, changed.Field(i))
+			if v := changed.Interface().(Value); v.Equal(zero) || zero.Equal(v) || !v.Equal(v) {
+				t.Errorf("%s: a difference in %s is not seen", typ.Name(), typ.Field(i).Name)
+			}
+		}
+	}
+}
+
+// set gives a field a value other than its zero value.
+func set(t *testing.T, f reflect.Value) {
+	t.Helper()
+	switch f.Kind() {
+	case reflect.String:
+		f.SetString("x")
+	case reflect.Bool:
+		f.SetBool(true)
+	case reflect.Int:
+		f.SetInt(1)
+	case reflect.Slice:
+		f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+	case reflect.Struct: // netip.Addr
+		f.Set(reflect.ValueOf(netip.IPv4Unspecified()))
+	default:
+		t.Fatalf("no other value known for %s", f.Type())
+	}
+}
