@@ -135,21 +135,28 @@ type hostNeeds struct {
 
 func (h *hostNeeds) add(u *unitOf) {
 	h.machines = true
-	if u.Spec != nil {
-		h.routes = h.routes || len(u.Spec.Routes) > 0
-		h.databases = h.databases || len(u.Spec.Databases) > 0
+	// A rolled back object runs with another spec than the wanted one.
+	for _, s := range []*v1alpha1.ContainerSpec{u.Spec, u.effective} {
+		if s != nil {
+			h.routes = h.routes || len(s.Routes) > 0
+			h.databases = h.databases || len(s.Databases) > 0
+		}
 	}
 }
 
 // hostResources are wanted as long as some object, also one that is being
 // deleted, needs them. A host without objects is as it was before tekton.
 func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
-	if !need.machines {
-		return nil
-	}
 	n, h := c.Naming, c.Host
 	add := func(name string, v resource.Value) resource.Resource {
 		return resource.New(resource.HostOwner, "", name, v)
+	}
+	cluster := add("postgres", resource.Cluster{Listen: netip.AddrPortFrom(n.Service(), uint16(h.Postgres.Port)), MaxConnections: h.Postgres.MaxConnections})
+	if !need.machines && c.mute() {
+		return []resource.Resource{cluster}
+	}
+	if !need.machines {
+		return nil
 	}
 	table := resource.Table{Subnet: n.Subnet.Masked(), Service: n.Service()}
 	rs := []resource.Resource{
@@ -163,8 +170,8 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 	}
 	if h.Postgres.Mode != "none" {
 		table.DatabasePort = h.Postgres.Port
-		if need.databases {
-			rs = append(rs, add("postgres", resource.Cluster{Listen: netip.AddrPortFrom(n.Service(), uint16(h.Postgres.Port)), MaxConnections: h.Postgres.MaxConnections}))
+		if need.databases || c.mute() {
+			rs = append(rs, cluster)
 		}
 	}
 	if h.Ingress.Mode != "none" {
@@ -180,6 +187,14 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 		}
 	}
 	return append(rs, add(n.Table(), table))
+}
+
+// mute reports whether there is a PostgreSQL that cannot say what is in it: it
+// is down, perhaps in the middle of its removal. It may go only when nothing of
+// an object is in it any more, so it is brought up first.
+func (c *compiler) mute() bool {
+	cluster, roles := c.Observed[resource.KindCluster], c.Observed[resource.KindRole]
+	return cluster.Err == nil && len(cluster.Items) > 0 && roles.Err != nil
 }
 
 const (
