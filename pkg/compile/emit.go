@@ -39,8 +39,18 @@ func (c *compiler) emitData(u *unitOf) {
 	for _, key := range c.dataKeys(u) {
 		c.wantRecord(dataPrefix+key, resource.HostOwner, DataRecord{Kind: u.Record.Kind, Name: u.Record.Name, Source: u.Record.Source})
 	}
+	// What an incarnation uses that an update replaces, or went back to, stays
+	// beside what the wanted spec asks for. The wanted one comes last: it decides.
+	if u.Former != nil {
+		c.emitDataOf(u, c.specOf(u, u.Former))
+	}
+	c.emitDataOf(u, u.effective)
+	c.emitDataOf(u, u.Spec)
+}
+
+func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {
 	uid := u.Record.UID
-	for _, v := range volumesOf(u.Spec) {
+	for _, v := range volumesOf(s) {
 		value := resource.Volume{
 			ObjectKind: u.Record.Kind, ObjectName: u.Record.Name, Volume: v.Name,
 			Policy: resource.DeletionPolicy(v.DeletionPolicy),
@@ -50,7 +60,7 @@ func (c *compiler) emitData(u *unitOf) {
 		}
 		c.want(resource.New(uid, "", resource.VolumeName(u.Record.Kind, u.Record.Name, v.Name), value))
 	}
-	for _, d := range u.Spec.Databases {
+	for _, d := range s.Databases {
 		name := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
 		file := c.passwordFile(name)
 		c.want(resource.New(uid, "", name, resource.Password{File: file}))

@@ -134,41 +134,33 @@ func (c *compiler) otherThan(all []*Incarnation, fingerprint string) *Incarnatio
 	return nil
 }
 
-// chooseFormer keeps the newest older incarnation until the target has answered.
+// chooseFormer keeps, until the target has answered, the newest older
+// incarnation that has: one that never did has nothing to go back to.
 func (c *compiler) chooseFormer(u *unitOf, older []*Incarnation) {
-	if len(older) == 0 {
-		return
-	}
 	if c.answeredBefore(u.Target) {
 		c.drop(u, older)
 		return
 	}
-	u.Former = older[len(older)-1]
-	c.drop(u, older[:len(older)-1])
-	u.Update = Strategy(c.specOf(u, u.Former), u.Spec)
+	c.keepServing(u, older)
+}
+
+// keepServing makes the newest of the incarnations that may serve the former,
+// and drops the others.
+func (c *compiler) keepServing(u *unitOf, is []*Incarnation) {
+	for _, i := range slices.Backward(is) {
+		if !c.neverAnswered(i) {
+			u.Former = i
+			u.Update = Strategy(c.specOf(u, i), u.Spec)
+			break
+		}
+	}
+	c.drop(u, slices.DeleteFunc(slices.Clone(is), func(i *Incarnation) bool { return i == u.Former }))
 }
 
 // replace makes the incarnation of a changed spec beside the one that serves.
 func (c *compiler) replace(u *unitOf, all []*Incarnation, want string) {
-	newest := all[len(all)-1]
-	former := newest
-	if c.neverAnswered(newest) {
-		// It never served: nothing to go back to in it. An older one may still be there.
-		former = nil
-		if len(all) > 1 {
-			former = all[len(all)-2]
-		}
-	}
-	for _, i := range all {
-		if i != former {
-			c.drop(u, []*Incarnation{i})
-		}
-	}
-	u.Former = former
-	if former != nil {
-		u.Update = Strategy(c.specOf(u, former), u.Spec)
-	}
-	c.newIncarnation(u, newest.Ordinal+1, want)
+	c.keepServing(u, all)
+	c.newIncarnation(u, all[len(all)-1].Ordinal+1, want)
 }
 
 // newIncarnation claims a slot for the next incarnation.

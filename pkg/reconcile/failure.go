@@ -73,8 +73,8 @@ func (fs failures) forget(d resource.Desired, o resource.Observed, changed map[s
 			if !wanted || !want.Value.Equal(f.step.Resource.Value) || (known && present && want.Equal(have)) {
 				delete(fs, id)
 			}
-		case wanted || (known && !present):
-			delete(fs, id)
+		case wanted, known && (!present || have.Owner != f.step.Resource.Owner):
+			delete(fs, id) // also: retained, and no longer the object's
 		}
 	}
 }
