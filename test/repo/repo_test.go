@@ -1,0 +1,293 @@
+package repo
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tekton.host/pkg/spec"
+)
+
+const (
+	root   = "../.."
+	module = "tekton.host/"
+)
+
+// allowed is what a package (with those below it) may import of ours. A name
+// stands for the package and all below it.
+var allowed = map[string][]string{
+	"pkg/api":       {},
+	"pkg/resource":  {},
+	"pkg/host":      {},
+	"specs":         {},
+	"pkg/spec":      {"pkg/api", "specs"},
+	"pkg/source":    {"pkg/spec", "pkg/host"},
+	"pkg/absence":   {"pkg/source", "pkg/spec", "pkg/api"},
+	"pkg/compile":   {"pkg/api", "pkg/resource", "pkg/host"},
+	"pkg/plan":      {"pkg/resource"},
+	"pkg/ledger":    {"pkg/resource", "pkg/host"},
+	"pkg/secret":    {"pkg/resource", "pkg/host"},
+	"pkg/network":   {"pkg/resource", "pkg/host"},
+	"pkg/supervise": {"pkg/resource", "pkg/host", "pkg/internal"},
+	"pkg/machine":   {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/database":  {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/ingress":   {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/dns":       {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/reconcile": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/plan", "pkg/resource", "pkg/host"},
+	"pkg/server":    {"pkg/api", "pkg/spec"},
+	"pkg/client":    {"pkg/api", "pkg/spec", "pkg/server/wire"},
+	"pkg/cli":       {"pkg/api", "pkg/spec", "pkg/client", "pkg/server/wire", "pkg/internal/terminal"},
+	"pkg/internal":  {"pkg/resource"},
+	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
+		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/supervise", "pkg/server"},
+}
+
+// pure packages read nothing but their arguments.
+var pure = map[string][]string{
+	"pkg/compile": {"os", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
+	"pkg/plan":    {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
+	"pkg/absence": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var pkgs []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+		var p pkg
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	return pkgs
+}
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+func room(path string) string {
+	for dir := range allowed {
+		if within(path, dir) {
+			return dir
+		}
+	}
+	return ""
+}
+
+func TestImportsRunDown(t *testing.T) {
+	for _, p := range list(t) {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		dir := room(from)
+		if dir == "" {
+			if strings.HasPrefix(from, "pkg/") {
+				t.Errorf("%s is in no room; add it to the table here and in docs/architecture.md", from)
+			}
+			continue
+		}
+		for _, i := range p.Imports {
+			to, ours := strings.CutPrefix(i, module)
+			if ours && !within(to, dir) && !slices.ContainsFunc(allowed[dir], func(a string) bool { return within(to, a) }) {
+				t.Errorf("%s imports %s; %s may import only %v", from, to, dir, allowed[dir])
+			}
+			if slices.Contains(pure[dir], i) {
+				t.Errorf("%s imports %s; it is pure", from, i)
+			}
+		}
+	}
+}
+
+// TestPureHasNoClock: now is a fact.
+func TestPureHasNoClock(t *testing.T) {
+	for dir := range pure {
+		eachFile(t, dir, func(path string, f *ast.File) {
+			ast.Inspect(f, func(n ast.Node) bool {
+				if s, ok := n.(*ast.SelectorExpr); ok && !strings.HasSuffix(path, "_test.go") {
+					if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" && (s.Sel.Name == "Now" || s.Sel.Name == "Since" || s.Sel.Name == "Until") {
+						t.Errorf("%s uses time.%s", path, s.Sel.Name)
+					}
+				}
+				return true
+			})
+		})
+	}
+}
+
+func eachFile(t *testing.T, dir string, f func(path string, file *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.Contains(path, "testdata") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		f(path, file)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOneDocCommentAPackage(t *testing.T) {
+	docs, names := map[string]int{}, map[string]string{}
+	for _, dir := range []string{"pkg", "cmd", "test", "hack", "specs"} {
+		eachFile(t, dir, func(path string, f *ast.File) {
+			if strings.HasSuffix(path, "_test.go") {
+				return
+			}
+			d := filepath.Dir(path)
+			names[d] = f.Name.Name
+			if f.Doc != nil {
+				docs[d]++
+			}
+		})
+	}
+	for d := range names {
+		if docs[d] != 1 {
+			t.Errorf("%s has %d package comments, want one", d, docs[d])
+		}
+	}
+}
+
+// tracked are the files under version control, or, in a copy without it, all.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("git", "ls-files")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	return strings.Fields(string(out))
+}
+
+// unfinished words promise more than the code does.
+var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
+
+func TestNothingUnfinished(t *testing.T) {
+	for _, name := range tracked(t) {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			continue // removed, not yet committed
+		}
+		if at := unfinished.FindIndex(data); at != nil {
+			t.Errorf("%s says %q", name, data[at[0]:at[1]])
+		}
+	}
+}
+
+func TestScriptsParse(t *testing.T) {
+	for _, name := range tracked(t) {
+		if !strings.HasSuffix(name, ".sh") && name != ".ci/run" {
+			continue
+		}
+		if out, err := exec.Command("bash", "-n", filepath.Join(root, name)).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// reasons that are given to conditions, problems and holds, where they are made.
+var reasonUse = regexp.MustCompile(`(?:Terminal|Because)\("([A-Z][A-Za-z]+)"|Waiting\("([A-Z][A-Za-z]+)"|\b[rR]eason[A-Za-z]*\s*(?::=|=|:)\s*"([A-Z][A-Za-z]+)"|cond\.Reason, cond\.Message = [^"]*"([A-Z][A-Za-z]+)"|\.note\([^"]*"([A-Z][A-Za-z]+)"`)
+
+func TestReasonsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, w := range regexp.MustCompile(`\b[A-Z][A-Za-z]+\b`).FindAllString(string(doc), -1) {
+		documented[w] = true
+	}
+	err = filepath.WalkDir(filepath.Join(root, "pkg"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/servertest/") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range reasonUse.FindAllStringSubmatch(string(data), -1) {
+			for _, reason := range m[1:] {
+				if reason != "" && !documented[reason] {
+					t.Errorf("%s: reason %s is not in docs/operations.md", path, reason)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDependenciesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(root, "docs/dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mod)) {
+		path, _, isRequire := strings.Cut(strings.TrimSpace(line), " v")
+		if isRequire && !strings.Contains(line, "// indirect") && !strings.Contains(string(doc), "`"+path+"`") {
+			t.Errorf("%s is a direct dependency without a line in docs/dependencies.md", path)
+		}
+	}
+}
+
+func TestExamplesDecode(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "examples/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob(filepath.Join(root, "examples/*/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files = append(files, more...); len(files) < 5 {
+		t.Fatalf("only %d examples found", len(files))
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var problems []spec.Problem
+		if filepath.Base(file) == "host.yaml" {
+			_, problems = spec.DecodeHost(file, data)
+		} else {
+			var objects []spec.Object
+			objects, problems = spec.Decode(file, data, spec.Options{})
+			if len(objects) == 0 {
+				t.Errorf("%s holds no object", file)
+			}
+		}
+		for _, p := range problems {
+			t.Error(p)
+		}
+	}
+}
