@@ -227,13 +227,15 @@ func exitCode(err error) int {
 	return 0
 }
 
+func (k *tekton) api() *client.Client { return client.New(k.path("run/tekton.sock")) }
+
 var errNotThere = errors.New("there is no such object")
 
 // item is what the API says of an object.
 func (k *tekton) item(name string) (v1alpha1.Item, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	items, err := client.New(k.path("run/tekton.sock")).List(ctx)
+	items, err := k.api().List(ctx)
 	if err != nil {
 		return v1alpha1.Item{}, err
 	}

@@ -1,0 +1,186 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+)
+
+// failpoints are the steps at which the daemon dies while an application with
+// everything comes, changes, and goes.
+var failpoints = [3][]string{
+	{
+		"after:claim.put", "before:sysctl.put", "after:address.put", "after:policy.put", "after:table.put", "before:password.put", "after:password.put",
+		"after:resolver.put", "before:cluster.put", "after:cluster.put", "after:role.put", "before:database.put", "after:database.put", "after:access.put",
+		"after:volume.put", "after:instance.put", "after:endpoint.put", "before:link.put", "after:link.put", "before:unit.put", "after:unit.put",
+		"before:attachment.put", "after:attachment.put", "after:answer.put", "after:proxy.put", "before:route.put", "after:route.put", "after:record.put",
+	},
+	{
+		"after:claim.put", "after:instance.put", "after:access.put", "after:endpoint.put", "before:unit.delete", "after:unit.delete", "after:unit.put", "before:answer.put",
+		"after:answer.put", "after:route.put", "after:access.delete", "before:instance.delete", "after:claim.delete",
+	},
+	{
+		"before:claim.put", "after:claim.put", "after:record.delete", "after:route.delete", "before:unit.delete", "after:unit.delete", "before:endpoint.delete", "after:endpoint.delete",
+		"after:access.delete", "before:database.delete", "after:database.delete", "before:role.delete", "after:role.delete", "after:password.delete",
+		"before:volume.delete", "after:volume.delete", "before:instance.delete", "after:instance.delete", "before:claim.delete", "after:claim.delete:5",
+		"after:table.delete", "after:sysctl.delete", "after:policy.delete", "after:address.delete", "after:proxy.delete", "before:cluster.delete", "after:cluster.delete", "after:resolver.delete",
+	},
+}
+
+// TestFailpoints lets an application come, change and go again and again, with
+// a daemon that dies once in each stage. Each stage ends as it would have without.
+func TestFailpoints(t *testing.T) {
+	t.Parallel()
+	const lanes = 3 // installations that share the failpoints
+	lives := max(len(failpoints[0]), len(failpoints[1]), len(failpoints[2]))
+	for lane := range lanes {
+		t.Run(fmt.Sprint(lane), func(t *testing.T) {
+			t.Parallel()
+			k := prepare(t)
+			for i := lane; i < lives; i += lanes {
+				k.life(i)
+			}
+		})
+	}
+}
+
+// life is the whole life of an application, with the i-th failpoint of each stage.
+func (k *tekton) life(i int) {
+	k.t.Helper()
+	app := func(generation int) string {
+		return k.guest("app", fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation), "routes: [{host: app.test, port: 8080}]", "stopTimeout: 1s",
+			"volumes: [{name: data, path: /data, deletionPolicy: Delete}]", "databases: [{name: main, deletionPolicy: Delete}]")
+	}
+	for generation := 1; generation <= 2; generation++ {
+		k.dying(failpoints[generation-1], i, func() { k.write("app.yaml", app(generation)) }, func() error { return k.serves(generation) })
+		if machines := k.machines(); len(machines) != 1 {
+			k.t.Errorf("life %d: machines %q", i, machines)
+		}
+		k.mustAsk("app", "/append", "path", "/data/notes", "data", fmt.Sprint(generation))
+	}
+	if notes := k.mustAsk("app", "/read", "path", "/data/notes"); notes != "12" {
+		k.t.Errorf("life %d: the volume holds %q", i, notes)
+	}
+	// A document that leaves its file goes at once.
+	k.dying(failpoints[2], i, func() { k.write("app.yaml", "# nothing\n") }, func() error {
+		if _, err := k.item("app"); !errors.Is(err, errNotThere) {
+			return fmt.Errorf("the object is there: %v", err)
+		}
+		return k.nothingLeft()
+	})
+}
+
+// serves tells whether app serves a generation, with its database.
+func (k *tekton) serves(generation int) error {
+	a, err := k.served("app.test", "/")
+	i, err2 := k.item("app")
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if a.Generation != fmt.Sprint(generation) || i.Status.Phase != v1alpha1.PhaseReady {
+		return fmt.Errorf("generation %s: %+v", a.Generation, i.Status)
+	}
+	_, err = k.ask("app", "/sql", "q", "SELECT 1")
+	return err
+}
+
+// dying makes a change with a daemon that dies at the i-th of some failpoints,
+// and waits, with another daemon, until all is as it is to be.
+func (k *tekton) dying(points []string, i int, change func(), try func() error) {
+	k.t.Helper()
+	if k.running() {
+		k.signal(syscall.SIGTERM)
+	}
+	dies, point := 0, "no failpoint"
+	if i < len(points) {
+		dies, point = 1, points[i]
+		k.launch("TEKTON_FAILPOINT=" + point)
+	} else {
+		k.launch()
+	}
+	change()
+	died := 0
+	k.eventually(point, func() error {
+		if !k.running() {
+			died++
+			k.launch()
+		}
+		if err := try(); err != nil {
+			return err
+		}
+		// The last step of all may show on the host before the daemon has died.
+		if died != dies {
+			return fmt.Errorf("the daemon died %d times", died)
+		}
+		_, err := k.run("plan")
+		return err
+	})
+}
+
+// machines are those that run, as /proc has them.
+func (k *tekton) machines() []string {
+	return k.processes(func(p process) bool { return k.ours(p) && strings.HasPrefix(p.cmdline, "systemd-nspawn ") })
+}
+
+// TestRandomKills kills the daemon again and again while ten objects come,
+// change and go.
+func TestRandomKills(t *testing.T) {
+	t.Parallel()
+	k := start(t)
+	const objects = 10
+	names := make([]string, objects)
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(uint64(seed), 0))
+	spec := func(i, generation int) string {
+		lines := []string{fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation), fmt.Sprintf("routes: [{host: app%d.test, port: 8080}]", i), "stopTimeout: 1s"}
+		if i%3 == 0 {
+			lines = append(lines, "volumes: [{name: data, path: /data, deletionPolicy: Delete}]")
+		}
+		if i%5 == 0 {
+			lines = append(lines, "databases: [{name: main, deletionPolicy: Delete}]")
+		}
+		return k.guest(names[i], lines...)
+	}
+	// killAround kills daemons at random moments of the next while.
+	killAround := func() {
+		for range 4 {
+			time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the moment is what is tested
+			k.signal(syscall.SIGKILL)
+			k.launch()
+		}
+	}
+	for i := range names {
+		names[i] = fmt.Sprintf("app%d", i)
+	}
+	for generation := 1; generation <= 2; generation++ {
+		for i := range names {
+			k.write(names[i]+".yaml", spec(i, generation))
+		}
+		killAround()
+		for _, name := range names {
+			k.generation(name, fmt.Sprint(generation))
+		}
+		k.settled()
+		if machines := k.machines(); len(machines) != objects {
+			t.Errorf("%d machines for %d objects:\n%s", len(machines), objects, strings.Join(machines, "\n"))
+		}
+		for _, name := range names {
+			k.mustServe(name + ".test")
+		}
+	}
+	// A document taken out of a file that stays is a clear request: no brake.
+	for _, name := range names {
+		k.check(os.WriteFile(k.specs(name+".yaml"), []byte("# nothing here\n"), 0o644))
+	}
+	killAround()
+	k.gone(names...)
+	k.eventually("nothing is left", k.nothingLeft)
+}
