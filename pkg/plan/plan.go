@@ -225,6 +225,9 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if n.kind == resource.KindAccess && p.unknown(n.kind) != nil && p.answered(want.Instance) {
 			continue
 		}
+		if f, failed := p.Failures[r.ID]; failed {
+			return fmt.Sprintf("waits for %s: %s", r.ID, f.Message)
+		}
 		return "waits for " + r.ID.String()
 	}
 	return ""

@@ -44,6 +44,9 @@ type Result struct {
 	Items    []v1alpha1.Item
 	Sources  []v1alpha1.SourceStatus
 	Problems []Problem
+	// Busy says that steps are in flight, or were and are not observed yet: what
+	// else is to be done shows when they have ended.
+	Busy bool
 	// NextWake is when to pass again if nothing happens; zero: never.
 	NextWake time.Time
 	// Reread sources at RereadAt: a removal or a half-written file is waited for.
@@ -92,7 +95,7 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	p := plan.Make(plan.Input{
 		Desired: out.Desired, Observed: f.Observed, Failures: c.failures.facts(), Busy: c.busySet(), Now: f.Now,
 	})
-	r := Result{Compiled: out, Plan: p, Sources: wanted.sources, Problems: wanted.problems}
+	r := Result{Compiled: out, Plan: p, Sources: wanted.sources, Problems: wanted.problems, Busy: len(c.busy) > 0}
 	r.Items = c.status(f, wanted, out, p)
 	r.Reread, r.RereadAt = wanted.reread, wanted.nextWake
 	r.NextWake = earliest(out.NextWake, p.NextWake, wanted.nextWake)

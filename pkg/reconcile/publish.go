@@ -91,7 +91,7 @@ func (e *Engine) Changed() <-chan struct{} {
 // Settled reports whether nothing is under way and nothing is left to do
 // before t: what is not as desired then waits for somebody else.
 func (v View) Settled(t time.Time) bool {
-	if !v.Read || v.Err != nil || len(v.Result.Plan.Steps) > 0 {
+	if !v.Read || v.Err != nil || v.Result.Busy || len(v.Result.Plan.Steps) > 0 {
 		return false
 	}
 	if !v.Result.NextWake.IsZero() && v.Result.NextWake.Before(t) {
