@@ -299,7 +299,7 @@ func (c *Core) sourceStatus(w *wanted, f Facts, judged absence.Output, claims co
 	for _, s := range c.Host.Sources {
 		st := v1alpha1.SourceStatus{Name: s.Name, Path: s.Path}
 		if snap, read := f.Snapshots[s.Name]; read {
-			st.Revision, st.Complete, st.Unsettled = snap.Revision, snap.Complete, snap.Unsettled
+			st.Revision, st.Complete, st.Unsettled, st.Objects = snap.Revision, snap.Complete, snap.Unsettled, len(snap.Objects)
 			if snap.Err != nil {
 				st.Message = snap.Err.Error()
 			}
