@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/gofrs/flock"
@@ -109,6 +110,10 @@ func Open(o Options) (_ *Daemon, err error) {
 	return d, nil
 }
 
+// lockPatience is how long the lock is waited for: a daemon that was killed while
+// it started a program leaves it to the child, until that has become the program.
+const lockPatience = 2 * time.Second
+
 // takeState locks the state directory and opens what is durable in it.
 func (d *Daemon) takeState() error {
 	// 0711: an unprivileged Caddy or PostgreSQL must reach its own directory below, but list nothing.
@@ -118,8 +123,10 @@ func (d *Daemon) takeState() error {
 		}
 	}
 	d.lock = flock.New(d.layout.Lock())
-	locked, err := d.lock.TryLock()
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
+	defer cancel()
+	locked, err := d.lock.TryLockContext(ctx, lockPatience/100)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("lock %s: %w", d.layout.Lock(), err)
 	}
 	if !locked {
