@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +99,38 @@ func (d *Daemon) ListData(ctx context.Context) ([]v1alpha1.DataItem, error) {
 		}
 		out = append(out, i)
 	}
-	return out, err
+	resting, restErr := d.databasesAtRest(ctx, out)
+	return append(out, resting...), errors.Join(err, restErr)
+}
+
+// databasesAtRest are those that the ledger knows and nothing listed: without
+// an object that needs it PostgreSQL does not run, and what is retained in it
+// must not look as if it were gone.
+func (d *Daemon) databasesAtRest(ctx context.Context, listed []v1alpha1.DataItem) ([]v1alpha1.DataItem, error) {
+	entries, _, err := d.ledger.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := compile.ReadClaims(entries)
+	if err != nil {
+		return nil, err
+	}
+	var out []v1alpha1.DataItem
+	for _, key := range slices.Sorted(maps.Keys(claims.Data)) {
+		name, isDatabase := strings.CutPrefix(key, string(resource.KindDatabase)+"/")
+		known := func(i v1alpha1.DataItem) bool {
+			return i.ID == databaseID+name || i.ID == databaseID+database.RetainedID(name)
+		}
+		if !isDatabase || slices.ContainsFunc(listed, known) {
+			continue
+		}
+		r := claims.Data[key]
+		out = append(out, v1alpha1.DataItem{
+			ID: databaseID + database.RetainedID(name), Owner: v1alpha1.Ref{Kind: r.Kind, Name: r.Name}, What: v1alpha1.DataDatabase,
+			Name: strings.TrimPrefix(name, d.naming.DatabaseName(r.Kind, r.Name, "")), State: v1alpha1.DataLeft,
+		})
+	}
+	return out, nil
 }
 
 func (d *Daemon) databasesInUse() []v1alpha1.DataItem {
@@ -137,7 +169,7 @@ func (d *Daemon) DeleteData(ctx context.Context, id string) error {
 		if err := d.databases.DeleteData(ctx, v); err != nil {
 			return err
 		}
-		return d.releaseData(ctx, resource.ID{Kind: resource.KindDatabase, Name: strings.TrimPrefix(v, "retained/")})
+		return d.releaseData(ctx, resource.ID{Kind: resource.KindDatabase, Name: strings.TrimPrefix(v, database.RetainedID(""))})
 	})
 }
 

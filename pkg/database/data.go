@@ -47,6 +47,9 @@ const (
 	trashPrefix    = "trash/"
 )
 
+// RetainedID is the id of a retained database.
+func RetainedID(database string) string { return retainedPrefix + database }
+
 // ListData returns what is in the trash and what is retained, by id. While
 // PostgreSQL is down the trash is returned with the error.
 func (d *Driver) ListData(ctx context.Context) ([]Item, error) {
