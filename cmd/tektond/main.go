@@ -27,9 +27,6 @@ import (
 	"tekton.host/pkg/server/wire"
 )
 
-// version is set by the linker.
-var version = "unknown"
-
 type usageError struct{ error }
 
 func main() {
@@ -53,7 +50,7 @@ func command() *cobra.Command {
 	var verbose int
 	cmd := &cobra.Command{
 		Use: "tektond", Short: "converges this host to the specs of its sources", SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs, Version: version,
+		Args: cobra.NoArgs, Version: wire.Build().Version,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			h, err := f.Load()
 			if err != nil {
@@ -86,9 +83,7 @@ func run(ctx context.Context, h *v1alpha1.Host, once bool, timeout time.Duration
 	if err != nil {
 		return err
 	}
-	info := wire.Build()
-	info.Version = version
-	d, err := tektond.Open(tektond.Options{Host: h.Spec, Programs: filepath.Dir(self), Self: self, Version: info, Log: log})
+	d, err := tektond.Open(tektond.Options{Host: h.Spec, Programs: filepath.Dir(self), Self: self, Version: wire.Build(), Log: log})
 	if err != nil {
 		return err
 	}

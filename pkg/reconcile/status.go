@@ -178,19 +178,36 @@ func (b *board) area(o compile.Compiled, w wanted, typ string, kinds []resource.
 	return b.settled(o, cond)
 }
 
-// pending says what is still to be done in an area.
+// pending says what is still to be done in an area: in a person's words while
+// it is under way, and what it waits for otherwise.
 func (b *board) pending(uid string, kinds []resource.Kind) string {
 	for _, s := range b.steps[uid] {
 		if slices.Contains(kinds, s.Resource.Kind) {
-			return s.String()
+			return doing[s.Resource.Kind]
 		}
 	}
 	for _, x := range b.blocked[uid] {
-		if slices.Contains(kinds, x.Resource.Kind) {
+		switch {
+		case !slices.Contains(kinds, x.Resource.Kind):
+		case x.Why == plan.UnderWay:
+			return doing[x.Resource.Kind]
+		default:
 			return fmt.Sprintf("%s: %s", x.Resource.ID, x.Why)
 		}
 	}
 	return ""
+}
+
+// doing says what a step of a kind is for.
+var doing = map[resource.Kind]string{
+	resource.KindClaim:    "claiming name, address and routes",
+	resource.KindPassword: "making the database", resource.KindRole: "making the database",
+	resource.KindDatabase: "making the database", resource.KindAccess: "making the database",
+	resource.KindEndpoint: "setting up the network", resource.KindException: "setting up the network",
+	resource.KindLink: "setting up the network", resource.KindRecord: "setting up the network",
+	resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
+	resource.KindUnit: "starting the machine", resource.KindAttachment: "connecting the machine",
+	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route",
 }
 
 // settled says what holds in an area where nothing is to be done.

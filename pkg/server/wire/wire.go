@@ -88,8 +88,14 @@ type Size struct {
 	Cols uint16 `json:"cols"`
 }
 
+// version is set by the linker; hack/build.sh does.
+var version string
+
 // Build says what this program is.
 func Build() v1alpha1.VersionInfo {
+	if version != "" {
+		return v1alpha1.VersionInfo{Version: version, GoVersion: runtime.Version(), APIVersion: v1alpha1.APIVersion}
+	}
 	v := v1alpha1.VersionInfo{Version: "unknown", GoVersion: runtime.Version(), APIVersion: v1alpha1.APIVersion}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
