@@ -210,5 +210,12 @@ func (d *Driver) deleteUnit(ctx context.Context, r resource.Resource) error {
 		return conflict("unit "+r.Name, s.Mark)
 	}
 	v, _ := r.Value.(resource.Unit)
-	return d.opts.Supervisor.Stop(ctx, d.dir(r.Name), time.Duration(v.StopTimeout))
+	timeout := time.Duration(v.StopTimeout)
+	if timeout == 0 {
+		// The record knows what has been asked for since the start. Without a
+		// readable one the supervisor's own time holds.
+		rec, _, _ := d.record(r.Name)
+		timeout = time.Duration(rec.Instance.StopTimeout)
+	}
+	return d.opts.Supervisor.Stop(ctx, d.dir(r.Name), timeout)
 }

@@ -172,11 +172,13 @@ func (w *workers) cancelUnwanted(d resource.Desired) {
 	}
 }
 
-// drain waits for the steps in flight. Long waits are cut short.
+// drain waits for the steps in flight. Long waits are cut short: probes, and
+// machines that take their time to stop, which their supervisors see to.
 func (w *workers) drain() {
 	w.mu.Lock()
 	for _, f := range w.inFlight {
-		if f.step.Resource.Kind == resource.KindAnswer {
+		stops := f.step.Resource.Kind == resource.KindUnit && f.step.Verb == resource.Delete
+		if stops || f.step.Resource.Kind == resource.KindAnswer {
 			f.cancel()
 		}
 	}

@@ -165,7 +165,7 @@ func (v Volume) Equal(o Value) bool {
 // take no part, so that an upgrade of tekton restarts nothing.
 func (v Instance) Equal(o Value) bool {
 	w, ok := o.(Instance)
-	return ok && v.Name == w.Name && v.Fingerprint == w.Fingerprint && v.Slot == w.Slot && v.Limits == w.Limits
+	return ok && v.Name == w.Name && v.Fingerprint == w.Fingerprint && v.Slot == w.Slot && v.Limits == w.Limits && v.StopTimeout == w.StopTimeout
 }
 
 // Equal reports whether the unit is (to be) running and no newer restart is asked for.

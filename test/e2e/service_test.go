@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -146,6 +147,47 @@ func TestHotChange(t *testing.T) {
 	if after.Metadata.Generation != before.Metadata.Generation+1 {
 		t.Errorf("generation %d after %d", after.Metadata.Generation, before.Metadata.Generation)
 	}
+}
+
+// TestStopTimeout shortens, while the machine runs, the time that a guest has
+// which does not listen.
+func TestStopTimeout(t *testing.T) {
+	t.Parallel()
+	k := start(t)
+	stubborn := "command: [guest, stubborn]"
+	k.write("app.yaml", k.guest("app", stubborn, "stopTimeout: 30m"))
+	k.ready("app")
+	k.write("app.yaml", k.guest("app", stubborn, "stopTimeout: 1s"))
+	k.eventually("the change is known", func() error {
+		if i := k.get("app"); i.Metadata.Generation != 2 {
+			return fmt.Errorf("generation %d", i.Metadata.Generation)
+		}
+		return nil
+	})
+	k.settled()
+	k.must("delete", "app")
+	k.gone("app")
+
+	// A daemon that is told to end does not wait for a machine that takes its
+	// time; the next one finishes what was begun.
+	k.write("app.yaml", k.guest("app", "stopTimeout: 30m"))
+	k.ready("app")
+	// A request of 3 s is under way: its first piece has come.
+	resp, err := web.Get("http://" + k.get("app").Status.Address + ":8080/slow?n=60")
+	k.check(err)
+	defer resp.Body.Close()
+	_, err = resp.Body.Read(make([]byte, 1))
+	k.check(err)
+	k.must("delete", "app")
+	k.eventually("the deletion has begun", func() error {
+		if p := k.get("app").Status.Phase; p != v1alpha1.PhaseDeleting {
+			return fmt.Errorf("it is %s", p)
+		}
+		return nil
+	})
+	k.signal(syscall.SIGTERM)
+	k.up()
+	k.gone("app")
 }
 
 // TestFailedUpdate takes a change back that does not answer.
