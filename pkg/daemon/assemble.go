@@ -96,7 +96,9 @@ func Open(o Options) (_ *Daemon, err error) {
 	}
 	starts := o.Host.ParallelStarts
 	if starts == 0 {
-		starts = runtime.NumCPU()
+		// A start is bound by CPU, but waits in between: for mounts, the kernel's
+		// lock for links, the process that reports its first child.
+		starts = 4 * runtime.NumCPU()
 	}
 	missing, err := d.loadMissing()
 	if err != nil {

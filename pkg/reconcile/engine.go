@@ -54,7 +54,12 @@ type Options struct {
 
 const (
 	// resyncEvery re-reads everything, should an event have been lost.
-	resyncEvery = time.Minute
+	resyncEvery = 5 * time.Minute
+	// retryUnknown re-reads everything while something could not be observed.
+	retryUnknown = 30 * time.Second
+	// burst is how long a pass waits for other looks that are under way: what
+	// happens together is one pass.
+	burst = 20 * time.Millisecond
 	// observeTimeout bounds one look at one system; then it counts as Unknown.
 	observeTimeout = 10 * time.Second
 	// sourceInput and the source's name make an input's name.
@@ -73,7 +78,8 @@ type Engine struct {
 	workers *workers
 	reports chan func() // run by the owning goroutine
 	waiting []landing   // steps that ended and wait for an observation
-	resync  time.Time
+	pacer   pacer
+	synced  time.Time // everything was asked to be read anew
 	// reread these sources at rereadAt.
 	reread   []string
 	rereadAt time.Time
@@ -161,7 +167,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	timer := time.NewTimer(resyncEvery)
 	defer timer.Stop()
-	e.resync = e.Now().Add(resyncEvery)
+	e.synced = e.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,9 +176,17 @@ func (e *Engine) Run(ctx context.Context) error {
 		case report := <-e.reports:
 			report()
 			e.takeReports()
+			e.pacer.note(e.Now())
 		case <-timer.C:
 		}
-		timer.Reset(e.pass(ctx))
+		if wait := e.pacer.wait(e.Now(), e.looking()); wait > 0 {
+			timer.Reset(wait)
+			continue
+		}
+		began := e.Now()
+		next := e.pass(ctx)
+		e.pacer.passed(began, e.Now())
+		timer.Reset(next)
 	}
 }
 
@@ -210,9 +224,10 @@ func (e *Engine) takeReports() {
 // pass runs the Core and hands out its steps. It returns when to pass again.
 func (e *Engine) pass(ctx context.Context) time.Duration {
 	now := e.Now()
-	if !now.Before(e.resync) {
-		e.resync = now.Add(resyncEvery)
+	resync := e.resyncAt()
+	if !now.Before(resync) {
 		e.lookAtAll()
+		e.synced, resync = now, now.Add(resyncEvery)
 	}
 	if !e.rereadAt.IsZero() && !now.Before(e.rereadAt) {
 		e.rereadAt = time.Time{}
@@ -220,7 +235,7 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 			e.lookAt(sourceInput + name)
 		}
 	}
-	next := e.resync.Sub(now)
+	next := resync.Sub(now)
 	if !e.allRead() {
 		return next
 	}
@@ -297,6 +312,7 @@ func (e *Engine) observedAnew(in *input, seq uint64) {
 	for _, l := range e.waiting {
 		if l.input == in && seq >= l.after {
 			e.core.End(l.step)
+			e.pacer.urgent = true // the object's next step waits for a pass
 			continue
 		}
 		kept = append(kept, l)
@@ -322,6 +338,21 @@ func (e *Engine) lookAt(name string) {
 			in.look()
 		}
 	}
+}
+
+// resyncAt is when to read everything anew: soon while something could not be read.
+func (e *Engine) resyncAt() time.Time {
+	for _, d := range e.facts.Observed {
+		if d.Err != nil {
+			return e.synced.Add(retryUnknown)
+		}
+	}
+	return e.synced.Add(resyncEvery)
+}
+
+// looking reports whether a look is under way that was not adopted yet.
+func (e *Engine) looking() bool {
+	return slices.ContainsFunc(e.inputs, func(in *input) bool { return in.asked.Load() > in.seen })
 }
 
 func (e *Engine) allRead() bool {

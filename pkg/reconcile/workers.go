@@ -34,10 +34,11 @@ const (
 
 func groupOf(k resource.Kind, parallelStarts int) group {
 	switch k {
-	case resource.KindClaim, resource.KindAccess, resource.KindRecord, resource.KindRoute:
+	case resource.KindClaim, resource.KindAccess, resource.KindRecord, resource.KindRoute,
+		resource.KindEndpoint, resource.KindException:
 		return group{batch: true, chunk: unbounded, timeout: stepTimeout}
 	case resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy,
-		resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindAttachment:
+		resource.KindLink, resource.KindAttachment:
 		return group{batch: true, chunk: linkChunk, timeout: stepTimeout}
 	case resource.KindUnit:
 		return group{parallel: parallelStarts, timeout: setupTimeout}
@@ -213,7 +214,7 @@ func (w *workers) batches(ctx context.Context, q *batchQueue) {
 			return
 		}
 		k := q.steps[0].Resource.Kind
-		n := min(len(q.steps), w.groups[k].chunk)
+		n := w.batchSize(q.steps)
 		batch := q.steps[:n:n]
 		q.steps = q.steps[n:]
 		q.mu.Unlock()
@@ -222,4 +223,15 @@ func (w *workers) batches(ctx context.Context, q *batchQueue) {
 		cancel()
 		w.landed(batch, errs)
 	}
+}
+
+// batchSize is how many of the first steps go together: those of kinds with the
+// same limit, as many as it allows.
+func (w *workers) batchSize(steps []resource.Step) int {
+	chunk := w.groups[steps[0].Resource.Kind].chunk
+	n := 1
+	for n < min(len(steps), chunk) && w.groups[steps[n].Resource.Kind].chunk == chunk {
+		n++
+	}
+	return n
 }

@@ -42,7 +42,7 @@ type HostSpec struct {
 	TrashFor *Duration `json:"trashFor,omitempty"`
 	// SlotCooldown before an address is used again.
 	SlotCooldown *Duration `json:"slotCooldown,omitempty"`
-	// ParallelStarts of machines; 0: one a CPU.
+	// ParallelStarts of machines; 0: four a CPU.
 	ParallelStarts int `json:"parallelStarts,omitempty" min:"0" max:"1024"`
 }
 
