@@ -16,8 +16,10 @@ import (
 const (
 	// lookEvery is the pause between two tries; both sides pay for it.
 	lookEvery = 2 * time.Millisecond
-	dialLimit = 100 * time.Millisecond
-	waitLimit = 30 * time.Second
+	// dialLimit is short: what is sent before a machine has its end is lost, and
+	// sent again by the kernel only after a second.
+	dialLimit = 15 * time.Millisecond
+	waitLimit = 2 * time.Minute
 )
 
 // answers reports whether a GET is answered with 200.

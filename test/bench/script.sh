@@ -13,7 +13,9 @@
 # the idmapped clone: util-linux of Debian 12 cannot).
 set -euo pipefail
 
-cgroup=$(dirname "$(readlink -f /sys/fs/cgroup/cgroup.procs 2>/dev/null || readlink -f /sys/fs/cgroup/unified/cgroup.procs)")/tekton-tbs
+cgroup=/sys/fs/cgroup # or, on a hybrid host, where version 2 is
+[ -e "$cgroup/cgroup.procs" ] || cgroup=/sys/fs/cgroup/unified
+cgroup=$cgroup/tekton-tbs
 
 # Waits without starting a process.
 exec {never}<> <(:)
@@ -28,17 +30,19 @@ names() { # slot
   dir=$BENCH/script/$name
 }
 
-up() { # slot
+prepare() { # slot
   names "$1"
   nft "add element inet $TABLE bound { $link . $addr }; add element inet $TABLE internet { $addr }"
   mkdir -p "$dir/upper" "$dir/work" "$dir/stage" "$cgroup/$name"
   chown "$base:$base" "$dir/upper" "$dir/work"
+  echo "$BASHPID" >"$cgroup/$name/cgroup.procs"
   # In a mount namespace of its own, like tekton's: a dead machine leaves no mount.
-  (
-    echo "$BASHPID" >"$cgroup/$name/cgroup.procs"
-    exec unshare --mount --propagation slave "$0" launch "$1" >"$dir/log" 2>&1 </dev/null
-  ) &
-  until [ -e "/proc/sys/net/ipv4/conf/$link/rp_filter" ] && [ -e "/proc/sys/net/ipv6/conf/$link/accept_ra" ]; do nap; done
+  exec unshare --mount --propagation slave "$0" launch "$1" >"$dir/log" 2>&1 </dev/null
+}
+
+configure() { # slot: the host's end, as soon as nspawn has made it
+  names "$1"
+  [ -e "/proc/sys/net/ipv4/conf/$link/rp_filter" ] && [ -e "/proc/sys/net/ipv6/conf/$link/accept_ra" ] || return 1
   for s in ipv6/conf/$link/disable_ipv6=1 ipv6/conf/$link/accept_ra=0 ipv4/conf/$link/route_localnet=0 \
     ipv4/conf/$link/src_valid_mark=1 ipv4/conf/$link/rp_filter=1; do
     echo "${s#*=}" >"/proc/sys/net/${s%=*}"
@@ -49,6 +53,20 @@ addr add $host/32 dev $link
 neigh replace $addr lladdr $inside dev $link nud permanent
 route replace $addr/32 dev $link src $host
 EOT
+}
+
+up() { # first last: all machines at once, one loop that waits for their links
+  local waiting=()
+  for ((slot = $1; slot <= $2; slot++)); do
+    prepare "$slot" &
+    waiting[slot]=$slot
+  done
+  while [ ${#waiting[@]} -gt 0 ]; do
+    for slot in "${waiting[@]}"; do
+      if configure "$slot"; then unset "waiting[$slot]"; fi
+    done
+    nap
+  done
 }
 
 launch() { # slot
@@ -83,9 +101,10 @@ down() { # slot
 }
 
 case $1 in
-up | down)
-  for ((slot = $2; slot <= $3; slot++)); do "$1" "$slot" & done
-  wait # for the starts; machines are children and stay
+up) up "$2" "$3" ;; # machines are children and stay
+down)
+  for ((slot = $2; slot <= $3; slot++)); do down "$slot" & done
+  wait
   ;;
 launch) launch "$2" ;;
 esac
