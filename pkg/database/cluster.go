@@ -22,6 +22,8 @@ const (
 	logMax      = 8 << 20
 	// retrySoon is when to look again at what is about to happen.
 	retrySoon = 200 * time.Millisecond
+	// rubbishPrefix begins the names of unfinished and of dropped data directories.
+	rubbishPrefix = "data.new"
 	// minMajor: before 15 everybody may create tables in the schema public.
 	minMajor = 15
 )
@@ -156,10 +158,10 @@ func (d *Driver) ensureData(ctx context.Context, u user) (bin string, err error)
 	if err != nil {
 		return "", err
 	}
-	staging := filepath.Join(d.dir, "data.new")
-	if err := os.RemoveAll(staging); err != nil {
-		return "", fmt.Errorf("remove an unfinished data directory: %w", err)
-	}
+	// A name of its own: an initdb that has outlived a killed daemon may still
+	// write to the former one, which then goes later.
+	_ = d.removeRubbish()
+	staging := d.rubbish()
 	if err := u.mkdir(staging, 0o700); err != nil {
 		return "", err
 	}
@@ -167,6 +169,29 @@ func (d *Driver) ensureData(ctx context.Context, u user) (bin string, err error)
 		return "", err
 	}
 	return bin, renameDurably(staging, d.dataDir())
+}
+
+// rubbish is a new name for a data directory that is not one yet, or no more.
+func (d *Driver) rubbish() string {
+	return filepath.Join(d.dir, fmt.Sprintf("%s%d", rubbishPrefix, time.Now().UnixNano()))
+}
+
+func (d *Driver) removeRubbish() error {
+	found, err := filepath.Glob(filepath.Join(d.dir, rubbishPrefix+"*"))
+	for _, path := range found {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
+}
+
+// removeData removes the data directory, which goes whole or not at all: half
+// of one could neither be asked what is in it nor be taken for an empty one.
+func (d *Driver) removeData() error {
+	err := os.Rename(d.dataDir(), d.rubbish())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, d.removeRubbish())
 }
 
 func (d *Driver) initdb(ctx context.Context, u user, bin, dir string) error {
@@ -201,7 +226,7 @@ func (d *Driver) deleteCluster(ctx context.Context) error {
 	if !d.clusterExists() && exists(d.dataDir()) {
 		return d.removeService(ctx, "conf", "dump") // deleted before; what stayed, stays
 	}
-	return d.removeService(ctx, "data", "data.new", "dump", "conf")
+	return d.removeService(ctx, "data", "dump", "conf")
 }
 
 // keptData asks the server, which is started without any address if need be.
@@ -241,7 +266,11 @@ func (d *Driver) removeService(ctx context.Context, names ...string) error {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
 	}
 	for _, name := range names {
-		if err := os.RemoveAll(filepath.Join(d.dir, name)); err != nil {
+		remove := func() error { return os.RemoveAll(filepath.Join(d.dir, name)) }
+		if name == "data" {
+			remove = d.removeData
+		}
+		if err := remove(); err != nil {
 			return fmt.Errorf("remove PostgreSQL's files: %w", err)
 		}
 	}

@@ -135,6 +135,11 @@ func (d *Driver) Observe(ctx context.Context) map[resource.Kind]resource.Domain 
 		resource.KindCluster: d.observeCluster(),
 		resource.KindAccess:  d.observeAccess(),
 	}
+	if !exists(d.dataDir()) {
+		// In the middle of its removal: nothing is in it any more.
+		observed[resource.KindAccess], observed[resource.KindRole], observed[resource.KindDatabase] = resource.Known(), resource.Known(), resource.Known()
+		return observed
+	}
 	c, err := d.observeCatalog(ctx)
 	if err != nil {
 		err = unavailable(err)
