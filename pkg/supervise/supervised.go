@@ -39,10 +39,14 @@ func (l *supervised) launch(_ context.Context, dir string, s Spec) (<-chan error
 		return nil, err
 	}
 	own := group.Child(cgroup.Own)
-	if err := own.Create(); err != nil {
+	// Marked before anything is in it: clear relies on that.
+	if err := group.Create(); err != nil {
 		return nil, err
 	}
 	if err := group.SetMark(s.Mark); err != nil {
+		return nil, err
+	}
+	if err := own.Create(); err != nil {
 		return nil, err
 	}
 	if err := l.handDown(s.Limits); err != nil {
@@ -142,6 +146,11 @@ func (l *supervised) clear(ctx context.Context, unit, mark string) error {
 	parent, group, err := l.groups(unit)
 	if err != nil {
 		return err
+	}
+	if group.Mark() == "" {
+		// Of a start that was cut short before the mark: nothing can be in it.
+		// What has something in it is not ours, and stays.
+		group.RemoveEmpty()
 	}
 	if !group.Exists() {
 		return nil
