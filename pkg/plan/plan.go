@@ -276,6 +276,14 @@ func (p *planner) delete(have resource.Resource) {
 	if p.masked(have, resource.Delete) {
 		return
 	}
+	if have.Kind == resource.KindRoute {
+		// A route that takes its place waits for its claim: both then change in
+		// one load of the proxy, and the old one serves until then.
+		if why := p.unmet(have, need{kind: resource.KindClaim}); why != "" {
+			p.block(have, resource.Delete, "%s", why)
+			return
+		}
+	}
 	for _, k := range deleteNeeds[have.Kind] {
 		if why := p.stands(have, k); why != "" {
 			p.block(have, resource.Delete, "%s", why)

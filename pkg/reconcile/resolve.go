@@ -57,7 +57,7 @@ func joinProblems(ps []Problem) string {
 	for i, p := range ps {
 		lines[i] = p.Error()
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(lines, "; ")
 }
 
 // resolve brings what the sources want and what the ledger knows together:
