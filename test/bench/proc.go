@@ -100,13 +100,16 @@ func rssMiB(pid int) float64 {
 	return float64(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")) / 1024
 }
 
-// children are the processes whose parent is pid.
+// children are the processes that any thread of pid has started.
 func children(pid int) []int {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var pids []int
-	for _, f := range strings.Fields(string(data)) {
-		n, _ := strconv.Atoi(f)
-		pids = append(pids, n)
+	for _, list := range lists {
+		data, _ := os.ReadFile(list)
+		for _, f := range strings.Fields(string(data)) {
+			n, _ := strconv.Atoi(f)
+			pids = append(pids, n)
+		}
 	}
 	return pids
 }
