@@ -115,7 +115,7 @@ func TestHostSystem(t *testing.T) {
 	if _, _, present := observed[resource.Unit](r, i.Name); present {
 		t.Error("the stopped unit is still observed")
 	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", u.Leader)); err == nil {
+	if alive(u.Leader) {
 		t.Error("the leader lives after the stop")
 	}
 	r.mustDelete(i, i.Name)
