@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,6 +65,18 @@ func TestPostgresStops(t *testing.T) {
 
 	pid = k.leader("app")
 	k.check(syscall.Kill(k.pidOf("postgres"), syscall.SIGKILL))
+	k.eventually("the data is back", func() error { _, err := k.ask("app", "/sql", "q", "SELECT count(*) FROM t"); return err })
+	k.ready("needs", "app")
+	// With its supervisor and all its processes at once.
+	groups := slices.DeleteFunc(k.cgroups(), func(path string) bool { return !strings.HasSuffix(path, "postgres.service") })
+	if len(groups) == 0 {
+		t.Fatal("PostgreSQL has no cgroup")
+	}
+	for _, path := range groups {
+		if err := os.WriteFile(path+"/cgroup.kill", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			t.Fatal(err)
+		}
+	}
 	k.eventually("the data is back", func() error { _, err := k.ask("app", "/sql", "q", "SELECT count(*) FROM t"); return err })
 	k.ready("needs", "app")
 	if k.leader("app") != pid {

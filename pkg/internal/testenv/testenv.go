@@ -59,7 +59,9 @@ func Main(m *testing.M) {
 }
 
 func reexec() int {
-	argv := append([]string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", os.Args[0]}, os.Args[1:]...)
+	// A shell is PID 1: it reaps what the tests orphan. As zombies those would
+	// look alive, to PostgreSQL for instance, which finds its own predecessor.
+	argv := append([]string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", `"$@"; exit $?`, "sh"}, os.Args...)
 	cmd := exec.Command("unshare", argv...)
 	cmd.Env = append(os.Environ(), isolatedEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
