@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -54,6 +55,9 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// insideEnv is a pattern of the tests that TestUnderSystemd runs; all without it.
+const insideEnv = "TEKTON_TEST_INSIDE_RUN"
+
 // TestUnderSystemd runs all tests once more in a booted systemd host, where
 // machines and services are units.
 func TestUnderSystemd(t *testing.T) {
@@ -73,5 +77,5 @@ func TestUnderSystemd(t *testing.T) {
 	for _, e := range entries {
 		files[filepath.Join(programsInside, e.Name())] = filepath.Join(dir, e.Name())
 	}
-	systemdhost.RunInside(t, ".", files)
+	systemdhost.RunInside(t, cmp.Or(os.Getenv(insideEnv), "."), files)
 }

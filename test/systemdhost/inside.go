@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"tekton.host/pkg/supervise/supervisetest"
 )
@@ -64,14 +65,15 @@ func RunInside(t *testing.T, pattern string, files map[string]string) {
 func (h *Host) runTests(t *testing.T, wd, pattern string) {
 	t.Helper()
 	ctx := context.Background()
-	timeout := "10m"
+	timeout := time.Duration(0) // none
 	if deadline, ok := t.Deadline(); ok {
+		timeout = time.Until(deadline)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
 	cmd := h.Command(ctx, "env", "--chdir="+wd, DataDir+"/test",
-		"-test.v", "-test.run="+pattern, "-test.skip=^"+regexp.QuoteMeta(t.Name())+"$", "-test.timeout="+timeout)
+		"-test.v", "-test.run="+pattern, "-test.skip=^"+regexp.QuoteMeta(t.Name())+"$", "-test.timeout="+timeout.String())
 	cmd.Env = append(cmd.Env, InsideEnv+"=1", isolatedEnv+"=1", supervisetest.RequireEnv+"=1", supervisetest.ProgramEnv+"="+supervisor)
 	var out bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&out, t.Output())
