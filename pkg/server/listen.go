@@ -81,6 +81,10 @@ func socketAccess(group string) (gid int, mode fs.FileMode, err error) {
 	return gid, 0o660, err
 }
 
+// patience is how long a socket in use is waited for: a daemon that was killed
+// while it started a program leaves it to the child, until that has become the program.
+const patience = 2 * time.Second
+
 // checkFree returns an error unless path may be taken: nothing there, or a
 // socket that nobody listens on.
 func checkFree(path string) error {
@@ -95,6 +99,11 @@ func checkFree(path string) error {
 		return fmt.Errorf("%s is in the way of the socket: it is no socket; move it away", path)
 	}
 	conn, err := net.DialTimeout("unix", path, dialTimeout)
+	for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); {
+		conn.Close()
+		time.Sleep(patience / 100)
+		conn, err = net.DialTimeout("unix", path, dialTimeout)
+	}
 	if err == nil {
 		conn.Close()
 		return fmt.Errorf("another daemon listens on %s: stop it, or give this one another --socket", path)

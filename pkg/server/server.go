@@ -66,6 +66,7 @@ func New(o Options) (*Server, error) {
 	s.route("GET "+wire.PathData, s.listData)
 	s.route("POST "+wire.PathData+"/{id}/restore", s.restoreData)
 	s.route("DELETE "+wire.PathData+"/{id}", s.deleteData)
+	s.route("GET "+wire.PathProfile+"/{name}", s.profile)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &wire.Error{
 			Code:    wire.NotFound,
@@ -134,6 +135,7 @@ var statuses = map[wire.Code]int{
 	wire.NotFound:    http.StatusNotFound,
 	wire.Invalid:     http.StatusUnprocessableEntity,
 	wire.Conflict:    http.StatusConflict,
+	wire.Forbidden:   http.StatusForbidden,
 	wire.Unavailable: http.StatusServiceUnavailable,
 	wire.Internal:    http.StatusInternalServerError,
 }

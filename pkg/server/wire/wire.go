@@ -15,6 +15,7 @@ const (
 	NotFound    Code = "NotFound"    // no such object, secret, data or source
 	Invalid     Code = "Invalid"     // the request or the specs in it are wrong
 	Conflict    Code = "Conflict"    // it is not in a state that allows this
+	Forbidden   Code = "Forbidden"   // not for this user
 	Unavailable Code = "Unavailable" // not now; try again
 	Internal    Code = "Internal"
 )
@@ -43,6 +44,7 @@ const (
 	PathApply    = "/v1/apply"
 	PathSecrets  = "/v1/secrets"
 	PathData     = "/v1/data"
+	PathProfile  = "/v1/debug/pprof"
 )
 
 // Limits of requests.
