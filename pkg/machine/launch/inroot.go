@@ -53,3 +53,33 @@ func makeOne(root int, parent, name string, dir bool) error {
 	}
 	return unix.Close(fd)
 }
+
+// pathsOfNspawn are where nspawn writes, as the host's root, by paths that it
+// does not resolve inside the machine's root: device nodes, /run/host. A link in
+// their place would have it write to the host's own files.
+var pathsOfNspawn = []string{"dev", "proc", "run", "sys"}
+
+// realDirs makes them directories of the root in dir that belong to owner, and
+// refuses a root where they are anything else.
+func realDirs(dir string, owner int) error {
+	root, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	for _, name := range pathsOfNspawn {
+		err := unix.Mkdirat(root, name, 0o755)
+		if err == nil {
+			err = unix.Fchownat(root, name, owner, owner, unix.AT_SYMLINK_NOFOLLOW)
+		} else if errors.Is(err, fs.ErrExist) {
+			var st unix.Stat_t
+			if err = unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				return fail(ExitSystem, "/%s of the machine's root is not a directory; remove %s/%s, or delete the object and create it anew", name, dir, name)
+			}
+		}
+		if err != nil {
+			return fail(ExitSystem, "make /%s in the machine's root: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -141,6 +141,11 @@ func (s *stage) overlay(lower string) error {
 			return err
 		}
 	}
+	// In the upper layer: what the image has in their place is covered, also
+	// when somebody changes the image at this moment.
+	if err := realDirs(UpperDir, base); err != nil {
+		return err
+	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,index=off,metacopy=off,xino=off,redirect_dir=off", lower, UpperDir, WorkDir)
 	if s.rec.Instance.Ephemeral {
 		options += ",volatile" // no start reuses the layer: syncing it would be for nothing
@@ -236,6 +241,9 @@ var storeRootDirs = []string{"/usr", "/etc", "/proc", "/sys", "/dev", "/run", "/
 func (s *stage) makeTargets() error {
 	dir, err := s.storeRootDir()
 	if err != nil {
+		return err
+	}
+	if err := realDirs(dir, 0); err != nil {
 		return err
 	}
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
