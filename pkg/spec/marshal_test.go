@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,6 +81,17 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(good + "  routes: [&r {host: a.example.org, port: 80}, {<<: *r, path: /b}]\n  resources: {memoryMax: 512Mi, cpuQuota: 150%}\n"))
 	f.Add([]byte(good + "---\n%TAG ! x\n---\nkind: Host\n...\n? [a]\n: !!binary x\n"))
 	f.Add([]byte(greedy))
+	files, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("examples: %v, %v", files, err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, problems := Decode("f.yaml", data, Options{})
 		for _, p := range problems {
