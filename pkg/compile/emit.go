@@ -41,10 +41,14 @@ func (c *compiler) emitData(u *unitOf) {
 	}
 	// What an incarnation uses that an update replaces, or went back to, stays
 	// beside what the wanted spec asks for. The wanted one comes last: it decides.
-	if u.Former != nil {
-		c.emitDataOf(u, c.specOf(u, u.Former))
+	for _, i := range u.incarnations() {
+		if s := c.specOf(u, &i); s != u.Spec {
+			c.emitDataOf(u, s)
+		}
 	}
-	c.emitDataOf(u, u.effective)
+	if u.effective != u.Spec {
+		c.emitDataOf(u, u.effective)
+	}
 	c.emitDataOf(u, u.Spec)
 }
 
@@ -80,7 +84,7 @@ func (c *compiler) passwordFile(role string) string { return filepath.Join(c.Lay
 
 // emitIncarnation wants the resources of one instance.
 func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
-	isFormer := u.Former != nil && i.Machine == u.Former.Machine
+	isFormer := u.Target != nil && i.Machine != u.Target.Machine
 	spec := u.effective
 	if isFormer {
 		spec = c.specOf(u, i)

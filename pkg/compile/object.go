@@ -23,6 +23,8 @@ type unitOf struct {
 	effective *v1alpha1.ContainerSpec
 	// linkers are the objects that declare a link to this one.
 	linkers []*unitOf
+	// draining incarnations run on until no request can be on its way to them.
+	draining []Incarnation
 	// dropped incarnations are only waited for until nothing of them is left.
 	dropped []Incarnation
 }
@@ -87,8 +89,9 @@ func (c *compiler) settle(u *unitOf) {
 	}
 }
 
+// incarnations are those that run, or are to.
 func (u *unitOf) incarnations() []Incarnation {
-	var is []Incarnation
+	is := slices.Clone(u.draining)
 	if u.Former != nil {
 		is = append(is, *u.Former)
 	}

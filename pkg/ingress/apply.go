@@ -182,7 +182,11 @@ func (b *batch) putRoute(i int, s resource.Step) error {
 			return err
 		}
 	}
-	b.next.Routes[r.Name] = entry{Name: r.Name, Owner: r.Owner, Instance: r.Instance, Route: v}
+	next := entry{Name: r.Name, Owner: r.Owner, Instance: r.Instance, Route: v}
+	if there && have.Route.Backend == v.Backend {
+		next.MovedAt = have.MovedAt
+	}
+	b.next.Routes[r.Name] = next
 	b.puts[r.Name] = i
 	return nil
 }

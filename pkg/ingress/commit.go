@@ -63,6 +63,7 @@ func (b *batch) finish(ctx context.Context, good []entry, refused bool) error {
 	if err != nil {
 		return err
 	}
+	final.stamp(time.Now())
 	if err := b.save(final); err != nil {
 		return fmt.Errorf("write the configuration that Caddy runs: %w", err)
 	}
@@ -114,6 +115,17 @@ func (g *generation) with(routes []entry) *generation {
 		c.Routes[e.Name] = e
 	}
 	return c
+}
+
+// stamp notes of routes that have just moved when they did. It is stored as
+// JSON and compared afterwards: without a monotonic reading, in UTC.
+func (g *generation) stamp(now time.Time) {
+	for name, e := range g.Routes {
+		if e.MovedAt.IsZero() {
+			e.MovedAt = now.UTC().Round(0)
+			g.Routes[name] = e
+		}
+	}
 }
 
 func (d *Driver) load(ctx context.Context, g *generation) error {

@@ -95,6 +95,8 @@ type Route struct {
 	TLS         TLSMode        `json:"tls"`
 	Backend     netip.AddrPort `json:"backend"`
 	Label       string         `json:"label"` // KIND/NAME, a comment in the site file and in our 503 page
+	// MovedAt is when the proxy began to send requests to Backend. Observed, never desired.
+	MovedAt time.Time `json:"-"`
 }
 
 func (Claim) Kind() Kind    { return KindClaim }
@@ -127,4 +129,10 @@ func (v Database) Equal(o Value) bool {
 }
 func (v Access) Equal(o Value) bool { return v == o }
 func (v Proxy) Equal(o Value) bool  { return reflect.DeepEqual(v, o) }
-func (v Route) Equal(o Value) bool  { return v == o }
+
+// Equal ignores since when the route is as it is.
+func (v Route) Equal(o Value) bool {
+	w, ok := o.(Route)
+	w.MovedAt = v.MovedAt
+	return ok && v == w
+}

@@ -23,12 +23,17 @@ type World struct {
 	Trash []resource.Resource
 	// Unknown kinds cannot be observed.
 	Unknown map[resource.Kind]error
-	// Broken commands never answer; Crashing ones end at once.
-	Broken, Crashing map[string]bool // by fingerprint of the instance
-	Now              time.Time
-	Mutations        int
-	// Starts counts unit starts by machine.
+	// Images by the last word of the command: what is not named works.
+	Images map[string]Image
+	// Foreign things are not ours: nobody may touch or observe them.
+	Foreign   map[resource.ID]bool
+	Now       time.Time
+	Mutations int
+	// Starts counts unit starts by machine, Made how often data was made anew.
 	Starts   map[string]int
+	Made     map[resource.ID]int
+	services map[resource.Kind]service
+	dirty    []write
 	revision int64
 	boots    int
 }
@@ -37,7 +42,8 @@ type World struct {
 func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
-		Broken: map[string]bool{}, Crashing: map[string]bool{}, Starts: map[string]int{}, Now: now,
+		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
+		services: map[resource.Kind]service{}, Now: now,
 	}
 }
 
@@ -70,6 +76,7 @@ func (w *World) Observe() resource.Observed {
 			o[resource.KindClaim].Items[r.ID] = r
 		}
 	}
+	w.observeServices(o)
 	return o
 }
 
@@ -91,6 +98,13 @@ func (w *World) Apply(s resource.Step) error {
 	if s.Resource.Kind == resource.KindClaim {
 		return w.claim(s)
 	}
+	if err := w.refuse(s); err != nil {
+		return err
+	}
+	if err := w.serve(s); err != nil {
+		return err
+	}
+	w.remember(s.Resource.ID)
 	if s.Verb == resource.Put {
 		return w.put(s)
 	}
@@ -108,6 +122,7 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("%s violated by %s: %s", v.Invariant, v.Step, v.Why)
 }
 
+// claim is compare-and-set, as the ledger has it.
 func (w *World) claim(s resource.Step) error {
 	c := s.Resource.Value.(resource.Claim)
 	old, exists := w.Claims[c.Key]
@@ -115,8 +130,21 @@ func (w *World) claim(s resource.Step) error {
 		return resource.Because("Claimed", fmt.Errorf("%s belongs to %s", c.Key, old.Owner))
 	}
 	if s.Verb == resource.Delete {
+		if exists && c.Revision != 0 && c.Revision != old.Revision {
+			return resource.ErrStale
+		}
 		delete(w.Claims, c.Key)
 		return nil
+	}
+	c.Revision = 0
+	if s.Seen != nil {
+		c.Revision = s.Seen.Value.(resource.Claim).Revision
+	}
+	if exists && old.Equal(c) {
+		return nil
+	}
+	if old.Revision != c.Revision {
+		return resource.ErrStale
 	}
 	w.revision++
 	c.Revision = w.revision
@@ -128,54 +156,75 @@ func (w *World) put(s resource.Step) error {
 	r := s.Resource
 	switch v := r.Value.(type) {
 	case resource.Unit:
-		return w.start(r, v)
+		return w.start(s, v)
+	case resource.Volume, resource.Database:
+		if _, there := w.Things[r.ID]; !there {
+			w.Made[r.ID]++
+		}
 	case resource.Attachment:
 		if u, ok := w.unit(r.Instance); !ok || !u.Running {
 			return errors.New("no such machine to attach to")
 		}
 	case resource.Answer:
 		return w.answer(r, v)
+	case resource.Route:
+		if old, ok := w.Things[r.ID].Value.(resource.Route); ok && old.Backend == v.Backend {
+			v.MovedAt = old.MovedAt
+		} else {
+			v.MovedAt = w.Now
+		}
+		r.Value = v
 	}
 	w.Things[r.ID] = r
 	return nil
 }
 
-func (w *World) start(r resource.Resource, u resource.Unit) error {
-	if old, ok := w.unit(r.Name); ok && old.Running {
+func (w *World) start(s resource.Step, u resource.Unit) error {
+	r := s.Resource
+	old, there := w.unit(r.Name)
+	switch {
+	case there && old.Running && old.Generation < u.Generation, there && !old.Running && s.Seen == nil:
+		return resource.ErrStale
+	case there && old.Running:
 		return nil
-	} else if ok {
-		u.Failures = old.Failures
 	}
+	u.Failures = old.Failures
 	w.boots++
 	w.Starts[r.Name]++
 	u.Boot, u.Leader, u.StartedAt = fmt.Sprintf("boot-%d", w.boots), 1000+w.boots, w.Now
-	if w.Crashing[w.fingerprint(r.Name)] {
-		u.Running, u.Leader, u.ExitedAt, u.ExitCode = false, 0, w.Now, 1
-		u.Failures++
-	}
 	r.Value = u
+	if w.image(r.Name) == Crashes {
+		r.Value = ended(u, w.Now, 1)
+	}
 	w.Things[r.ID] = r
 	return nil
 }
 
 func (w *World) answer(r resource.Resource, a resource.Answer) error {
-	if w.Broken[w.fingerprint(r.Name)] {
-		return resource.Because(resource.ReasonProbeFailed, errors.New("connection refused"))
-	}
-	u, ok := w.unit(r.Name)
-	if !ok || !u.Running || u.Boot != a.Boot {
+	u, there := w.unit(r.Name)
+	switch {
+	case !there || u.Boot != a.Boot:
 		return resource.ErrStale
+	case !u.Running:
+		return resource.Because(resource.ReasonProbeFailed, errors.New("it ended before it answered"))
+	case w.image(r.Name) == Mute:
+		return resource.Because(resource.ReasonProbeFailed, errors.New("connection refused"))
 	}
 	w.Things[r.ID] = r
 	return nil
 }
 
-func (w *World) fingerprint(machine string) string {
+// image is what the machine's userland does.
+func (w *World) image(machine string) Image {
 	r, ok := w.Things[resource.ID{Kind: resource.KindInstance, Name: machine}]
 	if !ok {
-		return ""
+		return Works
 	}
-	return r.Value.(resource.Instance).Fingerprint
+	command := r.Value.(resource.Instance).Command
+	if len(command) == 0 {
+		return Works
+	}
+	return w.Images[command[len(command)-1]]
 }
 
 func (w *World) unit(machine string) (resource.Unit, bool) {
@@ -194,9 +243,11 @@ func (w *World) Kill(machine string, code int) {
 		return
 	}
 	u := r.Value.(resource.Unit)
-	u.Running, u.Leader, u.ExitedAt, u.ExitCode = false, 0, w.Now, code
-	u.Failures++
-	r.Value = u
+	if !u.Running {
+		return
+	}
+	w.remember(id)
+	r.Value = ended(u, w.Now, code)
 	w.Things[id] = r
 	w.dropLink(r.Instance)
 }
@@ -204,17 +255,6 @@ func (w *World) Kill(machine string, code int) {
 func (w *World) dropLink(machine string) {
 	for id, r := range w.Things {
 		if r.Instance == machine && (id.Kind == resource.KindAttachment || id.Kind == resource.KindLink) {
-			delete(w.Things, id)
-		}
-	}
-}
-
-// Reboot is a power cut: processes, links and rules are gone; files stay.
-func (w *World) Reboot() {
-	for id := range w.Things {
-		switch id.Kind {
-		case resource.KindUnit, resource.KindAttachment, resource.KindLink, resource.KindEndpoint, resource.KindException,
-			resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl, resource.KindCluster, resource.KindProxy, resource.KindResolver:
 			delete(w.Things, id)
 		}
 	}
@@ -239,6 +279,7 @@ func (w *World) remove(s resource.Step) error {
 			return nil
 		}
 	case resource.Instance:
+		delete(w.Things, resource.ID{Kind: resource.KindUnit, Name: r.Name})
 		delete(w.Things, resource.ID{Kind: resource.KindAnswer, Name: r.Name})
 	}
 	delete(w.Things, r.ID)
