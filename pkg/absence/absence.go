@@ -64,12 +64,32 @@ type Input struct {
 }
 
 // State is what a judgement remembers for the next. The zero value remembers
-// nothing: then every clock starts anew and nothing goes earlier than it would,
-// but holds are counted anew, too. Keep it over restarts where that matters.
+// nothing: then every clock starts anew, but so do holds and what the brake has
+// counted. Durable is the part to keep over restarts.
 type State struct {
 	// Missing objects by UID: those of Known, and those that vanished within the
 	// last Window and were let go, which still count for the brake.
 	Missing map[string]Missing `json:"missing,omitempty"`
+}
+
+// Durable is what must outlive the daemon: holds, and what was let go and still
+// counts for the brake. Clocks are not in it: nobody has looked meanwhile, so
+// each wait begins anew with the first read.
+func (s State) Durable() State {
+	out := State{Missing: map[string]Missing{}}
+	for uid, m := range s.Missing {
+		if m.Braked || m.LetGo && m.Vanished {
+			out.Missing[uid] = m.asleep()
+		}
+	}
+	return out
+}
+
+// asleep is an entry over a time in which the source was not read.
+func (m Missing) asleep() Missing {
+	m.Clear, m.Writing = time.Time{}, time.Time{}
+	m.Since = m.Since.Round(0) // as it is written down: without the process's own clock
+	return m
 }
 
 // Missing is what is remembered of an object that is not in its source.

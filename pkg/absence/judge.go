@@ -103,8 +103,8 @@ func (j *judge) remember(name string) {
 		known[k.UID] = true
 	}
 	for uid, m := range j.State.Missing {
-		if m.Source == name && (known[uid] && m.Braked || !known[uid] && m.LetGo) && !j.Requests[uid] {
-			j.out.State.Missing[uid] = m
+		if m.Source == name && (known[uid] && m.Braked || m.LetGo) && !j.Requests[uid] {
+			j.out.State.Missing[uid] = m.asleep()
 		}
 	}
 }
@@ -177,10 +177,14 @@ func (t *trial) run() {
 func (t *trial) note(k Known, doubt *Verdict) {
 	vanished := !t.view.files[k.File]
 	m := t.State.Missing[k.UID]
-	if m.Since.IsZero() || m.Source != k.Source || m.Vanished != vanished {
-		m = Missing{Source: k.Source, Since: t.at, Vanished: vanished}
+	slept := m.LetGo && m.Clear.IsZero()
+	if m.Since.IsZero() || m.Source != k.Source || m.Vanished != vanished || slept {
+		m = Missing{Source: k.Source, Since: t.at, Vanished: vanished, Braked: m.Braked && m.Source == k.Source}
 	}
 	m.LetGo = false
+	// A file that comes back empty or broken lifts no hold; one that was read
+	// and does not have the document is an explicit removal.
+	m.Braked = m.Braked && (vanished || doubt != nil)
 	switch {
 	case doubt != nil:
 		m.Clear = time.Time{}

@@ -1,6 +1,7 @@
 package absence_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -349,5 +350,112 @@ func TestSourcesThatAreNotThere(t *testing.T) {
 	want = map[string]string{"a": "Absent Released", "b": "Hold SourceUnread", "c": "Hold SourceGone"}
 	if diff := cmp.Diff(want, verdicts(got)); diff != "" {
 		t.Errorf("released: verdicts (-want +got):\n%s", diff)
+	}
+}
+
+// TestHoldOutlivesWhatIsNoAnswer: files that come back empty, half or broken
+// for a moment (a copy on a full disk) do not make their removal a single one.
+func TestHoldOutlivesWhatIsNoAnswer(t *testing.T) {
+	all := numbered(6)
+	w := &world{known: known(all...)}
+	at := time.Duration(0)
+	wants := func(what string, s source.Snapshot, want string) {
+		t.Helper()
+		at += time.Minute
+		s.ReadAt = start.Add(at)
+		if got := verdicts(w.judge(s))["o05"]; got != want {
+			t.Fatalf("%s: o05 is %s, want %s", what, got, want)
+		}
+	}
+	gone := each(all[:1]...)
+	back := func() files { f := each(all[:1]...); f["o05.yaml"] = nil; return f }
+	wants("five vanish", snapshot(0, gone), mass)
+	wants("its file is being written", snapshot(0, back(), unsettled("o05.yaml")), pending)
+	wants("it is gone again", snapshot(0, gone), mass)
+	wants("its file is broken", snapshot(0, back(), broken("o05.yaml", "")), problem)
+	wants("the directory is unreadable", snapshot(0, nil, failed), unread)
+	wants("it is gone again", snapshot(0, gone), mass)
+	wants("still", snapshot(0, gone), mass)
+	wants("its file is there, whole, without it", snapshot(0, back()), removed)
+}
+
+// restart is what a new daemon knows of what the former one had seen.
+func restart(t tester, s absence.State) absence.State {
+	raw, err := json.Marshal(s.Durable())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var out absence.State
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return out
+}
+
+type tester interface{ Fatalf(string, ...any) }
+
+// TestRestart ends the daemon between two reads. What it has waited for is
+// waited for again; what it held stays held; what it let go still counts.
+func TestRestart(t *testing.T) {
+	hour := time.Hour
+	many := numbered(10)
+	tests := map[string]struct {
+		known   []absence.Known
+		before  []source.Snapshot
+		after   []source.Snapshot
+		uid     string
+		want    []string // of uid, at each of after
+		forgets bool     // what was let go is still known: its tombstone was never written
+	}{
+		"2 s begin anew": {
+			known: known("a", "b"), uid: "a", before: []source.Snapshot{snapshot(0, each("b"))},
+			after: []source.Snapshot{snapshot(hour, each("b")), snapshot(hour+1999*ms, each("b")), snapshot(hour+2*time.Second, each("b"))},
+			want:  []string{confirm, confirm, vanished},
+		},
+		"and so do the two reads of an object with data": {
+			known:  []absence.Known{{UID: "a", Kind: "Container", Name: "a", Source: "local", File: "all.yaml", Data: true}},
+			before: []source.Snapshot{snapshot(0, files{"all.yaml": nil})}, uid: "a",
+			after: []source.Snapshot{snapshot(hour, files{"all.yaml": nil}), snapshot(hour+20*ms, files{"all.yaml": nil})},
+			want:  []string{confirm, removed},
+		},
+		"a mass deletion stays held, also when most are back": {
+			known: known(many...), uid: "o09", before: []source.Snapshot{snapshot(0, each(many[:1]...))},
+			after: []source.Snapshot{snapshot(hour, each(many[:9]...)), snapshot(2*hour, each(many[:9]...))},
+			want:  []string{mass, mass},
+		},
+		"what was let go just before counts": {
+			known: known(many...), uid: "o09",
+			before: []source.Snapshot{snapshot(0, each(many[3:]...)), snapshot(2*time.Second, each(many[3:]...))},
+			after:  []source.Snapshot{snapshot(5*time.Second, each(many[3:9]...)), snapshot(hour, each(many[3:9]...))},
+			want:   []string{mass, mass},
+		},
+		"but not for ever": {
+			known: known(many...), uid: "o09",
+			before: []source.Snapshot{snapshot(0, each(many[3:]...)), snapshot(2*time.Second, each(many[3:]...))},
+			after:  []source.Snapshot{snapshot(hour, each(many[3:9]...)), snapshot(hour+2*time.Second, each(many[3:9]...))},
+			want:   []string{confirm, vanished},
+		},
+		"what was to go and did not is judged anew, with all the others": {
+			known: known(many...), uid: "o00", forgets: true,
+			before: []source.Snapshot{snapshot(0, each(many[3:]...)), snapshot(2*time.Second, each(many[3:]...))},
+			after:  []source.Snapshot{snapshot(hour, each(many[4:]...)), snapshot(2*hour, each(many[4:]...))},
+			want:   []string{mass, mass},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := &world{known: tc.known}
+			for _, s := range tc.before {
+				w.judge(s)
+			}
+			if w.state = restart(t, w.state); tc.forgets {
+				w.known = tc.known
+			}
+			for i, s := range tc.after {
+				if got := verdicts(w.judge(s))[tc.uid]; got != tc.want[i] {
+					t.Fatalf("read %d: %s is %s, want %s", i, tc.uid, got, tc.want[i])
+				}
+			}
+		})
 	}
 }

@@ -235,8 +235,8 @@ func TestResolutionAndJudgementAgree(t *testing.T) {
 	})
 }
 
-// TestBrakeBound: however files vanish, no more than the limit of a source's
-// objects are let go within any Window.
+// TestBrakeBound: however files vanish, and whenever the daemon restarts, no
+// more than the limit of a source's objects are let go within any Window.
 func TestBrakeBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := numbered(rapid.IntRange(1, 30).Draw(t, "objects"))
@@ -253,6 +253,9 @@ func TestBrakeBound(t *testing.T) {
 			}
 			for uid := range absent(w.judge(snapshot(at, each(there...)))) {
 				let = append(let, gone[uid])
+			}
+			if rapid.IntRange(0, 3).Draw(t, "restart") == 0 {
+				w.state = restart(t, w.state)
 			}
 		}
 		slices.Sort(let)

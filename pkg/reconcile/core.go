@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"slices"
 	"time"
 
 	"tekton.host/pkg/absence"
@@ -100,18 +99,6 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	r.Reread, r.RereadAt = wanted.reread, wanted.nextWake
 	r.NextWake = earliest(out.NextWake, p.NextWake, wanted.nextWake)
 	return r, nil
-}
-
-// held are the UIDs that the brake of a mass deletion holds, sorted.
-func (c *Core) held() []string {
-	var out []string
-	for uid, m := range c.missing.Missing {
-		if m.Braked {
-			out = append(out, uid)
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 // Begin says that a step is under way: its object is left alone until End.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -83,8 +84,8 @@ type Engine struct {
 	// reread these sources at rereadAt.
 	reread   []string
 	rereadAt time.Time
-	// held objects, as they were last remembered.
-	held []string
+	// remembered is what Remember has kept.
+	remembered absence.State
 
 	published
 }
@@ -106,7 +107,8 @@ func New(o Options) *Engine {
 		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64),
 		facts: Facts{Snapshots: map[string]source.Snapshot{}, Observed: resource.Observed{}, SecretsErr: errNotRead},
 	}
-	e.core.missing = o.Missing
+	// Also a file of an older version has no clocks that could go on.
+	e.remembered, e.core.missing = o.Missing, o.Missing.Durable()
 	e.published.init()
 	for _, d := range o.Drivers {
 		in := e.addInput(d.Name(), d.Watch, func(ctx context.Context) func() {
@@ -265,17 +267,18 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 	return next
 }
 
-// rememberHolds keeps the held objects when they are others than before.
+// rememberHolds keeps what the next daemon must know of missing objects, before
+// anything is done about them.
 func (e *Engine) rememberHolds() {
-	held := e.core.held()
-	if e.Remember == nil || slices.Equal(held, e.held) {
+	state := e.core.missing.Durable()
+	if e.Remember == nil || maps.Equal(state.Missing, e.remembered.Missing) {
 		return
 	}
-	if err := e.Remember(e.core.missing); err != nil {
+	if err := e.Remember(state); err != nil {
 		e.Log.Error(err, "remember what is held; a restart of the daemon would forget it")
 		return
 	}
-	e.held = held
+	e.remembered = state
 }
 
 // landed is called by workers when steps have ended.
