@@ -3,6 +3,7 @@ package machine_test
 import (
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,5 +101,33 @@ func TestHostileImage(t *testing.T) {
 			r.mustDelete(i, i.Name)
 			unchanged()
 		})
+	}
+}
+
+// TestDeepTrees deletes a machine that has nested directories and cgroups deeper
+// than a path may be long.
+func TestDeepTrees(t *testing.T) {
+	r := newRig(t)
+	i := r.instance(2, "serve")
+	u := r.run(i)
+	// Which of these there are depends on the host; in each that is its own it may nest.
+	nested := 0
+	for _, path := range []string{"/root", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
+		if _, code := r.call(i, "/nest", "path", path); code == http.StatusOK {
+			nested++
+		}
+	}
+	if nested < 2 {
+		t.Errorf("trees were nested in %d places: not in cgroups", nested)
+	}
+	if _, err := r.supervisor.Units(r.ctx, "tekton/"+installation); err != nil {
+		t.Error(err)
+	}
+	r.mustDelete(u, i.Name)
+	r.mustDelete(i, i.Name)
+	for depth := range 5 {
+		if left, _ := filepath.Glob("/sys/fs/cgroup" + strings.Repeat("/*", depth) + "/" + r.naming.Unit(i.Name)); len(left) > 0 {
+			t.Errorf("cgroups are left: %s", left)
+		}
 	}
 }

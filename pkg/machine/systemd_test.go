@@ -28,5 +28,5 @@ func TestUnderSystemd(t *testing.T) {
 	for _, e := range entries {
 		files[filepath.Join(programsInside, e.Name())] = filepath.Join(dir, e.Name())
 	}
-	systemdhost.RunInside(t, "^Test(HostSystem|Rootfs|SymlinkTraps|StorePath|Ephemeral|StubbornIsKilled|Crash|ZombiesAreReaped|FirstProcessFailures|Adoption|ForeignMachine|Seccomp|Limits|Answer)$", files)
+	systemdhost.RunInside(t, "^Test(HostSystem|Rootfs|SymlinkTraps|HostileImage|DeepTrees|StorePath|Ephemeral|StubbornIsKilled|Crash|ZombiesAreReaped|FirstProcessFailures|Adoption|ForeignMachine|Seccomp|Limits|Answer)$", files)
 }

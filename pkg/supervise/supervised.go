@@ -155,7 +155,7 @@ func (l *supervised) clear(ctx context.Context, unit, mark string) error {
 	if !group.Exists() {
 		return nil
 	}
-	if err := conflict("cgroup "+group.Path(), group.Mark(), mark); err != nil {
+	if err := conflict("cgroup "+group.Path(), group.Mark(), mark); err != nil && !abandoned(group) {
 		return err
 	}
 	if err := group.KillAll(ctx); err != nil {
@@ -166,6 +166,15 @@ func (l *supervised) clear(ctx context.Context, unit, mark string) error {
 	}
 	parent.RemoveEmpty()
 	return nil
+}
+
+// abandoned reports whether a group is left over from an installation that is
+// gone: it has a mark of ours, whoever's, and no process in it, so that nothing
+// is lost with it. An installation that lives makes its groups at each start.
+func abandoned(g cgroup.Group) bool {
+	_, marked := resource.ParseMark(g.Mark())
+	populated, err := g.Populated()
+	return marked && err == nil && !populated
 }
 
 // setLimits only makes the controllers available; the supervisor writes them.

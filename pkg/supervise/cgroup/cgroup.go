@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -148,18 +149,20 @@ func (g Group) Children() ([]Group, error) {
 // Procs returns the processes in the group and in those inside it.
 func (g Group) Procs() ([]int, error) {
 	var pids []int
-	err := filepath.WalkDir(g.Dir(), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
+	err := walk(g.Dir(), func(fd int) error {
+		f, err := openAt(fd, "cgroup.procs", unix.O_RDONLY)
+		if err != nil {
 			return ignoreGone(err)
 		}
-		b, err := os.ReadFile(path + "/cgroup.procs")
+		defer f.Close()
+		b, err := io.ReadAll(f)
 		for field := range bytes.FieldsSeq(b) {
 			if pid, err := strconv.Atoi(string(field)); err == nil && pid > 0 {
 				pids = append(pids, pid)
 			}
 		}
 		return ignoreGone(err)
-	})
+	}, func(int, string) error { return nil })
 	return pids, err
 }
 
@@ -234,25 +237,6 @@ func (g Group) RemoveEmpty() {
 	if g.host.Legacy != "" {
 		_ = unix.Rmdir(g.host.Legacy + g.path)
 	}
-}
-
-// removeTree removes directories only, deepest first: the files of a cgroup go with it.
-func removeTree(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
-	}
-	return nil
 }
 
 func (g Group) write(file, value string) error {

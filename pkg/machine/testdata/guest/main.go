@@ -73,11 +73,29 @@ func serve(stop bool) {
 			http.Error(w, err.Error(), http.StatusForbidden)
 		}
 	})
+	http.HandleFunc("/nest", nest)
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(9) })
 	http.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	fmt.Println("serving as pid", os.Getpid())
 	fmt.Println(http.ListenAndServe(":8080", nil))
 	os.Exit(1)
+}
+
+// nest makes directories in each other, deeper than any path is long.
+func nest(w http.ResponseWriter, r *http.Request) {
+	at, err := syscall.Open(r.URL.Query().Get("path"), syscall.O_DIRECTORY, 0)
+	name := strings.Repeat("x", 250)
+	for n := 0; n < 30 && err == nil; n++ {
+		if err = syscall.Mkdirat(at, name, 0o755); err == nil {
+			var next int
+			next, err = syscall.Openat(at, name, syscall.O_DIRECTORY, 0)
+			syscall.Close(at)
+			at = next
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+	}
 }
 
 // About is what the guest tells.
