@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -129,7 +131,7 @@ func (v view) restart(o v1alpha1.PlanObject) string {
 
 func (v view) planField(w io.Writer, f v1alpha1.PlanField) {
 	path := terminal.Escape(f.Path)
-	value := func(raw []byte) string { return terminal.Escape(string(terminal.EscapeJSON(raw))) }
+	value := func(raw []byte) string { return terminal.Escape(string(terminal.EscapeJSON(plain(raw)))) }
 	switch {
 	case f.Old == nil:
 		fmt.Fprintf(w, "    %s\n", v.Green(fmt.Sprintf("+ %s: %s", path, value(f.New))))
@@ -138,6 +140,20 @@ func (v view) planField(w io.Writer, f v1alpha1.PlanField) {
 	default:
 		fmt.Fprintf(w, "    %s %s: %s → %s\n", v.Yellow("~"), path, v.Red(value(f.Old)), v.Green(value(f.New)))
 	}
+}
+
+// plain is a JSON value as people write it: < > & are themselves, not \u003c.
+func plain(raw []byte) []byte {
+	var v any
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // as it was written
+	if d.Decode(&v) != nil || e.Encode(v) != nil {
+		return raw
+	}
+	return bytes.TrimSpace(b.Bytes())
 }
 
 // dataLine says what happens to a volume or database.

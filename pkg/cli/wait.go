@@ -209,8 +209,11 @@ func (w *waiter) find(ref v1alpha1.Ref) *v1alpha1.Item {
 // progress says each new state once.
 func (w *waiter) progress(t target, item *v1alpha1.Item, done bool) {
 	text := "is not there"
+	if item == nil && w.told[t.ref] != "" && done {
+		text = "is gone"
+	}
 	if item != nil {
-		text = joined(": ", string(item.Status.Phase), causeText(*item))
+		text = phaseText(*item)
 		if done && item.Status.Phase == v1alpha1.PhaseReady {
 			text = string(v1alpha1.PhaseReady)
 		}
@@ -227,6 +230,15 @@ func refText(r v1alpha1.Ref) string {
 		return r.Name
 	}
 	return r.String()
+}
+
+// phaseText is the phase and why it is no better one, without saying a word twice.
+func phaseText(item v1alpha1.Item) string {
+	c := cause(item)
+	if c != nil && c.Reason == string(item.Status.Phase) {
+		return joined(": ", c.Reason, c.Message)
+	}
+	return joined(": ", string(item.Status.Phase), causeText(item))
 }
 
 // causeText is reason and message of what keeps an object from being Ready.
@@ -248,7 +260,7 @@ func (w *waiter) late(timeout time.Duration) error {
 			lines = append(lines, refText(t.ref)+" is not there")
 			continue
 		}
-		lines = append(lines, joined(": ", fmt.Sprintf("%s is %s", refOf(*item), item.Status.Phase), causeText(*item)))
+		lines = append(lines, fmt.Sprintf("%s is %s", refOf(*item), phaseText(*item)))
 		code, next = exitTimeout, nextStep(*item, w.now())
 	}
 	if w.items == nil {
