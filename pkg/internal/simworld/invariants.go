@@ -2,6 +2,7 @@ package simworld
 
 import (
 	"fmt"
+	"time"
 
 	"tekton.host/pkg/resource"
 )
@@ -13,10 +14,19 @@ func (w *World) check(s resource.Step) error {
 	}
 	r := s.Resource
 	old, exists := w.Things[r.ID]
-	if s.Verb == resource.Delete && exists && old.Owner != r.Owner {
+	if s.Verb == resource.Delete && w.Foreign[r.ID] {
+		return violated("I3 foreign-safe", "it is not ours")
+	}
+	if s.Verb == resource.Delete && exists && old.Owner != r.Owner && !takenOver(old, s) {
 		return violated("I3 foreign-safe", "it belongs to %s", old.Owner)
 	}
 	switch v := r.Value.(type) {
+	case resource.Instance:
+		return w.checkInstance(s, v, violated)
+	case resource.Access:
+		if s.Verb == resource.Put && !w.ownsDatabase(r.Owner, v.Database) {
+			return violated("I4 unique", "%s is given the database of somebody else", r.Owner)
+		}
 	case resource.Unit:
 		if s.Verb == resource.Put {
 			return w.checkStart(s, violated)
@@ -78,7 +88,7 @@ func (w *World) checkStart(s resource.Step, violated violatedFunc) error {
 	return nil
 }
 
-// checkAddress asserts I4 for what a slot gives: link, address, uid range.
+// checkAddress asserts I4 for a link's address.
 func (w *World) checkAddress(s resource.Step, v resource.Link, violated violatedFunc) error {
 	if s.Verb != resource.Put {
 		return nil
@@ -89,6 +99,70 @@ func (w *World) checkAddress(s resource.Step, v resource.Link, violated violated
 		}
 	}
 	return nil
+}
+
+// checkInstance asserts I4 for what is an instance's own: its slot, address,
+// uid range and, between objects, its hostname.
+func (w *World) checkInstance(s resource.Step, v resource.Instance, violated violatedFunc) error {
+	if s.Verb != resource.Put {
+		return nil
+	}
+	for id, x := range w.Things {
+		if id.Kind != resource.KindInstance || x.Name == s.Resource.Name {
+			continue
+		}
+		y := x.Value.(resource.Instance)
+		switch {
+		case y.Slot == v.Slot, y.Addr == v.Addr, y.UIDBase == v.UIDBase && v.UIDBase != 0:
+			return violated("I4 unique", "%s has slot %d, address %s and uids from %d", x.Name, y.Slot, y.Addr, y.UIDBase)
+		case y.Hostname == v.Hostname && x.Owner != s.Resource.Owner:
+			return violated("I4 unique", "%s of %s is named %s, too", x.Name, x.Owner, y.Hostname)
+		}
+	}
+	return nil
+}
+
+func (w *World) ownsDatabase(owner, name string) bool {
+	return w.Things[resource.ID{Kind: resource.KindDatabase, Name: name}].Owner == owner
+}
+
+// takenOver reports whether the thing went to another owner after the step was
+// planned: the drivers then answer that it is stale.
+func takenOver(now resource.Resource, s resource.Step) bool {
+	return s.Seen != nil && s.Seen.Owner == s.Resource.Owner && now.Owner != s.Seen.Owner
+}
+
+// refuse is the part of a driver's own checks that the engine relies on: the
+// thing may be somebody else's by now.
+func (w *World) refuse(s resource.Step) error {
+	r := s.Resource
+	if w.Foreign[r.ID] {
+		return resource.Terminal("Conflict", fmt.Errorf("%s is there already and not ours; rename or remove it", r.ID))
+	}
+	if now, exists := w.Things[r.ID]; exists && now.Owner != r.Owner {
+		expected := s.Verb == resource.Put && (now.Owner == resource.RetainedOwner || s.Seen != nil && s.Seen.Owner == now.Owner)
+		if !expected {
+			return resource.ErrStale
+		}
+	}
+	u, there := w.unit(r.Name)
+	switch {
+	case r.Kind == resource.KindUnit && s.Verb == resource.Put && !w.hasThing(resource.KindInstance, r.Name):
+		return resource.ErrStale
+	case r.Kind == resource.KindInstance && s.Verb == resource.Delete && there && u.Running:
+		return resource.Because("StillRunning", fmt.Errorf("machine %s still runs", r.Name))
+	case r.Kind == resource.KindRole && s.Verb == resource.Delete:
+		d, left := w.Things[resource.ID{Kind: resource.KindDatabase, Name: r.Name}]
+		if left && d.Owner != resource.RetainedOwner {
+			return resource.Waiting("DatabaseStays", time.Second, fmt.Errorf("role %s still owns a database", r.Name))
+		}
+	}
+	return nil
+}
+
+func (w *World) hasThing(kind resource.Kind, name string) bool {
+	_, there := w.Things[resource.ID{Kind: kind, Name: name}]
+	return there
 }
 
 // isRouted reports whether a route of a deleted object points to the unit.
