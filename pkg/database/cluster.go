@@ -56,6 +56,11 @@ func (d *Driver) observeCluster() resource.Domain {
 }
 
 func (d *Driver) applyCluster(ctx context.Context, s resource.Step, v resource.Cluster) error {
+	release, err := d.holdService(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if s.Verb == resource.Delete {
 		return d.deleteCluster(ctx)
 	}
@@ -66,22 +71,17 @@ func (d *Driver) applyCluster(ctx context.Context, s resource.Step, v resource.C
 }
 
 func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
-	u, err := d.user()
-	if err != nil {
-		return err
-	}
-	if err := d.directories(u); err != nil {
-		return err
-	}
-	bin, err := d.ensureData(ctx, u)
-	if err != nil {
-		return err
-	}
-	written, err := d.writeFiles()
-	if err != nil {
-		return err
-	}
 	st, now, err := d.running()
+	if err != nil {
+		return err
+	}
+	if !st.Running || now != v {
+		// Before any file says that there is a cluster.
+		if err := addressPresent(v.Listen.Addr()); err != nil {
+			return err
+		}
+	}
+	u, bin, written, err := d.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,9 +90,6 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 			return resource.Waiting("PostgresStarting", retrySoon, errors.New("PostgreSQL is starting; after a crash it replays its log first"))
 		}
 		return d.enforce(ctx)
-	}
-	if err := addressPresent(v.Listen.Addr()); err != nil {
-		return err
 	}
 	if st.Running {
 		d.opts.Log.Info("restarting PostgreSQL", "listen", v.Listen.String(), "maxConnections", v.MaxConnections)
@@ -103,6 +100,22 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 	d.nowEnforced(written)
 	d.refill()
 	return nil
+}
+
+// prepare makes all that a start needs, and says which write of the
+// configuration is the newest.
+func (d *Driver) prepare(ctx context.Context) (u user, bin string, written int, err error) {
+	if u, err = d.user(); err != nil {
+		return u, "", 0, err
+	}
+	if err := d.directories(u); err != nil {
+		return u, "", 0, err
+	}
+	if bin, err = d.ensureData(ctx, u); err != nil {
+		return u, "", 0, err
+	}
+	written, err = d.writeFiles()
+	return u, bin, written, err
 }
 
 // start ends what runs and starts the server with v, and returns once it
@@ -220,6 +233,9 @@ func (d *Driver) deleteCluster(ctx context.Context) error {
 		}
 		if len(kept) > 0 {
 			d.opts.Log.Info("PostgreSQL's data stays", "directory", d.dataDir(), "databases", len(kept))
+			if err := d.noteResting(ctx); err != nil {
+				return err
+			}
 			return d.removeService(ctx, "conf", "dump")
 		}
 	}
@@ -236,16 +252,7 @@ func (d *Driver) keptData(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if !st.Ready {
-		u, err := d.user()
-		if err != nil {
-			return nil, err
-		}
-		bin, err := d.ensureData(ctx, u)
-		if err != nil {
-			return nil, err
-		}
-		offline := resource.Cluster{Listen: netip.AddrPortFrom(netip.Addr{}, 5432), MaxConnections: 20}
-		if err := d.start(ctx, u, bin, offline); err != nil {
+		if err := d.startOffline(ctx); err != nil {
 			return nil, err
 		}
 	}

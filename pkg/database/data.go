@@ -57,10 +57,12 @@ func (d *Driver) ListData(ctx context.Context) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
+	list := func(context.Context) ([]Item, error) { return d.resting() }
 	if d.clusterExists() {
-		retained, listErr := d.listRetained(ctx)
-		items, err = append(items, retained...), listErr
+		list = d.listRetained
 	}
+	retained, err := list(ctx)
+	items = append(items, retained...)
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.ID, b.ID) })
 	return items, err
 }
@@ -135,9 +137,13 @@ func (d *Driver) DeleteData(ctx context.Context, id string) error {
 		return os.RemoveAll(d.trashPath(entry))
 	}
 	name, ok := strings.CutPrefix(id, retainedPrefix)
-	if !ok || !d.clusterExists() {
+	if !ok || !exists(d.dataDir()) {
 		return fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
+	return d.awake(ctx, func() error { return d.deleteRetained(ctx, id, name) })
+}
+
+func (d *Driver) deleteRetained(ctx context.Context, id, name string) error {
 	pool, err := d.connections()
 	if err != nil {
 		return err
@@ -189,6 +195,10 @@ func (d *Driver) RestoreData(ctx context.Context, id string) error {
 	if err := checkName("database", info.Database); err != nil {
 		return err
 	}
+	return d.awake(ctx, func() error { return d.restore(ctx, entry, info) })
+}
+
+func (d *Driver) restore(ctx context.Context, entry string, info trashInfo) error {
 	pool, err := d.connections()
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,90 @@ func TestRetain(t *testing.T) {
 	if len(w.data()) != 0 || w.psql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname = '"+a.name+"'") != "0" {
 		t.Error("deleted data is still there")
 	}
+}
+
+// TestAtRest restores and deletes while no object needs PostgreSQL.
+func TestAtRest(t *testing.T) {
+	w := newWorld(t)
+	w.putCluster()
+	kept, gone := newTenant(1, "kept"), newTenant(2, "gone")
+	kept.policy = resource.RetainData
+	for _, n := range []tenant{kept, gone} {
+		w.putTenant(n)
+		mustExec(t, w.login(n), "CREATE TABLE t (x text); INSERT INTO t VALUES ('"+n.name+"')")
+		w.deleteTenant(n)
+	}
+	rests := func() {
+		t.Helper()
+		if st, _, err := w.driver.running(); err != nil || st.Running || w.driver.clusterExists() || exists(w.driver.socketDir()) {
+			t.Errorf("PostgreSQL is not at rest: %+v %v", st, err)
+		}
+	}
+	states := func(want ...State) []Item {
+		t.Helper()
+		items := w.data()
+		var got []State
+		for _, i := range items {
+			got = append(got, i.State)
+			if i.Size == 0 || i.Label == "" {
+				t.Errorf("%+v has no size or label", i)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("data %+v, want %v", items, want)
+		}
+		return items
+	}
+	w.must(resource.Delete, resource.New(resource.HostOwner, "", serviceName, cluster))
+	rests()
+	dump := states(StateRetained, StateTrash)[1].ID
+	for range 2 { // the second time there is no data directory any more
+		if err := w.driver.RestoreData(t.Context(), dump); err != nil {
+			t.Fatal(err)
+		}
+		rests()
+		if err := w.driver.RestoreData(t.Context(), dump); err == nil || !strings.Contains(err.Error(), "delete it") {
+			t.Errorf("restored over retained data: %v", err)
+		}
+		rests()
+		for _, item := range w.data() {
+			if item.State != StateRetained {
+				continue
+			}
+			if err := w.driver.DeleteData(t.Context(), item.ID); err != nil {
+				t.Fatal(err)
+			}
+			rests()
+		}
+		states(StateTrash)
+		if exists(w.driver.dir) {
+			t.Errorf("%s is there with nothing in it", w.driver.dir)
+		}
+	}
+	if err := w.driver.RestoreData(t.Context(), dump); err != nil {
+		t.Fatal(err)
+	}
+	w.putCluster()
+	gone.uid = "uid-gone-again"
+	w.putTenant(gone)
+	if got := w.ask(gone, "SELECT x FROM t"); got != gone.name {
+		t.Errorf("adopted %q", got)
+	}
+	// Whom a daemon that died had woken is ended as what nobody wants.
+	w.deleteTenant(gone)
+	w.must(resource.Delete, resource.New(resource.HostOwner, "", serviceName, cluster))
+	if err := w.driver.startOffline(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.restartDaemon()
+	woken := w.observe(resource.KindCluster)
+	if len(woken) != 1 {
+		t.Fatalf("observed %v, want the one that was woken", woken)
+	}
+	for _, r := range woken {
+		w.must(resource.Delete, r)
+	}
+	rests()
 }
 
 func TestDataRefusals(t *testing.T) {

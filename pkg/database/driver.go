@@ -62,6 +62,7 @@ type Driver struct {
 	written   int       // counts writes of the configuration
 	enforced  int       // the write that the server was last seen to obey
 
+	service  chan struct{} // held by who makes, ends or borrows the server
 	verified verified
 	spares   spares
 	dumps    dumps
@@ -81,7 +82,7 @@ func New(o Options) (*Driver, error) {
 	if o.User == "" {
 		o.User = "postgres"
 	}
-	d := &Driver{opts: o, dir: o.Layout.Service(serviceName)}
+	d := &Driver{opts: o, dir: o.Layout.Service(serviceName), service: make(chan struct{}, 1)}
 	d.background, d.cancel = context.WithCancel(context.Background())
 	if path := filepath.Join(d.socketDir(), ".s.PGSQL.65535"); len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path of PostgreSQL's socket, %s, is longer than %d bytes; choose a shorter Host.spec.runDir", path, maxSocketPath)
