@@ -1,5 +1,6 @@
 // Gen writes what is derived from the API's Go types: the JSON Schema of each
-// kind and the field tables of its reference page, below specs. Run it as
+// kind and the field tables of its reference page, below specs, and the options
+// of the NixOS module. Run it as
 // "go run ./hack/gen" in the repository's root; with -check it writes nothing
 // and exits 1 when a file is not up to date. Same types, same bytes.
 package main
@@ -90,5 +91,6 @@ func generate(root string) (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s.md: %w", name, err)
 		}
 	}
-	return files, nil
+	files["nix/host-options.nix"], err = nixOptions(docs)
+	return files, err
 }

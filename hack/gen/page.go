@@ -27,20 +27,26 @@ func withTables(page []byte, text string) ([]byte, error) {
 
 // tables describes a kind: a table for each struct, in the order of the types.
 func tables(kind string, t reflect.Type, docs comments) string {
-	w := tableWriter{docs: docs, defaults: map[string]string{}}
+	w := tableWriter{docs: docs, defaults: readableDefaults(kind)}
+	w.structure(t, "")
+	return w.out.String()
+}
+
+// readableDefaults are the defaults of a kind by field, in Markdown.
+func readableDefaults(kind string) map[string]string {
+	defaults := map[string]string{}
 	for _, row := range v1alpha1.DefaultsTable(kind) {
 		text := "`" + row.Default + "`"
 		if row.Note != "" {
 			text += " (" + row.Note + ")"
 		}
 		field := strings.Replace(row.Field, "[0]", "[]", 1)
-		if old, ok := w.defaults[field]; ok {
+		if old, ok := defaults[field]; ok {
 			text = old + "; " + text
 		}
-		w.defaults[field] = text
+		defaults[field] = text
 	}
-	w.structure(t, "")
-	return w.out.String()
+	return defaults
 }
 
 type tableWriter struct {

@@ -1,0 +1,81 @@
+# Every field of the Host file as an option. Generated from pkg/api/v1alpha1 by
+# "go run ./hack/gen"; change the types there, not this file. A field that is
+# not set is left out of the file: the daemon alone knows the defaults.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  optional = type: default: description: mkOption {
+    inherit description;
+    type = types.nullOr type;
+    default = null;
+    defaultText = lib.literalMD default;
+  };
+  required = type: description: mkOption { inherit type description; };
+  duration = types.strMatching "([0-9]+(\\.[0-9]+)?(ns|us|ms|s|m|h))+|0" // { description = "duration such as \"90s\" or \"1h30m\""; };
+  size = types.either types.ints.positive (types.strMatching "[0-9]+([KMGT]i?)?" // { description = "size such as \"512M\""; });
+in
+{
+  metadata = {
+    name = required types.str "name is a DNS label of at most 40 characters, unique across all kinds that run a machine.";
+    labels = optional (types.attrsOf types.str) "none" "labels select objects in `tekton get -l`.";
+    annotations = optional (types.attrsOf types.str) "none" "annotations carry data for other tools; tekton ignores them.";
+  };
+  spec = {
+    instance = optional types.str "none" "instance enters every host-global name, so that several daemons live side by side; at most 4 characters [a-z0-9], the last one a letter.";
+    stateDir = optional types.str "`/var/lib/tekton` (/var/lib/tekton-INSTANCE with an instance)" "stateDir keeps the ledger, roots, volumes, databases.";
+    runDir = optional types.str "`/run/tekton` (/run/tekton-INSTANCE with an instance)" "runDir keeps sockets and what ends with a boot.";
+    secretsDir = optional types.str "`/var/lib/tekton/secrets` (below stateDir)" "secretsDir holds one file a secret, 0600 root.";
+    socketGroup = optional types.str "`tekton`" "socketGroup may use the daemon's socket beside root.";
+    subnet = optional types.str "`10.100.0.0/16` (with an instance 10.N.0.0/16, N from 101 to 250 by its name)" "subnet of the machines, IPv4, /16 to /28.";
+    domain = optional types.str "none" "domain of the host's own names: unknown hosts below it get our 404.";
+    publishAddress = optional types.str "none" "publishAddress for ports without hostIP; absent: hostIP is required.";
+    runtime = {
+      supervisor = optional (types.enum [ "auto" "supervised" "systemd" ]) "`auto`" "supervisor: auto (systemd where it is PID 1), supervised, systemd.";
+      seccomp = optional types.bool "`true`" "seccomp false drops nspawn's system call filter: faster starts, one protection less.";
+      logMax = optional size "`16M`" "logMax bounds the log of one machine; two files of half of it are kept.";
+    };
+    ingress = {
+      mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
+      httpPort = optional (types.ints.between 1 65535) "`80`" "httpPort that it listens on.";
+      httpsPort = optional (types.ints.between 0 65535) "`443`" "httpsPort that it listens on; 0 serves no TLS.";
+      tls = optional (types.enum [ "off" "internal" "files" ]) "`internal` (off where httpsPort is 0)" "tls of routes that do not say: off, internal, files.";
+      certificates = optional (types.listOf (types.submodule { options = {
+        hosts = required (types.listOf types.str) "hosts that it is for: \"web.example.org\", \"*.example.org\" (one label).";
+        certFile = required types.str "certFile holds the certificate and its chain, PEM.";
+        keyFile = required types.str "keyFile holds the private key, PEM.";
+      }; })) "none" "certificates for TLS mode files.";
+      gracePeriod = optional duration "`30s`" "gracePeriod that open connections keep over a change.";
+      user = optional types.str "`caddy`" "user that Caddy runs as.";
+    };
+    postgres = {
+      mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
+      user = optional types.str "`postgres`" "user that the server runs as; not root.";
+      binDir = optional types.str "none" "binDir holds initdb, postgres, pg_dump; absent: the newest found on the host.";
+      port = optional (types.ints.between 1 65535) "`5432`" "port on the service address.";
+      maxConnections = optional (types.ints.between 10 10000) "`200`" "maxConnections of the server.";
+      connectionLimit = optional (types.ints.between 1 10000) "`20` (at most maxConnections)" "connectionLimit of each role.";
+    };
+    dns = {
+      mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
+      domain = optional types.str "`tekton.internal`" "domain of machine names.";
+      upstreams = optional (types.listOf types.str) "none" "upstreams that other names are forwarded to; absent: the host's resolv.conf.";
+    };
+    sources = optional (types.listOf (types.submodule { options = {
+      name = required types.str "name of the source, a DNS label.";
+      path = required types.str "path of a directory with *.yaml and *.yml files.";
+      allow = optional (types.submodule { options = {
+        kinds = optional (types.listOf types.str) "none" "kinds; absent: all.";
+        maxTrust = optional (types.enum [ "untrusted" "trusted" ]) "`untrusted` (where there is allow)" "maxTrust: untrusted (default), trusted.";
+        domains = optional (types.listOf types.str) "none" "domains that routes may use: \"preview.example.org\" (exact), \"*.preview.example.org\" (one label below).";
+        linkTargets = optional (types.listOf types.str) "none" "linkTargets that network.links may name; \"*\" for all.";
+        secrets = optional (types.listOf types.str) "none" "secrets that credentials may name; \"*\" for all.";
+        hostPaths = optional (types.listOf types.str) "none" "hostPaths below which mounts and rootfs may lie.";
+        hostPorts = optional (types.listOf types.str) "none" "hostPorts that may be published: \"8000-8999\", \"25\".";
+        maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
+      }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";
+    }; })) "none" "sources of specs; absent: one directory \"local\" at STATEDIR/specs that may do everything.";
+    trashFor = optional duration "`72h`" "trashFor is how long deleted data is kept.";
+    slotCooldown = optional duration "`5m`" "slotCooldown before an address is used again.";
+    parallelStarts = optional (types.ints.between 0 1024) "none" "parallelStarts of machines; 0: four a CPU.";
+  };
+}
