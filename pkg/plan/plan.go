@@ -159,7 +159,7 @@ func (p *planner) block(r resource.Resource, v resource.Verb, format string, arg
 
 // masked reports whether a difference has to wait for a step in flight or a retry.
 func (p *planner) masked(r resource.Resource, v resource.Verb) bool {
-	if p.Busy[BusyKey(r)] {
+	if p.Busy[BusyKey(r)] || (v == resource.Put && p.claimsUnseen(r)) {
 		p.block(r, v, "%s", UnderWay)
 		return true
 	}
@@ -173,6 +173,19 @@ func (p *planner) masked(r resource.Resource, v resource.Verb) bool {
 	}
 	return true
 }
+
+// claimsUnseen reports whether a new claim has to wait until claims of the host,
+// which are in flight, were observed: what those take (a slot) looks free until
+// then, and would be given to a second one.
+func (p *planner) claimsUnseen(r resource.Resource) bool {
+	if r.Kind != resource.KindClaim || !p.Busy[hostClaims] {
+		return false
+	}
+	_, there, _ := p.Observed.Get(r.ID)
+	return !there
+}
+
+var hostClaims = BusyKey(resource.Resource{ID: resource.ID{Kind: resource.KindClaim}, Owner: resource.HostOwner})
 
 func (p *planner) put(want resource.Resource) {
 	if p.masked(want, resource.Put) {
