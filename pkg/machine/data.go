@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"tekton.host/pkg/host"
@@ -95,7 +96,9 @@ func (d *Driver) trashDir(name string, now time.Time) (string, error) {
 
 // rename moves a directory durably.
 func rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+	if err := os.Rename(from, to); errors.Is(err, syscall.EBUSY) {
+		return fmt.Errorf("%w: something is mounted on it (`findmnt %s`); unmount it, and it goes on by itself", err, from)
+	} else if err != nil {
 		return fmt.Errorf("%w (volumes and trash must be on one file system)", err)
 	}
 	if err := host.SyncDir(filepath.Dir(to)); err != nil {
@@ -256,13 +259,18 @@ func (d *Driver) PurgeTrash(ctx context.Context, olderThan time.Duration) (int, 
 	d.data.Lock()
 	defer d.data.Unlock()
 	n := 0
+	var stuck error // what cannot go keeps nothing else from going
 	limit := time.Now().Add(-olderThan)
 	err := d.eachTrashed(func(id string, t trashed) error {
 		if t.DeletedAt.After(limit) {
 			return nil
 		}
+		if err := removeTree(ctx, filepath.Join(d.opts.Layout.Trash(), id)); err != nil {
+			stuck = errors.Join(stuck, err)
+			return nil
+		}
 		n++
-		return removeTree(ctx, filepath.Join(d.opts.Layout.Trash(), id))
+		return nil
 	})
-	return n, err
+	return n, errors.Join(err, stuck)
 }

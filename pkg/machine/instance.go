@@ -37,6 +37,9 @@ func (d *Driver) readFiles(machine string) (f machineFiles, err error) {
 		return f, err
 	}
 	f.answer, _, err = readJSON[answerFile](d.answerPath(machine))
+	if _, damaged := errors.AsType[*json.SyntaxError](err); damaged {
+		return f, nil // by a power cut, which has ended the start that had answered
+	}
 	return f, err
 }
 
@@ -166,7 +169,7 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 	if err := d.opts.Supervisor.Stop(ctx, dir, 0); err != nil {
 		return err
 	}
-	if err := emptyDir(ctx, dir, launch.RecordFile); err != nil {
+	if err := withoutMounts(dir, func() error { return emptyDir(ctx, dir, launch.RecordFile) }); err != nil {
 		return fmt.Errorf("remove machine %s: %w", r.Name, err)
 	}
 	d.tails.forget(dir)
@@ -176,7 +179,7 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 // resetRoot gives a machine a clean root at its next start.
 func resetRoot(ctx context.Context, dir string) error {
 	for _, name := range []string{launch.UpperDir, launch.WorkDir} {
-		if err := removeTree(ctx, filepath.Join(dir, name)); err != nil {
+		if err := withoutMounts(dir, func() error { return removeTree(ctx, filepath.Join(dir, name)) }); err != nil {
 			return fmt.Errorf("reset the root layer: %w", err)
 		}
 	}

@@ -88,6 +88,44 @@ func TestRemoveTreeStopsAtMounts(t *testing.T) {
 	must(t, removeTree(context.Background(), dir))
 }
 
+// TestWithoutMounts takes mounts off and leaves what is behind them.
+func TestWithoutMounts(t *testing.T) {
+	testenv.Root(t)
+	base := t.TempDir()
+	dir, precious := filepath.Join(base, "tr ee\\"), filepath.Join(base, "precious")
+	for _, d := range []string{dir + "/upper/tmpfs", dir + "/up", dir + "/work", dir + "/over lay", base + "/other", precious} {
+		must(t, os.MkdirAll(d, 0o755))
+	}
+	must(t, os.WriteFile(precious+"/file", nil, 0o644))
+	must(t, unix.Mount("tmpfs", dir+"/upper/tmpfs", "tmpfs", 0, ""))
+	must(t, os.Mkdir(dir+"/upper/tmpfs/bind", 0o755))
+	must(t, unix.Mount(precious, dir+"/upper/tmpfs/bind", "", unix.MS_BIND, ""))
+	must(t, unix.Mount(precious, dir+"/up", "", unix.MS_BIND, ""))
+	must(t, unix.Mount("overlay", dir+"/over lay", "overlay", 0, "lowerdir="+precious+":"+base+"/other"))
+	t.Cleanup(func() {
+		points, _ := mountsBelow(dir)
+		for i := range points {
+			unix.Unmount(points[len(points)-1-i], unix.MNT_DETACH)
+		}
+	})
+	remove := func() error {
+		return withoutMounts(dir, func() error { return removeTree(t.Context(), dir) })
+	}
+	used, err := os.Open(dir + "/up")
+	must(t, err)
+	if err := remove(); err == nil || !strings.Contains(err.Error(), "findmnt") {
+		t.Errorf("with a mount in use: %v", err)
+	}
+	used.Close()
+	must(t, remove())
+	if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+		t.Errorf("still there: %v", err)
+	}
+	if _, err := os.Stat(precious + "/file"); err != nil {
+		t.Errorf("removal went through a mount: %v", err)
+	}
+}
+
 // makeDeep nests directories far deeper than there are descriptors.
 func makeDeep(t *testing.T, dir string, depth int) {
 	t.Helper()
