@@ -53,7 +53,7 @@ in
       binDir = optional types.str "none" "binDir holds initdb, postgres, pg_dump; absent: the newest found on the host.";
       port = optional (types.ints.between 1 65535) "`5432`" "port on the service address.";
       maxConnections = optional (types.ints.between 10 10000) "`200`" "maxConnections of the server.";
-      connectionLimit = optional (types.ints.between 1 10000) "`20` (at most maxConnections)" "connectionLimit of each role.";
+      connectionLimit = optional (types.ints.between 1 10000) "`20` (at most a quarter of maxConnections)" "connectionLimit of each role.";
     };
     dns = {
       mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";

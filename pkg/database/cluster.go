@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -125,6 +126,9 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 	if err := d.opts.Supervisor.Stop(ctx, d.dir, stopTimeout); err != nil {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
 	}
+	if err := d.dropStalePID(); err != nil {
+		return err
+	}
 	_, err := d.opts.Supervisor.Start(ctx, d.dir, supervise.Spec{
 		Name:        serviceName,
 		Unit:        d.opts.Naming.Unit(serviceName),
@@ -143,6 +147,35 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 		return resource.Because("PostgresStart", fmt.Errorf("start PostgreSQL: %w", err))
 	}
 	return nil
+}
+
+// dropStalePID removes the postmaster.pid of a server that was killed, when its
+// number has become that of another process, after a reboot for one: PostgreSQL
+// would take that for a server on the same data. Servers work in their data
+// directory; a number that is free is PostgreSQL's own business.
+func (d *Driver) dropStalePID() error {
+	path := filepath.Join(d.dataDir(), "postmaster.pid")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pid, _, _ := strings.Cut(string(content), "\n")
+	if _, err := strconv.Atoi(pid); err != nil {
+		return nil // PostgreSQL says what is wrong with it
+	}
+	works, err := os.Stat("/proc/" + pid + "/cwd")
+	if err != nil {
+		return nil
+	}
+	data, err := os.Stat(d.dataDir())
+	if err != nil || os.SameFile(works, data) {
+		return err
+	}
+	d.opts.Log.Info("removing the mark of a dead PostgreSQL", "file", path)
+	return os.Remove(path)
 }
 
 // addressPresent waits for the service address: PostgreSQL ends when it cannot bind.

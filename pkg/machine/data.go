@@ -94,11 +94,16 @@ func (d *Driver) trashDir(name string, now time.Time) (string, error) {
 	}
 }
 
-// rename moves a directory durably.
+// rename moves a directory durably, also one that was made immutable.
 func rename(from, to string) error {
-	if err := os.Rename(from, to); errors.Is(err, syscall.EBUSY) {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrPermission) && changeable(from) == nil {
+		err = os.Rename(from, to)
+	}
+	if errors.Is(err, syscall.EBUSY) {
 		return fmt.Errorf("%w: something is mounted on it (`findmnt %s`); unmount it, and it goes on by itself", err, from)
-	} else if err != nil {
+	}
+	if err != nil {
 		return fmt.Errorf("%w (volumes and trash must be on one file system)", err)
 	}
 	if err := host.SyncDir(filepath.Dir(to)); err != nil {

@@ -178,6 +178,16 @@ func unlink(parent int, name string, flags int) error {
 	return unix.Unlinkat(parent, name, flags)
 }
 
+// changeable clears the flags of one directory.
+func changeable(path string) error {
+	fd, err := unix.Open(path, openDir, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return clearFlags(fd)
+}
+
 // clearFlags makes a file or directory changeable again. File systems without
 // such flags have nothing to clear.
 func clearFlags(fd int) error {

@@ -168,7 +168,8 @@ func (c *PostgresConfig) setDefaults() {
 	setDefault(&c.User, "postgres")
 	setDefault(&c.Port, 5432)
 	setDefault(&c.MaxConnections, 200)
-	setDefault(&c.ConnectionLimit, min(20, c.MaxConnections))
+	// No tenant alone can take what there is.
+	setDefault(&c.ConnectionLimit, min(20, c.MaxConnections/4))
 }
 
 func suffix(instance string) string {

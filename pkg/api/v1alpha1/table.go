@@ -37,7 +37,7 @@ var defaultNotes = map[string]map[string]string{
 		"spec.secretsDir":               "below stateDir",
 		"spec.subnet":                   "with an instance 10.N.0.0/16, N from 101 to 250 by its name",
 		"spec.ingress.tls":              "off where httpsPort is 0",
-		"spec.postgres.connectionLimit": "at most maxConnections",
+		"spec.postgres.connectionLimit": "at most a quarter of maxConnections",
 		"spec.sources[].name":           "without sources: one that may do everything",
 		"spec.sources[].path":           "below stateDir",
 		"spec.sources[].allow.maxTrust": "where there is allow",
