@@ -165,7 +165,7 @@ func (d *Driver) prepare(acc account) error {
 			return err
 		}
 	}
-	return nil
+	return d.mend()
 }
 
 // remove stops Caddy and leaves nothing of it.

@@ -110,6 +110,9 @@ func (m *Manager) free(ctx context.Context, dir string, s Spec, changed <-chan s
 		return err
 	}
 	m.seen.Delete(dir)
+	if _, _, err := m.readStatus(dir); damaged(err) {
+		return os.Remove(filepath.Join(dir, StatusFile))
+	}
 	return nil
 }
 

@@ -35,6 +35,9 @@ func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 	}
 	for {
 		s, found, err = m.readStatus(dir)
+		if !held && damaged(err) {
+			return Status{}, false, nil // what it told of went with the power
+		}
 		if !found || err != nil {
 			return Status{}, false, err
 		}
@@ -55,6 +58,14 @@ func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 	}
 	s.ExitCode, s.ExitedAt = codeKilled, m.lostAt(dir)
 	return s, true, nil
+}
+
+// damaged reports whether a file holds something other than what was written.
+// A power cut leaves a new file empty or full of zeros when it was not synced,
+// and neither spec nor status are: the process that they tell of is gone, too.
+func damaged(err error) bool {
+	_, found := errors.AsType[*json.SyntaxError](err)
+	return found
 }
 
 // readStatus reads the file as it is.

@@ -38,11 +38,13 @@ func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) e
 	}
 	defer unlock()
 	s, found, err := m.ReadSpec(dir)
+	if damaged(err) {
+		s, err = m.specOfStatus(dir)
+	} else if err == nil && !found {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", dir, err)
-	}
-	if !found {
-		return nil
 	}
 	if timeout == 0 {
 		timeout = s.StopTimeout
@@ -50,10 +52,12 @@ func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) e
 	if err := m.stopSupervisor(ctx, dir, timeout); err != nil {
 		return fmt.Errorf("stop %s: %w", s.Unit, err)
 	}
-	clearing, cancel := context.WithTimeout(ctx, clearTimeout)
-	defer cancel()
-	if err := m.form.clear(clearing, s.Unit, s.Mark); err != nil {
-		return fmt.Errorf("stop %s: %w", s.Unit, err)
+	if s.Unit != "" {
+		clearing, cancel := context.WithTimeout(ctx, clearTimeout)
+		defer cancel()
+		if err := m.form.clear(clearing, s.Unit, s.Mark); err != nil {
+			return fmt.Errorf("stop %s: %w", s.Unit, err)
+		}
 	}
 	m.seen.Delete(dir)
 	// The spec goes last: with it a stop that was cut short can be repeated.
@@ -63,6 +67,13 @@ func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) e
 		}
 	}
 	return nil
+}
+
+// specOfStatus is what a stop needs of a damaged spec, as far as the status
+// has it: without that, too, nothing can be left of the run.
+func (m *Manager) specOfStatus(dir string) (Spec, error) {
+	s, _, err := m.Status(dir)
+	return Spec{Unit: s.Unit, Mark: s.Mark, StopTimeout: defaultStopTimeout}, err
 }
 
 // stopSupervisor asks the supervisor to stop its process and waits until it is
