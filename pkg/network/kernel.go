@@ -20,11 +20,10 @@ const (
 	dumpTries = 5
 	// skipStats (RTEXT_FILTER_SKIP_STATS) halves a link's message.
 	skipStats = 1 << 3
-	// inetConf is IFLA_INET_CONF below AF_INET of IFLA_AF_SPEC, followed by the
-	// indexes of settings in it (IPV4_DEVCONF_RP_FILTER-1 ...).
+	// inetConf is IFLA_INET_CONF below AF_INET of IFLA_AF_SPEC, inet6Conf is
+	// IFLA_INET6_CONF below AF_INET6.
 	inetConf  = 1
-	rpFilter  = 7
-	validMark = 23
+	inet6Conf = 2
 )
 
 // hostLink is a network interface of the host as the kernel shows it.
@@ -37,7 +36,7 @@ type hostLink struct {
 	MAC       string // bytes
 	PeerIndex int
 	PeerAway  bool // the other end is in another network namespace
-	Checked   bool // the source check is on, and asks with the packet's mark
+	Secured   bool // has all linkSettings
 	Working   bool // both ends are up and the kernel lets packets through
 }
 
@@ -187,7 +186,7 @@ func parseLink(m []byte) hostLink {
 		case unix.IFLA_LINK_NETNSID:
 			l.PeerAway = true
 		case unix.IFLA_AF_SPEC:
-			l.Checked = parseChecked(v)
+			l.Secured = parseSecured(v)
 		case unix.IFLA_OPERSTATE:
 			l.Working = v[0] == netlink.OperUp
 		}
@@ -195,18 +194,32 @@ func parseLink(m []byte) hostLink {
 	return l
 }
 
-func parseChecked(spec []byte) bool {
+// parseSecured compares what a link's message has of linkSettings. A kernel
+// without IPv6 has nothing of it there.
+func parseSecured(spec []byte) bool {
+	var v4, v6 []byte
 	for family, af := range attributes(spec) {
-		if family != unix.AF_INET {
-			continue
-		}
 		for kind, conf := range attributes(af) {
-			if kind == inetConf && len(conf) >= 4*(validMark+1) {
-				return binary.NativeEndian.Uint32(conf[4*rpFilter:]) == 1 && binary.NativeEndian.Uint32(conf[4*validMark:]) == 1
+			switch {
+			case family == unix.AF_INET && kind == inetConf:
+				v4 = conf
+			case family == unix.AF_INET6 && kind == inet6Conf:
+				v6 = conf
 			}
 		}
 	}
-	return false
+	for _, s := range linkSettings {
+		conf := v4
+		if s.family == "ipv6" {
+			if conf = v6; conf == nil {
+				continue
+			}
+		}
+		if len(conf) < 4*(s.index+1) || binary.NativeEndian.Uint32(conf[4*s.index:]) != s.value {
+			return false
+		}
+	}
+	return true
 }
 
 func parseAddr(m []byte) hostAddr {

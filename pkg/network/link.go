@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -132,18 +133,31 @@ func (d *Driver) configureLink(index int, v resource.Link, owner string, attache
 	return nil
 }
 
-// secureLink closes IPv6 and checks sources on the host's end. The check asks
-// with the packet's mark, so that it agrees with the route of what nft marked.
+// linkSettings close the host's end of a link; index is where a link's message
+// has the setting (IPV4_DEVCONF_RP_FILTER-1 ..., DEVCONF_DISABLE_IPV6 ...).
+var linkSettings = []struct {
+	family, key string
+	index       int
+	value       uint32
+}{
+	{"ipv6", "disable_ipv6", 26, 1},
+	{"ipv6", "accept_ra", 3, 0},
+	{"ipv4", "route_localnet", 25, 0},
+	// The source check asks with the packet's mark, so that it agrees with the
+	// route of what nft marked.
+	{"ipv4", "src_valid_mark", 23, 1},
+	{"ipv4", "rp_filter", 7, 1},
+	// Requests are answered for the address on this link alone: by default a host
+	// tells everybody which addresses it has anywhere.
+	{"ipv4", "arp_ignore", 18, 1},
+	{"ipv4", "accept_redirects", 3, 0},
+	{"ipv4", "accept_source_route", 8, 0},
+}
+
 func secureLink(name string) error {
-	for _, s := range []struct{ family, key, value string }{
-		{"ipv6", "disable_ipv6", "1"},
-		{"ipv6", "accept_ra", "0"},
-		{"ipv4", "route_localnet", "0"},
-		{"ipv4", "src_valid_mark", "1"},
-		{"ipv4", "rp_filter", "1"},
-	} {
+	for _, s := range linkSettings {
 		path := filepath.Join("/proc/sys/net", s.family, "conf", name, s.key)
-		err := os.WriteFile(path, []byte(s.value), 0)
+		err := os.WriteFile(path, strconv.AppendUint(nil, uint64(s.value), 10), 0)
 		if errors.Is(err, os.ErrNotExist) && s.family == "ipv6" {
 			continue // a kernel without IPv6
 		}

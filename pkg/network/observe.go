@@ -210,7 +210,7 @@ func (d *Driver) linkValue(f linkFacts, l hostLink, label string) resource.Link 
 	host, addr := d.naming.HostAddr(slot), d.naming.Addr(slot)
 	v := resource.Link{Name: l.Name, Peer: d.naming.Peer(slot), Label: label}
 	if slices.Equal(f.addrs[l.Index], []netip.Prefix{single(host)}) && l.Up && l.Group == uint32(d.group()) &&
-		l.Checked && l.MAC == string(resource.MAC(host)) {
+		l.Secured && l.MAC == string(resource.MAC(host)) {
 		v.HostAddr = host
 	}
 	route := slices.ContainsFunc(f.routes[l.Index], func(r hostRoute) bool { return r.Dst == single(addr) && r.Src == host })

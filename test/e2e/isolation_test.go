@@ -2,17 +2,16 @@ package e2e_test
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
-	"tekton.host/pkg/api/v1alpha1"
+	"github.com/google/go-cmp/cmp"
 )
 
 // The neighbourhood of the host: a network behind a link of its own, with
@@ -25,7 +24,8 @@ const (
 )
 
 // neighbourhood is a namespace where a guest listens on all of these addresses.
-func (k *tekton) neighbourhood() {
+// It returns the guest's PID.
+func (k *tekton) neighbourhood() int {
 	k.t.Helper()
 	cmd := exec.Command(filepath.Join(k.programs, "guest"), "stubborn")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -48,6 +48,7 @@ func (k *tekton) neighbourhood() {
 	for _, addr := range []string{lanPeer, metadata, public} {
 		k.eventually("the host itself reaches "+addr, func() error { _, _, err := fetch("http://"+addr+":8080/ready", ""); return err })
 	}
+	return cmd.Process.Pid
 }
 
 // TestReach asks from inside machines what can be reached.
@@ -134,95 +135,77 @@ func TestReach(t *testing.T) {
 
 func (k *tekton) publishedPort() int { return 19000 + k.n }
 
-const canary = "canary-7f3a1c5be2-of-the-secret"
+// privates are further networks behind the neighbour.
+var privates = []string{"10.250.0.9", "172.16.0.9", "100.64.0.9", "198.18.0.9"}
 
-// TestSecrets delivers a secret, rotates it, and looks for it everywhere else.
-func TestSecrets(t *testing.T) {
-	t.Parallel()
-	k := start(t)
-	k.write("app.yaml", k.guest("app", "credentials: [{name: token}, {name: key, path: /run/keys/key}, {name: third, env: THIRD}]", "user: app"))
-	k.condition("app", v1alpha1.ConditionSecretsReady, "SecretMissing")
-	if machines := k.machines(); len(machines) > 0 {
-		t.Errorf("started without its secrets: %q", machines)
-	}
-	for _, name := range []string{"token", "key", "third"} {
-		_, err := k.runWith(canary+name, "secret", "set", name)
+// listen has the host serve ports on all its addresses, or on one.
+func (k *tekton) listen(addrs ...string) {
+	k.t.Helper()
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp4", addr)
 		k.check(err)
+		k.t.Cleanup(func() { l.Close() })
 	}
-	k.ready("app")
-	for path, name := range map[string]string{"/run/credentials/token": "token", "/run/keys/key": "key"} {
-		if got := k.mustAsk("app", "/read", "path", path); got != canary+name {
-			t.Errorf("%s holds %q", path, got)
-		}
-		const tmpfs = "1021994"
-		if got, want := k.mustAsk("app", "/stat", "path", path), "0400 uid=1000 fs="+tmpfs; got != want {
-			t.Errorf("%s is %s, expected %s", path, got, want)
-		}
-	}
-	if got := k.aboutOf("app").env("THIRD"); got != canary+"third" {
-		t.Errorf("the variable holds %q", got)
-	}
-	machine := k.get("app").Status.Machine
-	_, err := k.runWith(canary+"rotated", "secret", "set", "token")
-	k.check(err)
-	k.eventually("a new machine has the rotated secret", func() error {
-		got, err := k.ask("app", "/read", "path", "/run/credentials/token")
-		if err == nil && got != canary+"rotated" {
-			err = fmt.Errorf("it is %q", got)
-		}
-		return err
-	})
-	k.ready("app")
-	if k.get("app").Status.Machine == machine {
-		t.Error("the rotated secret came to the old machine")
-	}
-	k.signal(syscall.SIGTERM) // so that all logs are written
-	k.up()
-	k.ready("app")
-	k.leaks()
 }
 
-// leaks looks for the canary where no secret may be.
-func (k *tekton) leaks() {
-	k.t.Helper()
-	said := map[string]string{}
-	for _, args := range [][]string{{"get", "-o", "yaml"}, {"get", "-o", "json"}, {"describe", "app"}, {"plan"}, {"plan", "-f", k.specs("app.yaml")}, {"logs", "app"}, {"secret", "list"}} {
-		out, err := k.run(args...)
-		said["tekton "+strings.Join(args, " ")] = out + fmt.Sprint(err)
+// TestIsolation has the root of an untrusted machine write packets byte by
+// byte, and listens where they must not arrive: with the daemon, without it,
+// without nft, and while both come back.
+func TestIsolation(t *testing.T) {
+	k := start(t)
+	lan := k.neighbourhood()
+	for _, far := range privates {
+		mustRun(t, "ip", "route", "add", far, "via", lanPeer)
+		t.Cleanup(func() { exec.Command("ip", "route", "del", far).Run() })
 	}
-	for _, line := range k.processes(func(process) bool { return true }) {
-		said["command lines"] += line + "\n"
-	}
-	// What the daemon and the supervisors were started with; the guest's own
-	// environment is where the secret belongs.
-	environments, err := filepath.Glob("/proc/[0-9]*/environ")
-	k.check(err)
-	for _, path := range environments {
-		cmdline, _ := os.ReadFile(filepath.Dir(path) + "/cmdline")
-		if b, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(cmdline), "guest\x00") {
-			said[path+" of "+string(cmdline)] = string(b)
-		}
-	}
-	k.check(filepath.WalkDir(k.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // what goes while we look
-		}
-		if path == k.state("secrets") || path == k.rootfs || d.Type()&fs.ModeSocket != 0 {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if d.Type().IsRegular() {
-			if b, err := os.ReadFile(path); err == nil {
-				said[path] = string(b)
-			}
-		}
-		return nil
-	}))
-	for where, text := range said {
-		if strings.Contains(text, canary) {
-			k.t.Errorf("the secret is in %s", where)
+	k.listen(":22", ":2019", ":7777", hostLAN+":5432")
+	k.write("all.yaml", k.guest("a", "network: {links: [{to: linked, port: 8080}]}"), k.guest("b"), k.guest("linked"),
+		k.guest("closed", "network: {egress: {mode: none}}"), k.guest("data", "databases: [{name: main, deletionPolicy: Delete}]"))
+	k.ready("a", "b", "linked", "closed", "data")
+	s := k.besiege(lan, "a", "b", "linked", "closed")
+	s.controls()
+	before := s.facts()
+	all := func(when string, flushed bool) {
+		t.Helper()
+		s.fire(s.all(), flushed)
+		s.judge(when)
+		s.reach(when, flushed)
+		if diff := cmp.Diff(before, s.facts()); diff != "" {
+			t.Errorf("%s: the attacker has changed what the host knows (-before +after):\n%s", when, diff)
 		}
 	}
+	all("with the daemon", false)
+	s.asks()
+	k.signal(syscall.SIGKILL)
+	all("the daemon is dead", false)
+	mustRun(t, "nft", "flush", "ruleset")
+	all("the daemon is dead and nft flushed", true)
+	k.up()
+	k.settled()
+	all("after the repair", false)
+
+	// While the daemon goes and comes, all is as it was.
+	k.check(k.daemon.Process.Signal(syscall.SIGTERM))
+	s.fire(s.all(), false)
+	k.awaitEnd()
+	k.launch()
+	k.eventually("the daemon has converged again", func() error {
+		s.fire(s.all(), false)
+		_, err := k.run("plan")
+		return err
+	})
+	all("after a restart of the daemon", false)
+
+	// While the daemon repairs, the second layer holds what is its.
+	for range 5 {
+		mustRun(t, "nft", "flush", "ruleset")
+		s.fire(sealed(s.all()), false)
+	}
+	k.settled()
+	all("after all repairs", false)
+}
+
+// sealed are the shots that nobody hears, with nft or without.
+func sealed(shots []shot) []shot {
+	return slices.DeleteFunc(shots, func(x shot) bool { return x.open != "" || x.flushed != "" })
 }

@@ -5,6 +5,8 @@
 //	stubborn  the same, ignoring SIGTERM
 //	crash     a line on standard output, then exit 7
 //	done      a line on standard output, then exit 0
+//	inside    a report on the machine, seen by its root, then exit 0
+//	raw       sends the frames that it reads on an interface of its own
 //
 // READY=no has /ready answer 503 until /open was asked for.
 package main
@@ -44,6 +46,17 @@ func main() {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		serve(ctx)
+	case "inside":
+		must(inside())
+	case "raw":
+		must(rawLoop())
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -64,6 +77,9 @@ func serve(ctx context.Context) {
 		"/sql":    sql,
 		"/open":   func(*http.Request) (string, error) { open.Store(true); return "", nil },
 		"/exit":   exit,
+		"/inside": insideHandler,
+		"/raw":    rawSend,
+		"/heard":  rawHeard,
 	} {
 		http.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			out, err := f(r)
@@ -130,7 +146,8 @@ func appendFile(r *http.Request) (string, error) {
 		return "", err
 	}
 	_, err = f.WriteString(r.FormValue("data"))
-	return "", errors.Join(err, f.Close())
+	// What is answered outlives a power cut.
+	return "", errors.Join(err, f.Sync(), f.Close())
 }
 
 // dial tells how a connection goes: open, refused, timeout.
