@@ -157,6 +157,10 @@ func (s *scan) list() ([]string, error) {
 	if err == nil {
 		err = unix.Fstat(int(dir.Fd()), &s.dirStat)
 	}
+	if err == nil && s.dirStat.Mode&0o444 == 0 {
+		// As with a file: root could, but that nobody may is taken as meant.
+		err = fmt.Errorf("its mode is %04o: nobody may read it; next step: chmod 0755", s.dirStat.Mode&0o7777)
+	}
 	if err != nil {
 		dir.Close()
 		return nil, fmt.Errorf("the directory %s of source %s cannot be listed, nothing is deleted meanwhile: %w", s.d.path, s.d.name, err)
@@ -265,6 +269,9 @@ func (s *scan) refuse(name string, st *unix.Stat_t) (finding, bool) {
 		// Root could read it all the same; that nobody may is taken as meant.
 		return finding{problem: s.problem(name, ReasonUnreadableFile,
 			"has mode %04o: nobody may read it; what it declared stays as it is; next step: chmod 0644", st.Mode&0o7777)}, true
+	case st.Nlink > 1 && !s.mayName(st):
+		return finding{problem: s.problem(name, ReasonHardLink,
+			"has another name elsewhere, and others than its owner may write here; next step: replace it by a copy, or chmod go-w %s", s.d.path)}, true
 	case st.Size > MaxFileSize:
 		return finding{problem: s.tooLarge(name)}, true
 	}

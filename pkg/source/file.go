@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 	ReasonNotRegularFile = "NotRegularFile"
 	ReasonDanglingLink   = "DanglingLink"
 	ReasonLinkOutside    = "LinkOutside"
+	ReasonHardLink       = "HardLink"
 	ReasonFileTooLarge   = "FileTooLarge"
 	ReasonEmptyFile      = "EmptyFile"
 )
@@ -144,12 +146,9 @@ func (s *scan) open(name string) (int, finding) {
 	fd := -1
 	err := retryEINTR(func() (err error) { fd, err = unix.Openat2(int(s.dir.Fd()), name, &how); return err })
 	if errors.Is(err, unix.EXDEV) {
-		// A link that leads out of the directory.
-		err = retryEINTR(func() (err error) { fd, err = unix.Openat(int(s.dir.Fd()), name, flags, 0); return err })
-		if err == nil && !s.mayLeadOut(fd) {
-			unix.Close(fd)
-			return -1, finding{problem: s.problem(name, ReasonLinkOutside,
-				"is a symbolic link out of the directory, which is not followed: others than the owner of the target may write here; next step: replace it by a copy, or chmod go-w %s", s.d.path)}
+		var f finding
+		if fd, f, err = s.openOutside(name, flags); f.problem != nil {
+			return -1, f
 		}
 	}
 	switch {
@@ -162,14 +161,38 @@ func (s *scan) open(name string) (int, finding) {
 	return -1, s.unreadable(name, err)
 }
 
-// mayLeadOut reports whether a link out of the directory gives its maker
-// nothing: we read as root, and an error's text would tell about the target.
-func (s *scan) mayLeadOut(fd int) bool {
-	var target unix.Stat_t
-	if unix.Fstat(fd, &target) != nil || s.dirStat.Mode&0o022 != 0 {
-		return false
+// openOutside opens what a link leads to out of the directory. It looks before
+// it opens: by now the link may lead to a device that acts on being opened.
+func (s *scan) openOutside(name string, flags int) (fd int, f finding, err error) {
+	place := -1
+	err = retryEINTR(func() (err error) {
+		place, err = unix.Openat(int(s.dir.Fd()), name, unix.O_PATH|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, finding{}, err
 	}
-	return s.dirStat.Uid == 0 || s.dirStat.Uid == target.Uid
+	defer unix.Close(place)
+	var st unix.Stat_t
+	if err := unix.Fstat(place, &st); err != nil {
+		return -1, finding{}, err
+	}
+	if f, refused := s.refuse(name, &st); refused {
+		return -1, f, nil
+	}
+	if !s.mayName(&st) {
+		return -1, finding{problem: s.problem(name, ReasonLinkOutside,
+			"is a symbolic link out of the directory, which is not followed: others than the owner of the target may write here; next step: replace it by a copy, or chmod go-w %s", s.d.path)}, nil
+	}
+	err = retryEINTR(func() (err error) { fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), flags, 0); return err })
+	return fd, finding{}, err
+}
+
+// mayName reports whether a file from elsewhere that has a name in the
+// directory gives those who can write there nothing: we read as root, and an
+// error's text would tell about the file.
+func (s *scan) mayName(target *unix.Stat_t) bool {
+	return s.dirStat.Mode&0o022 == 0 && (s.dirStat.Uid == 0 || s.dirStat.Uid == target.Uid)
 }
 
 func (s *scan) unreadable(name string, err error) finding {

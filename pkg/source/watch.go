@@ -111,10 +111,11 @@ func (d *Directory) watch(ctx context.Context, notify func()) error {
 				notify()
 				later()
 			}
-		case _, open := <-w.Errors: // most likely an overflow: events were lost
+		case err, open := <-w.Errors: // most likely an overflow (fs.inotify.max_queued_events): events were lost
 			if !open {
 				return errors.New("the watcher ended")
 			}
+			d.log.V(1).Info("events were lost; looking at everything", "path", d.path, "why", err.Error())
 			notify()
 			later()
 		case <-rearm.C:
