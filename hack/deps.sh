@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
   systemd-container nftables iproute2 caddy postgresql-15 # what the daemon drives
   dbus mmdebstrap busybox-static debian-archive-keyring   # the booted systemd host of the tests
+  nix-bin                                                 # the language: nix/ is parsed and evaluated, not built
   user-mode-linux e2fsprogs util-linux procps             # limits on a real cgroup2; quotas
   ca-certificates curl python3 make gcc libc6-dev         # demo and its examples, build, race detector
 )

@@ -1,0 +1,101 @@
+# Evaluates the module with nixpkgs' own module system, without building: what a
+# derivation would hold is compared as text. See hack/check-nix.sh.
+{ nixpkgsLib }:
+let
+  lib = import nixpkgsLib;
+  inherit (lib) types;
+
+  derivation = name: { type = "derivation"; inherit name; outPath = "/nix/store/${name}"; };
+  pkgs = {
+    stdenv.buildPlatform.canExecute = _: true;
+    stdenv.hostPlatform = { };
+    writeText = name: text: derivation name // { inherit text; };
+    runCommand = name: _: script: derivation name // { inherit script; };
+  }
+  // lib.genAttrs [ "caddy" "coreutils" "nftables" "postgresql" "tekton" "util-linux" ] derivation;
+
+  evaluate =
+    module:
+    let
+      result = (lib.evalModules {
+        modules = [ ./stubs.nix ../module.nix module ];
+        specialArgs = { inherit pkgs; };
+      }).config;
+      failed = map (a: a.message) (lib.filter (a: !a.assertion) result.assertions);
+    in
+    if failed == [ ] then result else throw (lib.concatStringsSep "\n" failed);
+  fails = module: !(builtins.tryEval (builtins.deepSeq (evaluate module).services.tekton.hostConfig true)).success;
+  enabled = settings: { services.tekton = { enable = true; inherit settings; }; };
+
+  minimal = evaluate { services.tekton.enable = true; };
+  example = evaluate ../hosts/example.nix;
+  second = evaluate { networking.nftables.enable = true; services.tekton = { enable = true; settings.instance = "demo"; settings.dns.mode = "none"; }; };
+  # Without NixOS's own options: what the files say, taken as it is.
+  container = file: (lib.evalModules {
+    modules = [
+      file
+      { config._module.freeformType = types.lazyAttrsOf types.anything; }
+    ];
+    specialArgs.pkgs = pkgs // {
+      writeShellScript = name: text: builtins.deepSeq text (derivation name);
+    }
+    // lib.genAttrs (lib.splitString " " "bash cargo curl fd gcc git gnumake go jq nodejs openssh python3 ripgrep rustc tmux vim") derivation;
+  }).config;
+  containers = map container [ ../containers/agent.nix ../containers/preview-node.nix ../containers/service.nix ];
+  unit = example.systemd.services.tektond;
+
+  checks = {
+    "the module leaves a host without it alone" = (evaluate { }).systemd.services == { };
+    "the daemon says that it is ready, and is watched" = unit.serviceConfig.Type == "notify" && unit.serviceConfig.WatchdogSec != "";
+    "machines outlive the daemon" = unit.serviceConfig.KillMode == "process" && !unit.stopIfChanged;
+    "the daemon writes below its own directories only" = unit.serviceConfig.ProtectSystem == "strict"
+      && unit.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/var/lib/tekton-previews" ];
+    "the daemon loads no modules and does not set the clock" = unit.serviceConfig.ProtectKernelModules
+      && lib.hasPrefix "~" unit.serviceConfig.CapabilityBoundingSet
+      && lib.all (c: lib.hasInfix c unit.serviceConfig.CapabilityBoundingSet) [ "CAP_SYS_MODULE" "CAP_SYS_TIME" "CAP_SYS_RAWIO" ];
+    "what the daemon hands on to tekton exec is not confined" = !(unit.serviceConfig ? NoNewPrivileges)
+      && !(unit.serviceConfig ? SystemCallFilter) && !(unit.serviceConfig ? RestrictNamespaces) && !(unit.serviceConfig ? RestrictAddressFamilies);
+    "a wrong configuration is not tried again" = unit.serviceConfig.RestartPreventExitStatus == 2;
+    "the slice is left to the daemon" = !(example.systemd ? slices);
+    "its programs are in its path" = map (p: p.name) unit.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" ];
+    "the Host file is validated when it is built" = lib.hasInfix "/bin/tekton validate " minimal.services.tekton.hostFile.script;
+    "iptables and nftables each get their own wildcard" = minimal.networking.firewall.interfaces ? "tk+" && example.networking.firewall.interfaces ? "tk*";
+    "machines reach DNS, PostgreSQL and the ingress" = example.networking.firewall.interfaces."tk*".allowedTCPPorts == [ 53 5432 80 443 ];
+    "the world reaches the ingress where it was asked for" = minimal.networking.firewall.allowedTCPPorts == [ ] && example.networking.firewall.allowedTCPPorts == [ 80 443 ];
+    "the second layer comes with the system's rules" = lib.hasInfix "169.254.169.254/32" example.networking.nftables.tables.tekton-static.content;
+    "a second daemon has its own" = second.networking.nftables.tables ? "tekton-static-demo" && second.networking.firewall.interfaces ? "tkdemo*"
+      && second.networking.firewall.interfaces."tkdemo*".allowedUDPPorts == [ ]
+      && second.systemd.services.tektond.serviceConfig.ReadWritePaths == [ "/var/lib/tekton-demo" "/run/tekton-demo" ];
+    "networkd keeps rules that are not its own" = example.systemd.network.config.networkConfig.ManageForeignRoutingPolicyRules == false;
+    "users" = minimal.users.groups ? tekton && minimal.users.users.caddy.isSystemUser && minimal.users.users.postgres.isSystemUser
+      && example.users.groups.tekton.members == [ "admin" ];
+    "the previews' directory stays theirs" = example.systemd.tmpfiles.settings."10-tekton"."/var/lib/tekton-previews".d.user == ":root";
+    "limits may be replaced" = (evaluate {
+      services.tekton.enable = true;
+      boot.kernel.sysctl."kernel.pid_max" = 32768;
+    }).boot.kernel.sysctl."kernel.pid_max" == 32768;
+    "a wrong word" = fails (enabled { ingress.tls = "on"; });
+    "a wrong number" = fails (enabled { postgres.port = 70000; });
+    "a wrong duration" = fails (enabled { trashFor = "3 days"; });
+    "a wrong size" = fails (enabled { runtime.logMax = "500m"; });
+    "an unknown field" = fails (enabled { subnets = "10.0.0.0/16"; });
+    "a source without path" = fails (enabled { sources = [ { name = "a"; } ]; });
+    "supervised machines under a confined daemon" = fails (enabled { runtime.supervisor = "supervised"; });
+    "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
+    "containers get no Nix daemon, no DHCP and their name from the spec" =
+      lib.all (c: builtins.deepSeq c (c.boot.isContainer && !c.nix.enable && !c.networking.useDHCP && c.networking.hostName == "")) containers;
+    "right values" = !(fails (enabled { trashFor = "1h30m"; runtime.logMax = "8Mi"; sources = [ { name = "a"; path = "/a"; allow = { }; } ]; }));
+  };
+in
+{
+  failed = lib.attrNames (lib.filterAttrs (_: ok: !ok) checks);
+  passed = lib.length (lib.attrNames (lib.filterAttrs (_: ok: ok) checks));
+  minimal = minimal.services.tekton.hostConfig;
+  example = example.services.tekton.hostConfig;
+  # As NixOS puts them together.
+  ruleset = lib.concatStrings (lib.mapAttrsToList (name: t: "table ${t.family} ${name} {\n${t.content}}\n")
+    (example.networking.nftables.tables // lib.mapAttrs' (n: t: lib.nameValuePair "second-${n}" t) second.networking.nftables.tables))
+    + "table inet nixos-fw {\nchain forward-allow {\n${example.networking.firewall.extraForwardRules}}\n"
+    + "chain input-allow {\n${lib.concatMapStrings (i: "iifname ${i} tcp dport 53 accept\n") (lib.attrNames example.networking.firewall.interfaces)}}\n}\n";
+  admission = (evaluate (enabled { sources = [ { name = "a"; path = "/a"; allow = { }; } ]; })).services.tekton.hostConfig;
+}

@@ -1,0 +1,30 @@
+# What the module itself must know of the Host file where a field is not set.
+# The daemon has the defaults; TestModuleKnowsDefaults compares the two.
+settings:
+let
+  or' = value: default: if value == null then default else value;
+  managed = part: or' part.mode "managed" == "managed";
+  suffix = if instance == "" then "" else "-${instance}";
+  instance = or' settings.instance "";
+  stateDir = or' settings.stateDir "/var/lib/tekton${suffix}";
+  runDir = or' settings.runDir "/run/tekton${suffix}";
+  secretsDir = or' settings.secretsDir "${stateDir}/secrets";
+  sources = or' settings.sources [ { path = "${stateDir}/specs"; } ];
+  when = condition: list: if condition then list else [ ];
+  below = dir: path: builtins.substring 0 (builtins.stringLength dir + 1) path == "${dir}/";
+  httpsPort = or' settings.ingress.httpsPort 443;
+in
+rec {
+  inherit instance stateDir runDir secretsDir;
+  supervisor = or' settings.runtime.supervisor "auto";
+  socketGroup = or' settings.socketGroup "tekton";
+  # The daemon makes what lies below its own directories itself.
+  ownDirs = [ stateDir runDir ];
+  sourceDirs = builtins.filter (path: !below stateDir path) (map (s: s.path) sources);
+  writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ];
+  links = "tk${instance}";
+  ingressPorts = when (managed settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
+  dnsPorts = when (managed settings.dns) [ 53 ];
+  databasePorts = when (managed settings.postgres) [ (or' settings.postgres.port 5432) ];
+  serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ];
+}

@@ -1,0 +1,75 @@
+# The daemon's unit. Machines, Caddy, PostgreSQL and DNS are units of their own,
+# which systemd starts in tekton.slice: what confines the daemon does not reach
+# them, and they live on when it is restarted. The slice is the daemon's to make.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkIf mkOption optional types;
+  cfg = config.services.tekton;
+  effective = import ../effective.nix cfg.settings;
+  ingress = cfg.settings.ingress.mode != "none";
+  postgres = cfg.settings.postgres.mode != "none" && cfg.settings.postgres.binDir == null;
+in
+{
+  options.services.tekton = {
+    caddyPackage = mkOption {
+      type = types.package;
+      default = pkgs.caddy;
+      defaultText = lib.literalExpression "pkgs.caddy";
+      description = "Caddy of the managed ingress.";
+    };
+    postgresPackage = mkOption {
+      type = types.package;
+      default = pkgs.postgresql;
+      defaultText = lib.literalExpression "pkgs.postgresql";
+      description = "PostgreSQL of the managed databases. Data of another major version is refused by the daemon, not converted: name the version, and it changes only when you change it.";
+    };
+  };
+
+  config = mkIf cfg.enable {
+    systemd.services."tektond" = {
+      description = "tekton: converges this host to specs";
+      wantedBy = [ "multi-user.target" ];
+      after = [ "network.target" "nftables.service" "firewall.service" "systemd-tmpfiles-setup.service" ];
+      # A restart is seen by no machine; a stop would leave the host unattended while the system is switched.
+      stopIfChanged = false;
+      startLimitIntervalSec = 0;
+      path = [
+        config.systemd.package
+        pkgs.nftables
+        pkgs.util-linux
+      ]
+      ++ optional ingress cfg.caddyPackage
+      ++ optional postgres cfg.postgresPackage;
+
+      serviceConfig = {
+        Type = "notify";
+        NotifyAccess = "main";
+        ExecStart = "${cfg.package}/bin/tektond --config ${cfg.hostFile}";
+        ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
+        WatchdogSec = "60s";
+        Restart = "always";
+        RestartSec = "1s";
+        # A configuration that is wrong does not get better by trying again.
+        RestartPreventExitStatus = 2;
+        KillMode = "process";
+
+        # Only what "tekton exec", a child of the daemon, does not hand on into
+        # machines: no NoNewPrivileges (sudo), no address families, no namespaces.
+        ProtectSystem = "strict";
+        ReadWritePaths = effective.writable ++ map (dir: "-${dir}") effective.sourceDirs;
+        PrivateTmp = false;
+        ProtectKernelModules = true;
+        ProtectKernelLogs = true;
+        RestrictRealtime = true;
+        KeyringMode = "private";
+        UMask = "0022";
+        CapabilityBoundingSet = "~CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_PACCT CAP_SYS_BOOT CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_MAC_ADMIN CAP_MAC_OVERRIDE";
+      };
+    };
+  };
+}
