@@ -88,17 +88,3 @@ func inRange(ports, value string) bool {
 	port, errPort := strconv.Atoi(value)
 	return err == nil && errPort == nil && port >= first && port <= last
 }
-
-// AdmitCount keeps the first allow.MaxObjects objects and reports the others.
-// The caller puts those that already run first.
-func AdmitCount(objects []Object, allow *v1alpha1.Admission) ([]Object, []Problem) {
-	if allow == nil || allow.MaxObjects == 0 || len(objects) <= allow.MaxObjects {
-		return objects, nil
-	}
-	var problems []Problem
-	for _, o := range objects[allow.MaxObjects:] {
-		problems = append(problems, o.Problem("metadata.name", ReasonSourcePolicy,
-			fmt.Sprintf("the source may hold %d objects (allow.maxObjects) and has %d; remove some", allow.MaxObjects, len(objects))))
-	}
-	return objects[:allow.MaxObjects:allow.MaxObjects], problems
-}

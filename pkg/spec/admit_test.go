@@ -2,7 +2,6 @@ package spec
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,16 +76,5 @@ func TestAdmit(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestAdmitCount(t *testing.T) {
-	objects, _ := Decode("f.yaml", []byte(good+"---\n"+strings.Replace(greedy, "web", "greedy", 1)), Options{})
-	kept, problems := AdmitCount(objects, &v1alpha1.Admission{MaxObjects: 1})
-	if len(kept) != 1 || len(problems) != 1 || problems[0].Name != "greedy" {
-		t.Errorf("kept %d of %d, %d problems", len(kept), len(objects), len(problems))
-	}
-	if kept, problems := AdmitCount(objects, &v1alpha1.Admission{}); len(kept) != len(objects) || problems != nil {
-		t.Error("without a limit all are kept")
 	}
 }
