@@ -134,6 +134,9 @@ func (d *Daemon) takeState() error {
 	if !locked {
 		return fmt.Errorf("another tektond runs on %s (it holds %s); stop it, or give this one another --state-dir and instance", d.layout.State, d.layout.Lock())
 	}
+	if err := host.Tidy(d.layout); err != nil {
+		return fmt.Errorf("tidy the state directory up: %w", err)
+	}
 	if d.id, err = host.LoadOrCreateInstallation(d.layout); err != nil {
 		return err
 	}

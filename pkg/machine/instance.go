@@ -73,7 +73,7 @@ func (d *Driver) ownRecord(machine, owner string) (r recordFile, found bool, err
 	return r, true, nil
 }
 
-func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resource.Instance) error {
+func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resource.Instance) (err error) {
 	if err := launch.Validate(v); err != nil {
 		return resource.Terminal("InvalidMachine", fmt.Errorf("machine %s: %w", r.Name, err))
 	}
@@ -96,6 +96,14 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	}
 	if err := os.MkdirAll(d.dir(r.Name), 0o700); err != nil {
 		return err
+	}
+	if !found {
+		defer func() {
+			if _, recorded, errRecord := d.record(r.Name); err != nil && !recorded && errRecord == nil {
+				os.Remove(filepath.Join(d.dir(r.Name), launch.UpperDir))
+				os.Remove(d.dir(r.Name)) // or nobody would know whose it is
+			}
+		}()
 	}
 	next := recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(r.Owner), Instance: v}}
 	next.Instance.LimitsUnenforced = ""

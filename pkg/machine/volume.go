@@ -92,7 +92,7 @@ func (d *Driver) makeVolume(dir, markerPath string, m marker) error {
 		return err
 	}
 	if err := d.writeMarker(markerPath, m); err != nil {
-		return err
+		return errors.Join(err, d.dropParents(dir)) // the disk may be full
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -130,6 +130,11 @@ func (d *Driver) dropMarker(dir string) error {
 	if err := os.Remove(markerOf(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return d.dropParents(dir)
+}
+
+// dropParents removes the directories above a volume as far as they are empty.
+func (d *Driver) dropParents(dir string) error {
 	for p := filepath.Dir(dir); p != d.opts.Layout.Volumes(); p = filepath.Dir(p) {
 		if os.Remove(p) != nil {
 			return host.SyncDir(p) // not empty: other volumes of the object or kind

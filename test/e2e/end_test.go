@@ -37,6 +37,7 @@ func (k *tekton) end() {
 	if k.t.Failed() {
 		k.sweep()
 	}
+	unix.Unmount(k.state(), unix.MNT_DETACH) // when it is a file system of its own
 	if err := os.RemoveAll(k.dir); err != nil {
 		k.t.Errorf("remove %s: %v", k.dir, err)
 	}
@@ -83,18 +84,39 @@ func (k *tekton) sweep() {
 				unix.Unmount(target, unix.MNT_DETACH)
 			}
 		}
-		links, _ := filepath.Glob("/sys/class/net/tk" + k.instance + "*")
-		for _, l := range links {
-			exec.Command("ip", "link", "del", filepath.Base(l)).Run()
+		// Not /sys/class/net: that is of the network namespace which mounted it.
+		for line := range strings.Lines(output("ip", "-o", "link", "show")) {
+			if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], "tk"+k.instance) {
+				name, _, _ := strings.Cut(strings.TrimSuffix(fields[1], ":"), "@")
+				exec.Command("ip", "link", "del", name).Run()
+			}
 		}
 		exec.Command("nft", "delete", "table", "ip", "tekton_"+k.instance).Run()
 		exec.Command("nft", "delete", "table", "inet", "tekton_"+k.instance).Run()
 		exec.Command("ip", "address", "del", k.service()+"/32", "dev", "lo").Run()
-		for line := range strings.Lines(output("ip", "rule", "show")) {
-			if priority, rest, _ := strings.Cut(line, ":"); strings.Contains(rest, strings.TrimSuffix(k.subnet, "0.0/16")) {
-				exec.Command("ip", "rule", "del", "priority", priority).Run()
+		k.sweepRules()
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// sweepRules deletes our rules and routes.
+func (k *tekton) sweepRules() {
+	rules, table := output("ip", "rule", "show"), ""
+	for line := range strings.Lines(rules) {
+		if priority, rest, _ := strings.Cut(line, ":"); strings.Contains(rest, strings.TrimSuffix(k.subnet, "0.0/16")) {
+			exec.Command("ip", "rule", "del", "priority", priority).Run()
+			if _, after, found := strings.Cut(rest, " lookup "); found && !strings.HasPrefix(after, "main") {
+				table = strings.Fields(after)[0]
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+	}
+	if table == "" {
+		return
+	}
+	exec.Command("ip", "route", "flush", "table", table).Run()
+	for line := range strings.Lines(rules) { // those of marks know no subnet
+		if priority, rest, _ := strings.Cut(line, ":"); strings.Contains(rest, " lookup "+table+" ") {
+			exec.Command("ip", "rule", "del", "priority", priority).Run()
+		}
 	}
 }

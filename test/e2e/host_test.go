@@ -37,7 +37,8 @@ type tekton struct {
 	subnet   string
 	daemon   *exec.Cmd
 	ended    chan error
-	keep     bool // the test looks after the end itself
+	keep     bool  // the test looks after the end itself
+	disk     *disk // that the state directory lies on, if it has one of its own
 }
 
 var count atomic.Int32

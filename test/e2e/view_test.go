@@ -162,7 +162,11 @@ func (k *tekton) left() []string {
 	add("rule", output("ip", "rule", "show"), net)
 	add("route", output("ip", "route", "show", "table", "all"), net)
 	add("nft", output("nft", "list", "tables"), "tekton_"+k.instance)
-	add("mount", k.mounts(), k.dir)
+	for line := range strings.Lines(k.mounts()) {
+		if !strings.HasPrefix(line, k.state()+" ") {
+			add("mount", line, k.dir)
+		}
+	}
 	for _, p := range k.processes(func(p process) bool { return k.ours(p) && (k.daemon == nil || p.pid != k.daemon.Process.Pid) }) {
 		out = append(out, "process: "+p)
 	}

@@ -29,6 +29,7 @@ const (
 	bootTimeout = 60 * time.Second
 	// rebootCode is how nspawn ends when the host in it reboots.
 	rebootCode = 133
+	anyCode    = -2 // no process ends with it
 	// prefix of everything on the machine that belongs to a host.
 	prefix = "tkhost-"
 )
@@ -306,11 +307,22 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return h.boot()
 }
 
+// PowerCut ends the host as a loss of its power does: nothing in it notices.
+func (h *Host) PowerCut(ctx context.Context) error {
+	if err := unix.Kill(h.leader, unix.SIGKILL); err != nil {
+		return err
+	}
+	return h.awaitExit(ctx, anyCode)
+}
+
+// PowerOn boots a host again that is off, with the files that it has left.
+func (h *Host) PowerOn() error { return h.boot() }
+
 func (h *Host) awaitExit(ctx context.Context, code int) error {
 	select {
 	case err := <-h.exited:
 		h.exited <- err
-		if got := h.nspawn.ProcessState.ExitCode(); got != code {
+		if got := h.nspawn.ProcessState.ExitCode(); got != code && code != anyCode {
 			return fmt.Errorf("the host ended with code %d, expected %d: %w", got, code, err)
 		}
 		h.leader = 0

@@ -84,7 +84,23 @@ func TestCopyRebootPowerOff(t *testing.T) {
 		}
 	}
 	if err := h.PowerOff(ctx); err != nil {
-		t.Error(err)
+		t.Fatal(err)
+	}
+	if err := h.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, h, "touch", "/run/of-this-boot")
+	if err := h.PowerCut(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Run(ctx, "test", "-e", "/run/of-this-boot"); err == nil {
+		t.Error("/run survived the loss of power")
+	}
+	if got := run(t, h, "cat", targets[0]); got != "hello" {
+		t.Errorf("%s after the loss of power: %q", targets[0], got)
 	}
 }
 
