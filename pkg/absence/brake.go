@@ -14,7 +14,14 @@ func (t *trial) recall() {
 		if open || decided {
 			continue
 		}
-		if m.Source == t.config.Name && m.LetGo && m.Vanished && t.at.Sub(m.Since) <= Window {
+		if m.Source != t.config.Name || !m.LetGo || !m.Vanished {
+			continue
+		}
+		if m.Clear.IsZero() {
+			// Nobody has looked since: what is missing now may have followed at once.
+			m.Since, m.Clear = t.at, t.at
+		}
+		if t.at.Sub(m.Since) <= Window {
 			t.missing[uid] = m
 			t.former++
 		}

@@ -429,11 +429,17 @@ func TestRestart(t *testing.T) {
 			after:  []source.Snapshot{snapshot(5*time.Second, each(many[3:9]...)), snapshot(hour, each(many[3:9]...))},
 			want:   []string{mass, mass},
 		},
+		"also when nobody looked for an hour, in which the rest may have followed at once": {
+			known: known(many...), uid: "o09",
+			before: []source.Snapshot{snapshot(0, each(many[3:]...)), snapshot(2*time.Second, each(many[3:]...))},
+			after:  []source.Snapshot{snapshot(hour, each(many[3:9]...)), snapshot(2*hour, each(many[3:9]...))},
+			want:   []string{mass, mass},
+		},
 		"but not for ever": {
 			known: known(many...), uid: "o09",
 			before: []source.Snapshot{snapshot(0, each(many[3:]...)), snapshot(2*time.Second, each(many[3:]...))},
-			after:  []source.Snapshot{snapshot(hour, each(many[3:9]...)), snapshot(hour+2*time.Second, each(many[3:9]...))},
-			want:   []string{confirm, vanished},
+			after:  []source.Snapshot{snapshot(hour, each(many[3:]...)), snapshot(hour+11*time.Second, each(many[3:9]...)), snapshot(hour+13*time.Second, each(many[3:9]...))},
+			want:   []string{isPresent, confirm, vanished},
 		},
 		"what was to go and did not is judged anew, with all the others": {
 			known: known(many...), uid: "o00", forgets: true,

@@ -313,6 +313,7 @@ func (c *Core) sourceStatus(w *wanted, f Facts, judged absence.Output, claims co
 			for _, uid := range h.UIDs {
 				st.Held = append(st.Held, v1alpha1.Ref{Kind: claims.ByUID[uid].Kind, Name: claims.ByUID[uid].Name})
 			}
+			slices.SortFunc(st.Held, func(a, b v1alpha1.Ref) int { return cmp.Compare(a.Name, b.Name) })
 		}
 		w.sources = append(w.sources, st)
 	}
