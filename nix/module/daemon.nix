@@ -58,11 +58,10 @@ in
         RestartPreventExitStatus = 2;
         KillMode = "process";
 
-        # Only what "tekton exec", a child of the daemon, does not hand on into
-        # machines: no NoNewPrivileges (sudo), no address families, no namespaces.
+        # Children of the daemon enter machines (tekton exec), so nothing here may take
+        # from them what a machine has: no NoNewPrivileges (sudo), no address families.
         ProtectSystem = "strict";
         ReadWritePaths = effective.writable ++ map (dir: "-${dir}") effective.sourceDirs;
-        PrivateTmp = false;
         ProtectKernelModules = true;
         ProtectKernelLogs = true;
         RestrictRealtime = true;

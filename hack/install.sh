@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs the programs of bin/ (or BIN) with unit, group and configuration, for Debian
+# and its like: "make build", then "make install" as root. PREFIX is /usr/local;
+# with DESTDIR everything goes below it and nothing on this host is told. It
+# replaces programs by renaming, keeps /etc/tekton/host.yaml, and starts nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+prefix=${PREFIX:-/usr/local}
+dest=${DESTDIR:-}
+bin=${BIN:-bin}
+libexec=$prefix/libexec/tekton
+
+programs=(tekton tekton-init tekton-launch tekton-supervise tektond)
+for p in "${programs[@]}"; do
+  if [ ! -x "$bin/$p" ]; then
+    echo "install: $bin/$p is missing; run: make build" >&2
+    exit 1
+  fi
+done
+
+# put MODE SOURCE TARGET: whoever has the old file open keeps it.
+put() {
+  install -D -m "$1" "$2" "$dest$3.new"
+  mv -f "$dest$3.new" "$dest$3"
+}
+
+# In one directory: they find each other there.
+for p in "${programs[@]}"; do put 0755 "$bin/$p" "$libexec/$p"; done
+for link in bin/tekton sbin/tektond; do
+  mkdir -p "$dest$prefix/${link%/*}"
+  ln -sfn "../libexec/tekton/${link#*/}" "$dest$prefix/$link"
+done
+
+unit=$(mktemp)
+trap 'rm -f "$unit"' EXIT
+sed "s|@libexec@|$libexec|" packaging/tektond.service >"$unit"
+put 0644 "$unit" "$prefix/lib/systemd/system/tektond.service"
+put 0644 packaging/sysusers.conf "$prefix/lib/sysusers.d/tekton.conf"
+put 0644 packaging/networkd.conf "$prefix/lib/systemd/networkd.conf.d/tekton.conf"
+[ -e "$dest/etc/tekton/host.yaml" ] || put 0644 packaging/host.yaml /etc/tekton/host.yaml
+
+[ -z "$dest" ] || exit 0
+systemd-sysusers "$prefix/lib/sysusers.d/tekton.conf"
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+echo "install: done; next: systemctl enable --now tektond (after an upgrade: systemctl restart tektond)"
+if systemctl --quiet is-active systemd-networkd 2>/dev/null; then
+  echo "install: systemd-networkd must learn to leave tekton's rules alone: systemctl restart systemd-networkd"
+fi
