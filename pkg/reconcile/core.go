@@ -85,6 +85,7 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	}
 	wanted := c.resolve(f, claims)
 	c.missing = wanted.missing
+	c.forgetSpecs(wanted.objects)
 	out := compile.Compile(compile.Input{
 		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, Now: f.Now,
 		Objects: wanted.objects, Claims: claims, Observed: f.Observed,
@@ -99,6 +100,20 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	r.Reread, r.RereadAt = wanted.reread, wanted.nextWake
 	r.NextWake = earliest(out.NextWake, p.NextWake, wanted.nextWake)
 	return r, nil
+}
+
+// forgetSpecs drops decoded specs that no object has any more, once they are many.
+func (c *Core) forgetSpecs(objects []compile.Object) {
+	if len(c.specs) <= 2*len(objects)+100 {
+		return
+	}
+	used := make(map[string]v1alpha1.Object, len(objects))
+	for _, o := range objects {
+		if s, decoded := c.specs[o.Record.Digest]; decoded {
+			used[o.Record.Digest] = s
+		}
+	}
+	c.specs = used
 }
 
 // Begin says that a step is under way: its object is left alone until End.
