@@ -1,5 +1,5 @@
 # Thin targets over hack/; see each script for what it does and why.
-.PHONY: help build install check-nix demo test bench lint generate verify clean
+.PHONY: help build install check-nix demo test bench soak lint generate verify clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -18,6 +18,9 @@ test: ## run every ring of tests
 
 bench: ## compare with a shell script, as ratios in one run
 	@hack/bench.sh
+
+soak: ## let 100 objects come and go for minutes (TEKTON_SOAK=30m): nothing may grow
+	@hack/soak.sh
 
 lint: ## gofmt, vet, staticcheck
 	@hack/lint.sh
