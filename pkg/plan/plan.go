@@ -241,6 +241,9 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if f, failed := p.Failures[r.ID]; failed {
 			return fmt.Sprintf("waits for %s: %s", r.ID, f.Message)
 		}
+		if err := p.unknown(n.kind); err != nil {
+			return fmt.Sprintf("waits for %s: cannot look at it: %v", r.ID, err)
+		}
 		return "waits for " + r.ID.String()
 	}
 	return ""
