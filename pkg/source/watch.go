@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// PollInterval between looks that no event asked for: a directory that is
-	// mounted over, or on a network file system, sends none.
+	// PollInterval between looks that no event asked for: a directory on a
+	// network file system sends none.
 	PollInterval = 30 * time.Second
 	// BlindInterval is the same while the directory cannot be watched.
 	BlindInterval = 2 * time.Second
@@ -89,6 +89,9 @@ func (d *Directory) watch(ctx context.Context, notify func()) error {
 	}
 	defer w.Close()
 	arms := &arms{watcher: w, path: d.path, armed: map[string]identity{}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	mounts := watchMounts(ctx)
 	rearm, poll := time.NewTimer(0), time.NewTimer(d.pollEvery)
 	defer rearm.Stop()
 	defer poll.Stop()
@@ -117,6 +120,8 @@ func (d *Directory) watch(ctx context.Context, notify func()) error {
 			}
 			d.log.V(1).Info("events were lost; looking at everything", "path", d.path, "why", err.Error())
 			notify()
+			later()
+		case <-mounts: // most likely elsewhere
 			later()
 		case <-rearm.C:
 			planned = false
