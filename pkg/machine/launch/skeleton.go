@@ -153,16 +153,29 @@ type hostSystem struct {
 	links map[string]string // in the skeleton
 }
 
+// nixosSystem is the userland of a NixOS host with these store paths.
+func nixosSystem(sw, etc string) hostSystem {
+	h := hostSystem{
+		binds: []resource.Bind{{Source: storeDir, Target: storeDir}},
+		links: map[string]string{
+			"bin": sw + "/bin", "sbin": sw + "/bin", "lib": sw + "/lib",
+			"usr/bin": sw + "/bin", "usr/sbin": sw + "/bin", "usr/lib": sw + "/lib", "usr/share": sw + "/share",
+		},
+	}
+	if strings.HasPrefix(etc, storeDir+"/") {
+		// The certificates of /etc/ssl/certs are links to it.
+		h.links["etc/static"] = etc
+	}
+	return h
+}
+
 // detectHost returns how to show the host's userland: /usr on FHS hosts, the
 // store and the current system's profile on NixOS.
 func detectHost() (hostSystem, error) {
 	var h hostSystem
 	if sw, err := filepath.EvalSymlinks("/run/current-system/sw"); err == nil && strings.HasPrefix(sw, storeDir+"/") {
-		h.binds = []resource.Bind{{Source: storeDir, Target: storeDir}}
-		h.links = map[string]string{
-			"bin": sw + "/bin", "sbin": sw + "/bin", "lib": sw + "/lib",
-			"usr/bin": sw + "/bin", "usr/sbin": sw + "/bin", "usr/lib": sw + "/lib", "usr/share": sw + "/share",
-		}
+		etc, _ := filepath.EvalSymlinks("/etc/static") // not there: nothing to show
+		h = nixosSystem(sw, etc)
 	} else {
 		h.binds = []resource.Bind{{Source: "/usr", Target: "/usr"}}
 		h.links = map[string]string{}
