@@ -388,6 +388,24 @@ func TestCoolDown(t *testing.T) {
 	}
 }
 
+// TestCoolDownOfNamesake lets an object come again while the slot of its
+// earlier life cools down: that one is given back, though the name is in use.
+func TestCoolDownOfNamesake(t *testing.T) {
+	w := newWorld("10.99.0.0/24")
+	w.want("a", nil)
+	w.settle()
+	w.in.Objects[0].Verdict = Gone
+	w.settle()
+	w.want("a", nil)
+	if out := w.settle(); out.Objects[0].Target.Slot != 2 {
+		t.Fatalf("the namesake has slot %d, want 2: slot 1 cools down", out.Objects[0].Target.Slot)
+	}
+	w.in.Now = now.Add(time.Hour)
+	if out := w.settle(); len(w.in.Claims.Slots) != 1 {
+		t.Errorf("slots %v are claimed, want the second only; %s", w.in.Claims.Slots, text(out))
+	}
+}
+
 // TestHotFields change without a new incarnation, the others with one.
 func TestHotFields(t *testing.T) {
 	hot := map[string]func(*v1alpha1.ContainerSpec){

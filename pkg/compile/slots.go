@@ -96,7 +96,7 @@ func (p *slotPool) release() {
 		if p.used[n] != "" {
 			continue
 		}
-		if p.c.holdsSlot(r.Machine) {
+		if p.c.holdsSlot(n, r.Machine) {
 			p.c.hold(resource.ID{Kind: resource.KindClaim, Name: slotKey(n)})
 			continue
 		}
@@ -110,18 +110,21 @@ func (p *slotPool) release() {
 	}
 }
 
-// holdsSlot reports whether a claimed instance still names the machine: its
-// object is paused or an input is unknown, so nobody spoke for the slot.
-func (c *compiler) holdsSlot(machine string) bool {
+// holdsSlot reports whether a claimed instance still names the machine and the
+// slot: its object is paused or an input is unknown, so nobody spoke for the
+// slot. By name alone an object that comes again, in another slot, would hold
+// that of its earlier life for good.
+func (c *compiler) holdsSlot(n int, machine string) bool {
+	holder := func(machine string, n int) string { return machine + " " + slotKey(n) }
 	if c.machines == nil {
 		c.machines = map[string]bool{}
 		for uid, records := range c.Claims.Instances {
 			for _, r := range records {
-				c.machines[c.Naming.Machine(c.objectName(uid), r.Ordinal)] = true
+				c.machines[holder(c.Naming.Machine(c.objectName(uid), r.Ordinal), r.Slot)] = true
 			}
 		}
 	}
-	return c.machines[machine]
+	return c.machines[holder(machine, n)]
 }
 
 // objectName is the name that a UID was claimed under.
