@@ -1,7 +1,8 @@
 {
   description = "tekton: converges a host to YAML specs of containers, routes and databases";
 
-  # 26.05 is the first release with the Go that go.mod asks for.
+  # 26.05 is the first release with the Go that go.mod asks for. There is no
+  # flake.lock: whoever uses this flake pins nixpkgs, best with "follows".
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =

@@ -47,3 +47,7 @@ echo "install: done; next: systemctl enable --now tektond (after an upgrade: sys
 if systemctl --quiet is-active systemd-networkd 2>/dev/null; then
   echo "install: systemd-networkd must learn to leave tekton's rules alone: systemctl restart systemd-networkd"
 fi
+# Debian enables its own unit with the package.
+if systemctl --quiet is-enabled caddy 2>/dev/null; then
+  echo "install: caddy.service would take the ports of tekton's own Caddy: systemctl disable --now caddy"
+fi

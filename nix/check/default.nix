@@ -42,6 +42,22 @@ let
     // lib.genAttrs (lib.splitString " " "bash cargo curl fd gcc git gnumake go jq nodejs openssh python3 ripgrep rustc tmux vim") derivation;
   }).config;
   containers = map container [ ../containers/agent.nix ../containers/preview-node.nix ../containers/service.nix ];
+  # The flake's own outputs, as far as they are not NixOS's to evaluate.
+  flake = (import ../../flake.nix).outputs {
+    self = flake // { shortRev = "0123456"; };
+    nixpkgs = {
+      inherit lib;
+      legacyPackages = lib.genAttrs [ "aarch64-linux" "x86_64-linux" ] (_: {
+        callPackage = file: args: import file ({
+          inherit lib;
+          inherit (pkgs) stdenv;
+          buildGo126Module = package: package;
+          installShellFiles = "";
+        } // args);
+      });
+    };
+  };
+  package = flake.packages.x86_64-linux.default;
   unit = example.systemd.services.tektond;
 
   checks = {
@@ -84,6 +100,11 @@ let
     "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
     "containers get no Nix daemon, no DHCP and their name from the spec" =
       lib.all (c: builtins.deepSeq c (c.boot.isContainer && !c.nix.enable && !c.networking.useDHCP && c.networking.hostName == "")) containers;
+    "the package has all programs, and says which version it is" =
+      package.subPackages == map (name: "cmd/${name}") (lib.attrNames (builtins.readDir ../../cmd))
+      && lib.any (lib.hasSuffix "wire.version=0123456") package.ldflags;
+    "the flake has what the documents name" = lib.attrNames flake == [ "checks" "devShells" "nixosModules" "overlays" "packages" "templates" ]
+      && flake.packages.aarch64-linux ? container-agent && builtins.pathExists (flake.templates.default.path + "/flake.nix");
     "right values" = !(fails (enabled { trashFor = "1h30m"; runtime.logMax = "8Mi"; sources = [ { name = "a"; path = "/a"; allow = { }; } ]; }));
   };
 in

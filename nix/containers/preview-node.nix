@@ -13,13 +13,19 @@ let
   askpass = pkgs.writeShellScript "askpass" ''
     case $1 in
     Username*) echo x-access-token ;;
-    *) cat "$CREDENTIALS_DIRECTORY/token" ;;
+    *) cat "$RUNTIME_DIRECTORY/token" ;;
     esac
+  '';
+  # Credentials are root's.
+  token = pkgs.writeShellScript "preview-token" ''
+    if [ -e /run/credentials/preview-token ]; then
+      install -m 0400 -o preview /run/credentials/preview-token "$RUNTIME_DIRECTORY/token"
+    fi
   '';
   setup = pkgs.writeShellScript "preview-setup" ''
     set -eu
     : "''${PREVIEW_REPO_URL:?set it in spec.environment}" "''${PREVIEW_REVISION:=HEAD}"
-    if [ -e "$CREDENTIALS_DIRECTORY/token" ]; then
+    if [ -e "$RUNTIME_DIRECTORY/token" ]; then
       export GIT_ASKPASS=${askpass}
     fi
     export GIT_TERMINAL_PROMPT=0
@@ -36,7 +42,7 @@ let
   common = {
     User = "preview";
     StateDirectory = "preview";
-    EnvironmentFile = "/run/tekton-environment";
+    EnvironmentFile = "-/run/tekton-environment"; # not there where a spec has no environment
     NoNewPrivileges = true;
     ProtectSystem = "strict";
     ProtectHome = true;
@@ -65,8 +71,9 @@ in
     serviceConfig = common // {
       Type = "oneshot";
       RemainAfterExit = true;
+      RuntimeDirectory = "preview-setup";
+      ExecStartPre = "+${token}";
       ExecStart = setup;
-      LoadCredential = "token:/run/credentials/preview-token";
       TimeoutStartSec = "20min";
     };
   };

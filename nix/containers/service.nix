@@ -11,11 +11,12 @@
 
   services.vaultwarden = {
     enable = true;
-    environmentFile = "/run/tekton-environment";
     config = {
       ROCKET_ADDRESS = "0.0.0.0"; # its only address; who reaches it is the host's to decide
       ROCKET_PORT = 8000;
       SIGNUPS_ALLOWED = false;
     };
   };
+  # ADMIN_TOKEN, for instance, by spec.credentials with env.
+  systemd.services.vaultwarden.serviceConfig.EnvironmentFile = [ "-/run/tekton-environment" ];
 }
