@@ -3,10 +3,12 @@ package machine_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/machine"
 	"tekton.host/pkg/resource"
@@ -156,5 +158,32 @@ func TestSizeMaxIsEnforcedOrExplained(t *testing.T) {
 	dir := filepath.Join(r.layout.Volumes(), "container/web/data")
 	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, 2<<20), 0o644); err == nil {
 		t.Error("2 MiB fit into a volume of 1 MiB")
+	}
+}
+
+// TestPurgeGoesOn has one thing in the trash that cannot go.
+func TestPurgeGoesOn(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"a", "b", "c"} {
+		v := resource.Volume{ObjectKind: "Container", ObjectName: name, Volume: "data", Policy: resource.DeleteData}
+		r.mustPut(v, "container."+name+".data")
+		r.mustDelete(v, "container."+name+".data")
+	}
+	stuck, err := filepath.Glob(filepath.Join(r.layout.Trash(), "*-volume-container.a.data", "data"))
+	if err != nil || len(stuck) != 1 {
+		t.Fatalf("in the trash: %v %v", stuck, err)
+	}
+	if err := unix.Mount("tmpfs", stuck[0], "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(stuck[0], unix.MNT_DETACH) })
+	if n, err := r.PurgeTrash(r.ctx, 0); n != 2 || err == nil || !strings.Contains(err.Error(), "findmnt") {
+		t.Errorf("purged %d of 3 and said %v, want 2 and what to do about the third", n, err)
+	}
+	if err := unix.Unmount(stuck[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.PurgeTrash(r.ctx, 0); n != 1 || err != nil {
+		t.Errorf("purged %d: %v", n, err)
 	}
 }
