@@ -45,7 +45,7 @@ func (d *Driver) applyDatabase(ctx context.Context, s resource.Step, v resource.
 }
 
 func (d *Driver) conflict(name string) error {
-	return resource.Terminal("DatabaseConflict", fmt.Errorf("PostgreSQL has a database %s that is not ours; rename or drop it", name))
+	return resource.Taken("DatabaseConflict", fmt.Errorf("PostgreSQL has a database %s that is not ours; rename or drop it", name))
 }
 
 func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog, s resource.Step, v resource.Database) error {

@@ -164,8 +164,8 @@ func TestForeignThingsStay(t *testing.T) {
 	for _, verb := range []resource.Verb{resource.Put, resource.Delete} {
 		err := w.apply(verb, rs[0])
 		wantReason(t, err, "RoleConflict")
-		if !isTerminal(err) {
-			t.Errorf("%s of a foreign role: %v is not terminal", verb, err)
+		if isTerminal(err) {
+			t.Errorf("%s of a foreign role: nobody would see that it was moved: %v", verb, err)
 		}
 	}
 	w.psql("postgres", "DROP ROLE "+quoted(a.name))
@@ -174,8 +174,8 @@ func TestForeignThingsStay(t *testing.T) {
 	for _, verb := range []resource.Verb{resource.Put, resource.Delete} {
 		err := w.apply(verb, rs[1])
 		wantReason(t, err, "DatabaseConflict")
-		if !isTerminal(err) {
-			t.Errorf("%s of a foreign database: %v is not terminal", verb, err)
+		if isTerminal(err) {
+			t.Errorf("%s of a foreign database: nobody would see that it was moved: %v", verb, err)
 		}
 	}
 	if owner := w.psql("postgres", "SELECT rolname FROM pg_database d JOIN pg_roles r ON r.oid = datdba WHERE datname = '"+a.name+"'"); owner != admin {

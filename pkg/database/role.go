@@ -47,7 +47,7 @@ func (d *Driver) putRole(ctx context.Context, pool *pgxpool.Pool, c catalog, s r
 	r, there := c.roles[v.Name]
 	switch {
 	case there && !(r.marked && d.ours(r.mark)):
-		return resource.Terminal("RoleConflict", fmt.Errorf("PostgreSQL has a role %s that is not ours; rename or drop it", v.Name))
+		return resource.Taken("RoleConflict", fmt.Errorf("PostgreSQL has a role %s that is not ours; rename or drop it", v.Name))
 	case there && !mayTake(s, r.mark.Owner):
 		return resource.ErrStale
 	}
@@ -89,7 +89,7 @@ func (d *Driver) deleteRole(ctx context.Context, pool *pgxpool.Pool, c catalog, 
 	case !there || r.retained(d.opts.Installation):
 		return nil
 	case !r.marked || !d.ours(r.mark):
-		return resource.Terminal("RoleConflict", fmt.Errorf("PostgreSQL's role %s is not ours and stays", name))
+		return resource.Taken("RoleConflict", fmt.Errorf("PostgreSQL's role %s is not ours and stays", name))
 	case r.mark.Owner != s.Resource.Owner:
 		return resource.ErrStale
 	}

@@ -154,7 +154,7 @@ func (d *Driver) ours(mark string) (owner string, ok bool) {
 
 // conflict is the error for a thing that is somebody else's.
 func conflict(what, mark string) error {
-	return resource.Terminal("Conflict", fmt.Errorf("%s carries the mark %q, which is not this object's; move it away or delete its owner first", what, mark))
+	return resource.Taken("Conflict", fmt.Errorf("%s carries the mark %q, which is not this object's; move it away or delete its owner first", what, mark))
 }
 
 // machines lists the directories of machines.

@@ -69,7 +69,7 @@ func (d *Driver) putVolume(r resource.Resource, v resource.Volume) error {
 			return conflict("volume "+dir, m.Mark)
 		}
 	} else if _, err := os.Lstat(dir); err == nil {
-		return resource.Terminal("Conflict", fmt.Errorf("%s is there already without our marker %s; move it away, or restore the marker from a backup", dir, filepath.Base(path)))
+		return resource.Taken("Conflict", fmt.Errorf("%s is there already without our marker %s; move it away, or restore the marker from a backup", dir, filepath.Base(path)))
 	}
 	v.Enforced = ""
 	next := marker{Mark: d.mark(r.Owner), Volume: v, Ready: m.Ready}

@@ -15,7 +15,7 @@ import (
 func (d *Driver) subnetConflict(k *kernel) error {
 	subnet := d.naming.Subnet.Masked()
 	refuse := func(what string) error {
-		return resource.Terminal("SubnetConflict", fmt.Errorf(
+		return resource.Taken("SubnetConflict", fmt.Errorf(
 			"subnet %s overlaps %s; choose another Host.spec.subnet", subnet, what))
 	}
 	links := map[int]hostLink{}
@@ -53,7 +53,7 @@ func (d *Driver) policyConflict(k *kernel) error {
 		}
 		other := resource.Naming{Subnet: r.Src}
 		if label := labels[other.Service()]; strings.HasPrefix(label, "lo:tk") && label != d.addressLabel() {
-			return resource.Terminal("InstallationConflict", fmt.Errorf(
+			return resource.Taken("InstallationConflict", fmt.Errorf(
 				"routing table %d is used by the installation with subnet %s and address label %s; give this daemon another Host.spec.instance",
 				r.Table, r.Src, label))
 		}

@@ -284,6 +284,6 @@ func (d *Driver) tableConflict(t *table) error {
 	if m, ok := resource.ParseMark(t.comment); ok {
 		whose = "the mark of installation " + m.Installation
 	}
-	return resource.Terminal("InstallationConflict", fmt.Errorf(
+	return resource.Taken("InstallationConflict", fmt.Errorf(
 		"nft table inet %s exists and has %s: it is left alone; remove it or give this daemon another Host.spec.instance", d.naming.Table(), whose))
 }

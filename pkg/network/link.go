@@ -69,7 +69,7 @@ func (d *Driver) linkConflict(l hostLink) error {
 	} else if l.Alias != "" {
 		whose = fmt.Sprintf("the alias %q", l.Alias)
 	}
-	return resource.Terminal("InterfaceConflict", fmt.Errorf(
+	return resource.Taken("InterfaceConflict", fmt.Errorf(
 		"interface %s exists and has %s: it is left alone; remove it or give this daemon another Host.spec.instance", l.Name, whose))
 }
 

@@ -191,15 +191,9 @@ func (p *planner) put(want resource.Resource) {
 	if p.masked(want, resource.Put) {
 		return
 	}
-	if err := p.unknown(want.Kind); err != nil {
-		p.block(want, resource.Put, "cannot look at it: %v", err)
+	if why := p.cause(want); why != "" {
+		p.block(want, resource.Put, "%s", why)
 		return
-	}
-	for _, n := range putNeeds[want.Kind] {
-		if why := p.unmet(want, n); why != "" {
-			p.block(want, resource.Put, "%s", why)
-			return
-		}
 	}
 	have, present, _ := p.Observed.Get(want.ID)
 	step := resource.Step{Verb: resource.Put, Resource: want, Reason: "missing"}
@@ -210,6 +204,21 @@ func (p *planner) put(want resource.Resource) {
 		return
 	}
 	p.out.Steps = append(p.out.Steps, step)
+}
+
+// cause says why a put cannot be made yet, "" when it can: what is wrong with the
+// host first, for that is why nobody can look at what is on it.
+func (p *planner) cause(want resource.Resource) string {
+	why := ""
+	if err := p.unknown(want.Kind); err != nil {
+		why = fmt.Sprintf("cannot look at it: %v", err)
+	}
+	for _, n := range putNeeds[want.Kind] {
+		if unmet := p.unmet(want, n); unmet != "" && (n.host || why == "") {
+			why = unmet
+		}
+	}
+	return why
 }
 
 func (p *planner) unknown(k resource.Kind) error {
@@ -238,7 +247,11 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if n.kind == resource.KindAccess && p.unknown(n.kind) != nil && p.answered(want.Instance) {
 			continue
 		}
-		if f, failed := p.Failures[r.ID]; failed {
+		f, failed := p.Failures[r.ID]
+		if failed && p.serves(r) {
+			continue
+		}
+		if failed {
 			return fmt.Sprintf("waits for %s: %s", r.ID, f.Message)
 		}
 		if err := p.unknown(n.kind); err != nil {
@@ -247,6 +260,14 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		return "waits for " + r.ID.String()
 	}
 	return ""
+}
+
+// serves reports whether a proxy that is not all that is wanted, a certificate of
+// one host being broken, serves all the same: others' routes do not wait for that.
+func (p *planner) serves(r resource.Resource) bool {
+	want, isProxy := r.Value.(resource.Proxy)
+	have, present, _ := p.Observed.Get(r.ID)
+	return isProxy && present && have.Value.(resource.Proxy).HTTPPort == want.HTTPPort
 }
 
 func (p *planner) answered(machine string) bool {

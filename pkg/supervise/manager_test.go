@@ -316,7 +316,7 @@ func TestForeignUnit(t *testing.T) {
 	theirs.Mark = "tekton/ffffffffffff/somebody"
 	status := f.start(f.dir("theirs"), theirs)
 	_, err := f.Start(t.Context(), f.dir("ours"), spec)
-	if terminal, ok := errors.AsType[*resource.TerminalError](err); !ok || terminal.Reason != "Conflict" {
+	if _, waits := errors.AsType[*resource.WaitingError](err); !waits || resource.Reason(err, "") != "Conflict" {
 		t.Errorf("want a conflict, got %v", err)
 	}
 	if err := f.Clear(t.Context(), spec.Unit, spec.Mark); err == nil {
@@ -373,7 +373,7 @@ func TestForeignUnitFile(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Remove(file) })
 	_, err := f.Start(t.Context(), f.dir("a"), spec)
-	if terminal, ok := errors.AsType[*resource.TerminalError](err); !ok || terminal.Reason != "Conflict" {
+	if _, waits := errors.AsType[*resource.WaitingError](err); !waits || resource.Reason(err, "") != "Conflict" {
 		t.Errorf("want a conflict, got %v", err)
 	}
 }

@@ -214,5 +214,5 @@ func conflict(what, has, mark string) error {
 	if !marked {
 		has = "nobody we know"
 	}
-	return resource.Terminal("Conflict", fmt.Errorf("%s exists and belongs to %s; remove it or choose another Host.spec.instance", what, has))
+	return resource.Taken("Conflict", fmt.Errorf("%s exists and belongs to %s; remove it or choose another Host.spec.instance", what, has))
 }

@@ -106,7 +106,7 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		// Another start has made a slice meanwhile.
 	}
 	if isError(err, unitExists) {
-		return nil, resource.Terminal("Conflict", fmt.Errorf("systemd has a unit %s that is not ours (a file?); remove it or choose another Host.spec.instance: %w", s.Unit, err))
+		return nil, resource.Taken("Conflict", fmt.Errorf("systemd has a unit %s that is not ours (a file?); remove it or choose another Host.spec.instance: %w", s.Unit, err))
 	}
 	if err != nil {
 		return nil, err
