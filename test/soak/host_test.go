@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a change may take to show. It is far above what it takes.
-const patience = 1 * time.Minute
+const patience = 2 * time.Minute
 
 const (
 	subnet   = "10.87.0.0/16"
@@ -95,7 +95,7 @@ func (r *rig) launch(programs string) {
 	log, err := os.Create(r.path("log"))
 	r.check(err)
 	defer log.Close()
-	r.daemon = exec.Command(filepath.Join(programs, "tektond"), "--config", r.path("host.yaml"), "-v", "1")
+	r.daemon = exec.Command(filepath.Join(programs, "tektond"), "--config", r.path("host.yaml"))
 	r.daemon.Env = []string{"PATH=" + os.Getenv("PATH")}
 	r.daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.daemon.Stdout, r.daemon.Stderr = log, log
