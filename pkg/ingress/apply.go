@@ -33,8 +33,12 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 		err = b.run(ctx)
 	}
 	for i := range b.errs {
-		if b.errs[i] == nil {
+		switch {
+		case b.errs[i] == nil:
 			b.errs[i] = err
+		case err != nil && i == b.proxy:
+			// What keeps all from being served says more than a certificate of one host.
+			b.errs[i] = fmt.Errorf("%w; and %w", err, b.errs[i])
 		}
 	}
 	return b.errs
