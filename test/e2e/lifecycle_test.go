@@ -243,13 +243,43 @@ func TestSlots(t *testing.T) {
 		k.write(name+".yaml", k.guest(name))
 		k.ready(name)
 	}
-	k.write("late.yaml", k.guest("late"))
-	k.condition("late", v1alpha1.ConditionNetworkReady, "NoFreeSlot")
+	for _, name := range []string{"late", "later"} {
+		k.write(name+".yaml", k.guest(name))
+		if c := k.condition(name, v1alpha1.ConditionNetworkReady, "NoFreeSlot"); !strings.Contains(c.Message, k.subnet) || !strings.Contains(c.Message, "delete an object") {
+			t.Errorf("%s is told %q, neither where nor what to do", name, c.Message)
+		}
+	}
+	// An update that needs a second slot beside the first has none; the machine serves on.
+	k.write("m0.yaml", k.guest("m0", `environment: {GENERATION: "2"}`))
+	k.condition("m0", v1alpha1.ConditionNetworkReady, "NoFreeSlot")
+	if a := k.aboutOf("m0"); a.Generation != "1" {
+		t.Errorf("without a slot to move to, m0 serves generation %s", a.Generation)
+	}
+	k.write("m0.yaml", k.guest("m0"))
+	k.ready("m0")
+	freed := k.get("m3").Status.Address
 	k.must("delete", "m3")
 	k.gone("m3")
-	k.ready("late")
+	// One of those that wait gets it when it has cooled down, the other waits on.
+	var waits string
+	k.eventually("one has the slot", func() error {
+		for name, other := range map[string]string{"late": "later", "later": "late"} {
+			if i := k.get(name); i.Status.Phase == v1alpha1.PhaseReady {
+				if i.Status.Address != freed {
+					t.Errorf("%s has %s, not %s", name, i.Status.Address, freed)
+				}
+				waits = other
+				return nil
+			}
+		}
+		return errors.New("both wait")
+	})
+	k.condition(waits, v1alpha1.ConditionNetworkReady, "NoFreeSlot")
+	k.must("delete", "m4")
+	k.gone("m4")
+	k.ready("late", "later")
 	seen := map[string]string{}
-	for _, name := range []string{"m0", "m1", "m2", "m4", "m5", "late"} {
+	for _, name := range []string{"m0", "m1", "m2", "m5", "late", "later"} {
 		address := k.get(name).Status.Address
 		if other := seen[address]; other != "" {
 			t.Errorf("%s and %s have %s", name, other, address)

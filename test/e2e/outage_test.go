@@ -68,20 +68,32 @@ func TestPostgresStops(t *testing.T) {
 	k.eventually("the data is back", func() error { _, err := k.ask("app", "/sql", "q", "SELECT count(*) FROM t"); return err })
 	k.ready("needs", "app")
 	// With its supervisor and all its processes at once.
-	groups := slices.DeleteFunc(k.cgroups(), func(path string) bool { return !strings.HasSuffix(path, "postgres.service") })
-	if len(groups) == 0 {
-		t.Fatal("PostgreSQL has no cgroup")
-	}
-	for _, path := range groups {
-		if err := os.WriteFile(path+"/cgroup.kill", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
-			t.Fatal(err)
-		}
-	}
+	k.killPostgres()
 	k.eventually("the data is back", func() error { _, err := k.ask("app", "/sql", "q", "SELECT count(*) FROM t"); return err })
 	k.ready("needs", "app")
 	if k.leader("app") != pid {
 		t.Error("the end of PostgreSQL has restarted a machine")
 	}
+}
+
+// killPostgres ends the server, its supervisor and all its processes at once.
+func (k *tekton) killPostgres() {
+	k.t.Helper()
+	groups := slices.DeleteFunc(k.cgroups(), func(path string) bool { return !strings.HasSuffix(path, "postgres.service") })
+	if len(groups) == 0 {
+		k.t.Fatal("PostgreSQL has no cgroup")
+	}
+	for _, path := range groups {
+		if err := os.WriteFile(path+"/cgroup.kill", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+			k.t.Fatal(err)
+		}
+	}
+	k.eventually("PostgreSQL is dead", func() error {
+		if pid := k.pidOf("postgres"); pid != 0 {
+			return fmt.Errorf("process %d", pid)
+		}
+		return nil
+	})
 }
 
 type group []int
