@@ -53,12 +53,12 @@ func TestSoak(t *testing.T) {
 	}
 	table, grown := growths(samples)
 	t.Logf("%d samples, %d lives of machines, %d changes:\n%s", len(samples), c.lives, c.changes(), strings.Join(table, "\n"))
+	t.Logf("reaction times, from the file to what a client is served:\n%s", c.quantiles())
 	if len(grown) > 0 {
 		t.Errorf("grows with the number of objects' lives: %s", strings.Join(grown, ", "))
 	}
 	c.check(all(ls, func(l *lane) error { return l.empty() }))
 	c.nothingLeft(empty, listing)
-	t.Logf("reaction times, from the file to what a client is served:\n%s", c.quantiles())
 }
 
 // forgetSoon has the kernel forget closed connections at once, so that those
