@@ -63,67 +63,69 @@ func treeOf(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// TestHostileMachine runs a machine whose root exchanges directories for links
-// to the host, without a break, while everything is done to it that we do to
-// machines.
+// evil is a machine whose root exchanges directories for links to the host.
+type evil struct {
+	*tekton
+	canary, secret string
+	look           func() string
+	before         string
+}
+
+func (k *evil) spec(generation int, more ...string) string {
+	swaps := []string{
+		"/etc>" + k.canary, "/root>/", "/home/app>../../../../../.." + k.canary, "/opt/a>/proc/self/root" + k.canary, "/var/lib>/proc/1/root",
+		"/mnt/a>" + k.canary, "/data/sub>" + k.canary, "/data/var/empty>/etc", "/run/credentials>" + k.canary, "/srv>" + k.state(),
+	}
+	return k.guest("evil", append([]string{
+		fmt.Sprintf(`environment: {GENERATION: "%d", SWAP: "%s"}`, generation, strings.Join(swaps, ",")),
+		"volumes: [{name: data, path: /data, deletionPolicy: Delete}, {name: inner, path: /mnt/a/inner, deletionPolicy: Delete}]",
+		"credentials: [{name: token, path: /run/credentials/token}]", "routes: [{host: evil.test, port: 8080}]", "stopTimeout: 1s",
+	}, more...)...)
+}
+
+// swaps waits until it is at work.
+func (k *evil) swaps() {
+	k.t.Helper()
+	k.eventually("it swaps", func() error {
+		if log := k.must("logs", "evil"); !strings.Contains(log, "swapping") {
+			return fmt.Errorf("log: %s", log)
+		}
+		return nil
+	})
+}
+
+// unharmed demands that the host's files are as before, and that nobody tells
+// what is in them.
+func (k *evil) unharmed(after string) {
+	k.t.Helper()
+	if now := k.look(); now != k.before {
+		k.t.Fatalf("after %s the host's files were\n%sand are\n%s", after, k.before, now)
+	}
+	status, err := json.Marshal(k.get("evil"))
+	k.check(err)
+	for what, text := range map[string]string{"status": string(status), "describe": k.must("describe", "evil"), "logs": k.must("logs", "evil"), "the daemon's log": k.log()} {
+		if strings.Contains(text, k.secret) {
+			k.t.Errorf("after %s, %s tells what is in a file of the host", after, what)
+		}
+	}
+}
+
+// TestHostileMachine does to such a machine everything that we do to machines.
 func TestHostileMachine(t *testing.T) {
 	t.Parallel()
-	k := start(t)
 	canary, secret, look := hostTree(t)
-	before, etc := look(), listing("/etc")
-	k.check(os.MkdirAll(k.state("secrets"), 0o700))
+	k := &evil{start(t), canary, secret, look, look()}
+	etc := listing("/etc")
 	if _, err := k.runWith("a secret", "secret", "set", "token"); err != nil {
 		t.Fatal(err)
 	}
-	swaps := []string{
-		"/etc>" + canary, "/root>/", "/home/app>../../../../../.." + canary, "/opt/a>/proc/self/root" + canary, "/var/lib>/proc/1/root",
-		"/mnt/a>" + canary, "/data/sub>" + canary, "/data/var/empty>/etc", "/run/credentials>" + canary, "/srv>" + k.state(),
-	}
-	spec := func(generation int, more ...string) string {
-		return k.guest("evil", append([]string{
-			fmt.Sprintf(`environment: {GENERATION: "%d", SWAP: "%s"}`, generation, strings.Join(swaps, ",")),
-			"volumes: [{name: data, path: /data, deletionPolicy: Delete}, {name: inner, path: /mnt/a/inner, deletionPolicy: Delete}]",
-			"credentials: [{name: token, path: /run/credentials/token}]", "routes: [{host: evil.test, port: 8080}]", "stopTimeout: 1s",
-		}, more...)...)
-	}
-	k.write("evil.yaml", spec(1))
+	k.write("evil.yaml", k.spec(1))
 	k.write("web.yaml", k.guest("web", "routes: [{host: web.test, port: 8080}]"))
 	k.ready("evil", "web")
-	swapping := func() {
-		t.Helper()
-		k.eventually("it swaps", func() error {
-			if log := k.must("logs", "evil"); !strings.Contains(log, "swapping") {
-				return fmt.Errorf("log: %s", log)
-			}
-			return nil
-		})
-	}
-	same := func(after string) {
-		t.Helper()
-		if now := look(); now != before {
-			t.Fatalf("after %s the host's files were\n%sand are\n%s", after, before, now)
-		}
-		status, err := json.Marshal(k.get("evil"))
-		k.check(err)
-		for what, text := range map[string]string{"status": string(status), "describe": k.must("describe", "evil"), "logs": k.must("logs", "evil"), "the daemon's log": k.log()} {
-			if strings.Contains(text, secret) {
-				t.Errorf("after %s, %s tells what is in a file of the host", after, what)
-			}
-		}
-	}
-	swapping()
-	same("the start")
-	// Hot: routes, limits, published ports.
-	for i := range 3 {
-		k.write("evil.yaml", spec(1, fmt.Sprintf("routes: [{host: evil%d.test, port: 8080}]", i), fmt.Sprintf("resources: {diskMax: %dMi, memoryMax: %dMi}", 500+i, 300+i)))
-		k.eventually("the route moves", func() error { _, err := k.served(fmt.Sprintf("evil%d.test", i), "/"); return err })
-		for _, dir := range []string{"/mnt/a/inner", "/root", "/srv"} {
-			if out, err := k.run("exec", "-w", dir, "evil", "--", "/usr/bin/guest", "done"); err == nil && !strings.Contains(out, "all done") {
-				t.Errorf("exec in %s: %q", dir, out)
-			}
-		}
-	}
-	same("hot updates")
+	k.swaps()
+	k.unharmed("the start")
+	k.changeHot()
+	k.unharmed("hot updates")
 	for range 2 {
 		pid := k.leader("evil")
 		k.must("restart", "evil")
@@ -135,38 +137,26 @@ func TestHostileMachine(t *testing.T) {
 			return err
 		})
 		k.ready("evil")
-		swapping()
+		k.swaps()
 	}
-	same("restarts")
+	k.unharmed("restarts")
 	for generation := 2; generation <= 3; generation++ {
-		k.write("evil.yaml", spec(generation))
+		k.write("evil.yaml", k.spec(generation))
 		k.generation("evil", fmt.Sprint(generation))
-		swapping()
+		k.swaps()
 	}
-	same("replacements")
-	// Killed in the middle of it, so that the one or the other is in place.
-	k.mustAsk("evil", "/exit", "code", "1")
-	k.ready("evil")
+	k.unharmed("replacements")
 	k.must("delete", "evil")
 	k.gone("evil")
-	list := k.must("data", "list")
-	for line := range strings.Lines(list) {
-		if id, _, _ := strings.Cut(line, " "); strings.HasPrefix(id, "volume:") && strings.Contains(id, "-data") {
-			k.must("data", "restore", id)
-		}
-	}
-	k.write("evil.yaml", spec(4)) // adopts what it had planted
+	k.trash("restore")
+	k.write("evil.yaml", k.spec(4)) // adopts what it had planted
 	k.generation("evil", "4")
-	same("a restore")
+	k.unharmed("a restore")
 	k.must("delete", "evil")
 	k.gone("evil")
-	for line := range strings.Lines(k.must("data", "list")) {
-		if id, _, _ := strings.Cut(line, " "); strings.HasPrefix(id, "volume:") {
-			k.must("data", "delete", id)
-		}
-	}
-	if now := look(); now != before || listing("/etc") != etc {
-		t.Errorf("at the end the host's files were\n%sand are\n%s", before, now)
+	k.trash("delete")
+	if now := look(); now != k.before || listing("/etc") != etc {
+		t.Errorf("at the end the host's files were\n%sand are\n%s", k.before, now)
 	}
 	filepath.WalkDir(k.dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -177,4 +167,35 @@ func TestHostileMachine(t *testing.T) {
 		return nil
 	})
 	k.mustServe("web.test")
+}
+
+// changeHot changes routes and limits, and executes commands in what is swapped.
+func (k *evil) changeHot() {
+	k.t.Helper()
+	for i := range 3 {
+		host := fmt.Sprintf("evil%d.test", i)
+		k.write("evil.yaml", k.spec(1, "routes: [{host: "+host+", port: 8080}]", fmt.Sprintf("resources: {diskMax: %dMi, memoryMax: %dMi}", 500+i, 300+i)))
+		k.eventually("the route moves", func() error { _, err := k.served(host, "/"); return err })
+		for _, dir := range []string{"/mnt/a/inner", "/root", "/srv"} {
+			// Where it leads to nothing at that moment, it fails.
+			if out, err := k.run("exec", "-w", dir, "evil", "--", "/usr/bin/guest", "done"); err == nil && !strings.Contains(out, "all done") {
+				k.t.Errorf("exec in %s: %q", dir, out)
+			}
+		}
+	}
+}
+
+// trash does something to all volumes in the trash.
+func (k *evil) trash(verb string) {
+	k.t.Helper()
+	n := 0
+	for line := range strings.Lines(k.must("data", "list")) {
+		if id, rest, _ := strings.Cut(line, " "); strings.HasPrefix(id, "volume:") && strings.Contains(rest, "trash") {
+			k.must("data", verb, id)
+			n++
+		}
+	}
+	if n != 2 {
+		k.t.Errorf("%d volumes were in the trash, want 2:\n%s", n, k.must("data", "list"))
+	}
 }
