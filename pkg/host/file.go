@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // WriteFile replaces path atomically and durably: temporary file, fsync,
@@ -54,4 +55,14 @@ func LoadOrCreateInstallation(l Layout) (string, error) {
 		return "", err
 	}
 	return id, WriteFile(l.Installation(), []byte(id+"\n"), 0o644)
+}
+
+// Full returns an error when nothing more fits on the file system of dir,
+// whether of content or of names.
+func Full(dir string) error {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil || (s.Blocks == 0 || s.Bavail > 0) && (s.Files == 0 || s.Ffree > 0) {
+		return nil // a number of 0 means no limit
+	}
+	return &fs.PathError{Op: "write to", Path: dir, Err: unix.ENOSPC}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/launch"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
@@ -86,6 +88,13 @@ func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
 	if !s.Running {
 		v.Leader = 0
 		v.LastLog = d.tails.get(d.dir(machine), s)
+		why := s.Err
+		if full := host.Full(d.dir(machine)); why == "" && full != nil {
+			why = full.Error() // what it said of that may not have found room either
+		}
+		if why != "" {
+			v.LastLog = append(slices.Clone(v.LastLog), why)
+		}
 	}
 	return &observedUnit{resource.New(owner, machine, machine, v), v, s}, nil
 }

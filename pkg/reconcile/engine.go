@@ -323,8 +323,14 @@ func (e *Engine) observedAnew(in *input, seq uint64) {
 	e.waiting = kept
 }
 
-// Kick asks for a new look at everything (SIGHUP).
-func (e *Engine) Kick() { e.reports <- e.lookAtAll }
+// Kick asks for a new look at everything (SIGHUP), and has what failed tried
+// again: somebody may just have cured it.
+func (e *Engine) Kick() {
+	e.reports <- func() {
+		e.core.Hurry(e.Now())
+		e.lookAtAll()
+	}
+}
 
 func (e *Engine) lookAtAll() {
 	for _, s := range e.Sources {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"hash/fnv"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/resource"
 )
 
@@ -48,6 +51,28 @@ func (fs failures) finish(step resource.Step, err error, now time.Time) {
 		f.RetryAt = now.Add(backoff(id, f.Attempts))
 	}
 	fs[id] = f
+}
+
+// explainFull gives a condition its reason when what it tells of is want of space,
+// and says what to do. Of other programs only what they said is known,
+// PostgreSQL's begins with a capital.
+func explainFull(c *v1alpha1.Condition) {
+	if strings.Contains(strings.ToLower(c.Message), syscall.ENOSPC.Error()) {
+		c.Reason = "DiskFull"
+		c.Message += "; next step: free space or inodes there (df -h, df -i); it is tried again by itself, at once on SIGHUP"
+	}
+}
+
+// Hurry has failed steps tried again now, not when their pause is over.
+func (c *Core) Hurry(now time.Time) { c.failures.hurry(now) }
+
+func (fs failures) hurry(now time.Time) {
+	for id, f := range fs {
+		if f.RetryAt.After(now) {
+			f.RetryAt = now
+			fs[id] = f
+		}
+	}
 }
 
 // backoff is 1 s doubling to 5 min, with ±20 % of jitter so that what failed

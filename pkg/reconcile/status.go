@@ -132,6 +132,7 @@ func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
 	uid := o.Record.UID
 	if fs := b.failures[uid]; len(fs) > 0 {
 		cond.Reason, cond.Message, cond.NextRetry = fs[0].Reason, fmt.Sprintf("%s: %s", fs[0].step, fs[0].Message), fs[0].RetryAt
+		explainFull(&cond)
 	} else if bs := b.blocked[uid]; len(bs) > 0 {
 		cond.Message = fmt.Sprintf("%s; %s %s", o.Why, bs[0].Resource.ID, bs[0].Why)
 	}
@@ -143,6 +144,7 @@ func (b *board) conditions(o compile.Compiled, w wanted) []v1alpha1.Condition {
 	cs := make([]v1alpha1.Condition, 1, 1+len(areas)) // the first is Ready
 	for _, a := range areas {
 		if c, relevant := b.area(o, w, a.condition, a.kinds); relevant {
+			explainFull(&c)
 			cs = append(cs, c)
 		}
 	}

@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/host"
 )
 
 const (
@@ -31,7 +35,7 @@ const (
 func (m *Manager) Start(ctx context.Context, dir string, s Spec) (Status, error) {
 	status, err := m.start(ctx, dir, s)
 	if err != nil {
-		return status, fmt.Errorf("start %s: %w", s.Unit, err)
+		return status, fmt.Errorf("start %s: %w", s.Unit, withDisk(err, dir))
 	}
 	return status, nil
 }
@@ -82,6 +86,7 @@ func (m *Manager) begin(ctx context.Context, dir string, s Spec, changed <-chan 
 	if err := writeSpec(dir, s); err != nil {
 		return "", nil, err
 	}
+	m.seen.Delete(dir) // not before: it knows since when the run before is lost
 	failed, err = m.form.launch(ctx, dir, s)
 	return s.Boot, failed, err
 }
@@ -109,11 +114,19 @@ func (m *Manager) free(ctx context.Context, dir string, s Spec, changed <-chan s
 	if err := m.form.clear(ctx, s.Unit, s.Mark); err != nil {
 		return err
 	}
-	m.seen.Delete(dir)
 	if _, _, err := m.readStatus(dir); damaged(err) {
 		return os.Remove(filepath.Join(dir, StatusFile))
 	}
 	return nil
+}
+
+// withDisk adds that the disk is full to an error that does not know it: of a
+// supervisor that could not even write why it ended.
+func withDisk(err error, dir string) error {
+	if full := host.Full(dir); full != nil && !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w; %w", err, full)
+	}
+	return err
 }
 
 // await waits until the run is as far as s wants it.

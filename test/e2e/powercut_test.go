@@ -19,6 +19,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/resource"
+	"tekton.host/test/systemdhost"
 )
 
 // disk is a file system of its own, which can lose its power. Nothing gets to
@@ -32,11 +33,32 @@ type disk struct {
 // newDisk makes a disk, with its image beside its directory.
 func newDisk(t testing.TB, dir string) *disk {
 	t.Helper()
+	if systemdhost.Inside() {
+		loopDevices(t)
+	}
 	d := &disk{t: t, dir: dir, image: dir + ".disk0"}
 	mustRun(t, "truncate", "--size=512M", d.image)
 	mustRun(t, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", d.image)
 	d.mount()
 	return d
+}
+
+// loopDevices makes those that a container's /dev does not have.
+func loopDevices(t testing.TB) {
+	t.Helper()
+	nodes := map[string]uint64{"/dev/loop-control": unix.Mkdev(10, 237)}
+	for i := range uint32(64) {
+		nodes[fmt.Sprintf("/dev/loop%d", i)] = unix.Mkdev(7, i)
+	}
+	for path, dev := range nodes {
+		kind := uint32(unix.S_IFBLK)
+		if path == "/dev/loop-control" {
+			kind = unix.S_IFCHR
+		}
+		if err := unix.Mknod(path, kind|0o600, int(dev)); err != nil && !errors.Is(err, unix.EEXIST) {
+			t.Fatalf("make %s: %v", path, err)
+		}
+	}
 }
 
 // mount options: no commit by time, and none of ext4's help for those who

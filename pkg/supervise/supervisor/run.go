@@ -160,7 +160,10 @@ func (s *supervisor) loop(signals <-chan os.Signal) error {
 			err = s.main.Kill()
 		}
 	}
-	return errors.Join(fmt.Errorf("supervision ends, the process with it: %w", err), s.ended())
+	dir, _ := os.Getwd()
+	err = fmt.Errorf("supervision in %s ends, the process with it: %w", dir, err)
+	s.status.Err = err.Error()
+	return errors.Join(err, s.ended())
 }
 
 // ended leaves nothing running and writes how the process ended.
