@@ -142,5 +142,5 @@ func (d *Driver) save(g *generation) error {
 		return err
 	}
 	d.cached = g
-	return errors.Join(d.store.prune(), g.pruneCertificates(d.certificates()))
+	return errors.Join(d.store.prune(d.opts.Installation), g.pruneCertificates(d.certificates()))
 }

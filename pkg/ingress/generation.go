@@ -198,13 +198,13 @@ func (s store) list() ([]int, error) {
 }
 
 // prune keeps the current generation and the one before.
-func (s store) prune() error {
+func (s store) prune(installation string) error {
 	numbers, err := s.list()
 	if err != nil {
 		return err
 	}
 	for _, n := range numbers[:max(0, len(numbers)-keepGenerations)] {
-		if err := os.RemoveAll(filepath.Join(s.generations(), generationName(n))); err != nil {
+		if err := s.removeGeneration(generationName(n), installation); err != nil {
 			return fmt.Errorf("remove an old configuration of Caddy: %w", err)
 		}
 	}

@@ -168,11 +168,11 @@ func (d *Driver) prepare(acc account) error {
 	return d.mend()
 }
 
-// remove stops Caddy and leaves nothing of it.
+// remove stops Caddy and leaves nothing of it, but what others put beside it.
 func (d *Driver) remove(ctx context.Context) error {
 	if err := d.opts.Supervisor.Stop(ctx, d.store.dir, stopTimeout); err != nil {
 		return fmt.Errorf("stop Caddy: %w", err)
 	}
 	d.seen = sighting{}
-	return errors.Join(os.RemoveAll(d.store.dir), os.RemoveAll(filepath.Dir(d.admin.socket)))
+	return errors.Join(d.store.removeAll(d.opts.Installation), os.RemoveAll(filepath.Dir(d.admin.socket)))
 }

@@ -69,13 +69,16 @@ func TestUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := os.ReadDir(dir)
+	if _, err := previousPrograms(); err != nil {
+		t.Fatal(err)
+	}
+	paths, err := programFiles(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	for _, e := range entries {
-		files[filepath.Join(programsInside, e.Name())] = filepath.Join(dir, e.Name())
+	for _, path := range paths {
+		files[filepath.Join(programsInside, path)] = filepath.Join(dir, path)
 	}
 	systemdhost.RunInside(t, cmp.Or(os.Getenv(insideEnv), "."), files)
 }

@@ -2,11 +2,15 @@ package e2e_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // load asks the ingress without a break, from several clients, and keeps what
@@ -83,51 +87,111 @@ func TestOverlap(t *testing.T) {
 	l.end(t)
 }
 
-// TestRestartOfDaemon stops, kills and starts the daemon under load.
+// machinesOverRestart is how many machines run while the daemon is restarted.
+const machinesOverRestart = 50
+
+// TestRestartOfDaemon stops, kills and starts the daemon with fifty machines
+// under load: no process of theirs, nor of Caddy, PostgreSQL and DNS, is
+// another one afterwards, and no request notices.
 func TestRestartOfDaemon(t *testing.T) {
 	t.Parallel()
 	k := start(t)
-	k.write("app.yaml", k.guest("app", "routes: [{host: app.test, port: 8080}]", "databases: [{name: main, deletionPolicy: Delete}]"))
-	k.ready("app")
-	k.settled()
-	outlives := func() string {
-		return strings.Join(k.processes(func(p process) bool { return k.ours(p) && p.pid != k.daemon.Process.Pid }), "\n")
-	}
-	before, machine := outlives(), k.get("app").Status.Machine
-	l := k.load("app.test")
-	slow := make(chan error, 1)
-	go func() {
-		_, body, err := k.through("app.test", "/slow?n=40")
-		if err == nil && !strings.HasSuffix(body, "end\n") {
-			err = fmt.Errorf("it was cut: %q", body)
+	var names []string
+	for i := range machinesOverRestart {
+		name := fmt.Sprintf("app%d", i)
+		names = append(names, name)
+		lines := []string{"routes: [{host: " + name + ".test, port: 8080}]"}
+		if i%10 == 0 {
+			lines = append(lines, "databases: [{name: main, deletionPolicy: Delete}]")
 		}
-		slow <- err
-	}()
+		k.write(name+".yaml", k.guest(name, lines...))
+	}
+	k.ready(names...)
+	k.settled()
+	before, machines := k.outlives(), k.machines()
+	if len(machines) != machinesOverRestart {
+		t.Errorf("%d machines run", len(machines))
+	}
+	loads := []*load{k.load("app0.test"), k.load("app49.test")}
+	// One request a machine is under way over both restarts: it ends when asked to.
+	slow := k.underWay(names...)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		k.signal(sig)
-		k.mustServe("app.test")
+		for _, name := range names {
+			k.mustServe(name + ".test")
+		}
 		k.up()
-		k.ready("app")
+		k.ready(names...)
 		k.settled()
 	}
-	if err := <-slow; err != nil {
-		t.Errorf("the request under way: %v", err)
+	slow.end(t)
+	for _, l := range loads {
+		l.end(t)
 	}
-	l.end(t)
-	// PostgreSQL's children come and go.
-	if after := outlives(); lasting(after) != lasting(before) || k.get("app").Status.Machine != machine {
-		t.Errorf("processes before:\n%s\nafter:\n%s", before, after)
+	if diff := cmp.Diff(before, k.outlives()); diff != "" {
+		t.Errorf("processes: -before +after:\n%s", diff)
+	}
+	for _, name := range names {
+		if i := k.get(name); i.Status.Restarts != 0 {
+			t.Errorf("%s was restarted %d times", name, i.Status.Restarts)
+		}
 	}
 }
 
-func lasting(processes string) string {
-	var kept []string
-	for line := range strings.Lines(processes) {
-		if !strings.Contains(line, " postgres: ") {
-			kept = append(kept, strings.TrimSpace(line))
+// outlives are the processes that a daemon leaves behind. PostgreSQL's sessions
+// and workers come and go.
+func (k *tekton) outlives() []string {
+	return k.processes(func(p process) bool {
+		return k.ours(p) && p.pid != k.daemon.Process.Pid && !strings.Contains(p.cmdline, "postgres: tekton") && !strings.Contains(p.cmdline, "postgres: autovacuum worker")
+	})
+}
+
+// underWay are requests through the ingress that last until they are ended.
+type underWay struct {
+	k       *tekton
+	names   []string
+	results chan error
+}
+
+func (k *tekton) underWay(names ...string) *underWay {
+	k.t.Helper()
+	u := &underWay{k, names, make(chan error, len(names))}
+	patient := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, name := range names {
+		req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/slow?n=1000000", k.httpPort()), nil)
+		k.check(err)
+		req.Host = name + ".test"
+		resp, err := patient.Do(req)
+		k.check(err)
+		// Its first piece has come: it is under way.
+		_, err = io.ReadFull(resp.Body, make([]byte, 2))
+		k.check(err)
+		go func() {
+			defer resp.Body.Close()
+			b, err := io.ReadAll(resp.Body)
+			if err == nil && !strings.HasSuffix(string(b), "end\n") {
+				err = fmt.Errorf("it was cut: %q", b)
+			}
+			if err != nil {
+				err = fmt.Errorf("the request under way at %s: %w", name, err)
+			}
+			u.results <- err
+		}()
+	}
+	return u
+}
+
+// end lets the requests come to their end and judges it.
+func (u *underWay) end(t testing.TB) {
+	t.Helper()
+	for _, name := range u.names {
+		u.k.mustAsk(name, "/end")
+	}
+	for range u.names {
+		if err := <-u.results; err != nil {
+			t.Error(err)
 		}
 	}
-	return strings.Join(kept, "\n")
 }
 
 func (k *tekton) mustServe(host string) {

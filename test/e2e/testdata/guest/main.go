@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -76,6 +77,7 @@ func serve(ctx context.Context) {
 		"/lookup": lookup,
 		"/sql":    sql,
 		"/open":   func(*http.Request) (string, error) { open.Store(true); return "", nil },
+		"/end":    func(*http.Request) (string, error) { endSlow(); return "", nil },
 		"/exit":   exit,
 		"/inside": insideHandler,
 		"/raw":    rawSend,
@@ -206,7 +208,12 @@ func sql(r *http.Request) (string, error) {
 	return out, rows.Err()
 }
 
-// slow answers a piece at a time, until /open is asked for or its number of pieces is out.
+var (
+	slowEnded = make(chan struct{})
+	endSlow   = sync.OnceFunc(func() { close(slowEnded) })
+)
+
+// slow answers a piece at a time, until /end is asked for or its number of pieces is out.
 func slow(w http.ResponseWriter, r *http.Request) {
 	n, _ := strconv.Atoi(r.FormValue("n"))
 	for i := range n {
@@ -214,6 +221,9 @@ func slow(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
 		select {
 		case <-r.Context().Done():
+			return
+		case <-slowEnded:
+			fmt.Fprintln(w, "end")
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
