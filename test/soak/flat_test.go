@@ -15,7 +15,7 @@ import (
 func slack(name string) int {
 	switch name {
 	case "tektond heap KiB":
-		return 1 << 9
+		return 1 << 10
 	case "caddy heap KiB":
 		return 4 << 10
 	case "tektond RSS KiB", "supervisors RSS KiB":
