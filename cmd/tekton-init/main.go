@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/guest"
 )
 
@@ -16,7 +17,10 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "enter" {
 		run = func() error { return guest.Enter(os.Args[2:]) }
 	}
-	err := run()
+	err := host.NoDump()
+	if err == nil {
+		err = run()
+	}
 	fmt.Fprintln(os.Stderr, "tekton-init:", err)
 	os.Exit(guest.Code(err))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/launch"
 )
 
@@ -22,7 +23,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: tekton-launch --init=PROGRAM --volumes=DIRECTORY MACHINE_DIRECTORY")
 		os.Exit(2)
 	}
-	err := launch.Run(o)
+	err := host.NoDump()
+	if err == nil {
+		err = launch.Run(o)
+	}
 	fmt.Fprintln(os.Stderr, "tekton-launch:", err)
 	os.Exit(launch.Code(err))
 }

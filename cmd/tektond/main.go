@@ -24,6 +24,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	tektond "tekton.host/pkg/daemon"
 	"tekton.host/pkg/dns"
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/server/wire"
 )
 
@@ -78,6 +79,9 @@ func command() *cobra.Command {
 func run(ctx context.Context, h *v1alpha1.Host, once bool, timeout time.Duration, log logr.Logger) error {
 	if os.Geteuid() != 0 {
 		return errors.New("tektond makes network links, mounts and cgroups, which needs root; run it as root")
+	}
+	if err := host.NoDump(); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {

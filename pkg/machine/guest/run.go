@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -123,6 +124,11 @@ func execute(path string, argv, env []string, ignored ...os.Signal) error {
 	if len(ignored) > 0 {
 		signal.Ignore(ignored...)
 	}
+	// Capabilities are a thread's: this is the one that executes.
+	runtime.LockOSThread()
+	if err := inheritNothing(); err != nil {
+		return err
+	}
 	err := syscall.Exec(path, argv, env)
 	code := handover.ExitNoExec
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,6 +136,21 @@ func execute(path string, argv, env []string, ignored ...os.Signal) error {
 		code = handover.ExitNotFound
 	}
 	return &ExitError{code, fmt.Errorf("execute %s: %w", path, err)}
+}
+
+// inheritNothing empties the inheritable set, which nspawn fills: through it a
+// program with capabilities of its own gives them to any user who executes it.
+func inheritNothing() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("read the capabilities: %w", err)
+	}
+	sets[0].Inheritable, sets[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &sets[0]); err != nil {
+		return fmt.Errorf("drop the inheritable capabilities: %w", err)
+	}
+	return nil
 }
 
 // lookPath resolves a command's name in the command's own PATH.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,22 +21,20 @@ import (
 // insideReport is what the machine's root sees of its machine, and how its
 // attempts to leave it end.
 type insideReport struct {
-	Status             map[string]string // of /proc/self/status
-	UIDMap, GIDMap     string
-	Devices            []string
-	Mounts             []string // mount point, file system, flags
-	Processes          []string
-	Descriptors        []string          // of all processes, what is no pipe, terminal or own socket
-	Settings, Remade   []string          // of /proc/sys that can be written; also after an attempt to mount it writable
-	Kernel, RemadeSys  []string          // of /sys, likewise
-	Groups, RemadeTree []string          // of /sys/fs/cgroup, likewise
-	Attempts           map[string]string // "ok" or how it failed
+	Status         map[string]string // of /proc/self/status
+	UIDMap, GIDMap string
+	Devices        []string
+	Mounts         []string // mount point, file system, flags
+	Processes      []string
+	Descriptors    []string            // of all processes, what is no pipe, terminal or own socket
+	Writable       map[string][]string // files of the kernel that can be written, by where they were looked at
+	Attempts       map[string]string   // "ok" or how it failed
 }
 
 // insideHandler asks a process with mounts of its own, so that what it mounts ends with it.
 func insideHandler(*http.Request) (string, error) {
 	cmd := exec.Command("/proc/self/exe", "inside")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: 0}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -42,6 +42,17 @@ func insideHandler(*http.Request) (string, error) {
 		err = fmt.Errorf("%w: %s", err, &stderr)
 	}
 	return string(out), err
+}
+
+// notify says something to the socket that nspawn listens on.
+func notify(r *http.Request) (string, error) {
+	c, err := net.Dial("unixgram", "/run/host/notify")
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_, err = io.WriteString(c, r.FormValue("data"))
+	return "", err
 }
 
 func inside() error {
@@ -53,15 +64,20 @@ func inside() error {
 	gid, _ := os.ReadFile("/proc/self/gid_map")
 	r.UIDMap, r.GIDMap = strings.Join(strings.Fields(string(uid)), " "), strings.Join(strings.Fields(string(gid)), " ")
 	r.Processes, r.Descriptors = processes()
-	r.Settings, r.Kernel, r.Groups = writable("/proc/sys"), writable("/sys"), writable("/sys/fs/cgroup")
+	r.Writable = map[string][]string{}
+	for _, dir := range []string{"/proc/sys", "/sys", "/sys/fs/cgroup"} {
+		r.Writable[dir] = writable(dir)
+	}
 	for name, try := range attempts() {
 		r.Attempts[name] = outcome(try())
 	}
-	// The same once more, with what nspawn mounted read-only mounted writable as far as this root can.
-	for _, dir := range []string{"/proc/sys", "/sys", "/sys/fs/cgroup"} {
-		r.Attempts["remount "+dir] = outcome(unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, ""))
+	// The same once more without what nspawn covers or mounts read-only.
+	for _, kind := range []string{"proc", "sysfs", "cgroup2"} {
+		dir := "/run/fresh-" + kind
+		if os.Mkdir(dir, 0o700) == nil && unix.Mount(kind, dir, kind, 0, "") == nil {
+			r.Writable["fresh "+kind] = writable(dir)
+		}
 	}
-	r.Remade, r.RemadeSys, r.RemadeTree = writable("/proc/sys"), writable("/sys"), writable("/sys/fs/cgroup")
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
@@ -138,7 +154,7 @@ func processes() (names, open []string) {
 			to, err := os.Readlink(fd)
 			inode, isSocket := strings.CutPrefix(to, "socket:[")
 			switch {
-			case err != nil || strings.HasPrefix(to, "pipe:") || strings.HasPrefix(to, "/dev/pts/") || to == "/dev/null":
+			case err != nil || strings.HasPrefix(to, "pipe:") || strings.HasPrefix(to, "/sys/fs/cgroup/") || strings.HasPrefix(to, "/dev/pts/") || to == "/dev/null":
 			case isSocket && slices.Contains(strings.Fields(string(own)), strings.TrimSuffix(inode, "]")):
 			case strings.HasPrefix(to, "anon_inode:") || strings.HasPrefix(to, "/proc/"+filepath.Base(dir)+"/"):
 			default:
@@ -150,11 +166,13 @@ func processes() (names, open []string) {
 	return names, open
 }
 
-// writable names the files below dir that can be opened for writing.
+// writable names the files below dir that can be opened for writing, but those
+// of processes, which are this machine's own.
 func writable(dir string) []string {
 	var out []string
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path != dir && path == "/sys/fs/cgroup" {
+		rest, _ := filepath.Rel(dir, path)
+		if err != nil || dir == "/sys" && path == "/sys/fs/cgroup" || rest[0] >= '1' && rest[0] <= '9' {
 			return fs.SkipDir
 		}
 		if !d.Type().IsRegular() {
@@ -162,7 +180,7 @@ func writable(dir string) []string {
 		}
 		if f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
 			f.Close()
-			out = append(out, path)
+			out = append(out, rest)
 		}
 		return nil
 	})

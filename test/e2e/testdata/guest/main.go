@@ -82,6 +82,7 @@ func serve(ctx context.Context) {
 		"/inside": insideHandler,
 		"/raw":    rawSend,
 		"/heard":  rawHeard,
+		"/notify": notify,
 	} {
 		http.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			out, err := f(r)
