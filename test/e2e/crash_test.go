@@ -3,12 +3,9 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 )
@@ -127,60 +124,4 @@ func (k *tekton) dying(points []string, i int, change func(), try func() error) 
 // machines are those that run, as /proc has them.
 func (k *tekton) machines() []string {
 	return k.processes(func(p process) bool { return k.ours(p) && strings.HasPrefix(p.cmdline, "systemd-nspawn ") })
-}
-
-// TestRandomKills kills the daemon again and again while ten objects come,
-// change and go.
-func TestRandomKills(t *testing.T) {
-	t.Parallel()
-	k := start(t)
-	const objects = 10
-	names := make([]string, objects)
-	seed := time.Now().UnixNano()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(uint64(seed), 0))
-	spec := func(i, generation int) string {
-		lines := []string{fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation), fmt.Sprintf("routes: [{host: app%d.test, port: 8080}]", i), "stopTimeout: 1s"}
-		if i%3 == 0 {
-			lines = append(lines, "volumes: [{name: data, path: /data, deletionPolicy: Delete}]")
-		}
-		if i%5 == 0 {
-			lines = append(lines, "databases: [{name: main, deletionPolicy: Delete}]")
-		}
-		return k.guest(names[i], lines...)
-	}
-	// killAround kills daemons at random moments of the next while.
-	killAround := func() {
-		for range 4 {
-			time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the moment is what is tested
-			k.signal(syscall.SIGKILL)
-			k.launch()
-		}
-	}
-	for i := range names {
-		names[i] = fmt.Sprintf("app%d", i)
-	}
-	for generation := 1; generation <= 2; generation++ {
-		for i := range names {
-			k.write(names[i]+".yaml", spec(i, generation))
-		}
-		killAround()
-		for _, name := range names {
-			k.generation(name, fmt.Sprint(generation))
-		}
-		k.settled()
-		if machines := k.machines(); len(machines) != objects {
-			t.Errorf("%d machines for %d objects:\n%s", len(machines), objects, strings.Join(machines, "\n"))
-		}
-		for _, name := range names {
-			k.mustServe(name + ".test")
-		}
-	}
-	// A document taken out of a file that stays is a clear request: no brake.
-	for _, name := range names {
-		k.check(os.WriteFile(k.specs(name+".yaml"), []byte("# nothing here\n"), 0o644))
-	}
-	killAround()
-	k.gone(names...)
-	k.eventually("nothing is left", k.nothingLeft)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/supervise/cgroup"
 	"tekton.host/test/systemdhost"
@@ -92,7 +93,8 @@ func (k *tekton) plantNetwork(undo *[]func()) func() string {
 	k.t.Helper()
 	link, table := "tk"+k.instance+"900", "tekton_"+k.instance+"x"
 	for _, line := range []string{
-		"ip link add " + link + " type veth peer name " + link + "p", "ip link add ve-x type veth peer name vb-x", "ip link set ve-x up",
+		"ip link add " + link + " address 02:00:00:00:00:01 type veth peer name " + link + "p address 02:00:00:00:00:02",
+		"ip link add ve-x address 02:00:00:00:00:03 type veth peer name vb-x address 02:00:00:00:00:04", "ip link set ve-x up",
 		"ip address add 192.0.2.1/30 dev ve-x", "ip route add 198.51.100.0/24 dev ve-x", "ip rule add from 192.0.2.77 lookup main priority 19999",
 		"nft add table inet " + table, "nft add chain inet " + table + " forward { type filter hook forward priority 0 ; }", "nft add rule inet " + table + " forward tcp dport 1 drop",
 	} {
@@ -184,29 +186,30 @@ func (k *tekton) plantDatabases(undo *[]func()) func() string {
 	}
 }
 
-// admin connects to the private PostgreSQL as its administrator, over the
-// socket, which is open to root.
 func (k *tekton) admin() *pgx.Conn { return k.adminOf("postgres") }
 
-func (k *tekton) adminOf(database string) *pgx.Conn {
+// adminOf connects to a database of the private PostgreSQL as its
+// administrator, over the socket, which is open to root.
+func (k *tekton) adminOf(database string) (conn *pgx.Conn) {
 	k.t.Helper()
-	var conn *pgx.Conn
-	k.eventually("the administrator is connected", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		var err error
-		conn, err = pgx.Connect(ctx, fmt.Sprintf("host=%s port=5432 user=tekton dbname=%s sslmode=disable", k.path("run", "postgres"), database))
+	k.eventually("the administrator is connected", func() (err error) {
+		conn, err = k.connect(database)
 		return err
 	})
 	return conn
+}
+
+func (k *tekton) connect(database string) (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return pgx.Connect(ctx, fmt.Sprintf("host=%s port=5432 user=tekton dbname=%s sslmode=disable", k.path("run", "postgres"), database))
 }
 
 // plantProcesses runs a machine `web`, a Caddy with a site and, where units
 // are, a unit.
 func (k *tekton) plantProcesses(undo *[]func()) func() string {
 	k.t.Helper()
-	dir, err := os.MkdirTemp("", "theirs")
-	k.check(err)
+	dir := filepath.Join(os.TempDir(), "theirs-"+k.instance)
 	root := filepath.Join(dir, "web")
 	k.check(os.CopyFS(root, os.DirFS(k.rootfs)))
 	k.check(os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte("{\n\tadmin off\n}\nhttp://127.0.0.1:17999 {\n\trespond theirs\n}\n"), 0o644))
@@ -216,7 +219,7 @@ func (k *tekton) plantProcesses(undo *[]func()) func() string {
 		return fmt.Sprintln(body, err)
 	}}
 	if systemdhost.Inside() {
-		unit := "tekton-" + k.instance + "x.web-1.service"
+		unit := "tekton-web-1.service" // as an installation without a name of its own would call it
 		mustRun(k.t, "systemd-run", "--quiet", "--unit="+unit, "--description=tekton/ffffffffffff/0123456789abcdef", "sleep", "infinity")
 		*undo = append(*undo, func() { mustRun(k.t, "systemctl", "stop", unit) })
 		looks = append(looks,
@@ -263,8 +266,11 @@ func (k *tekton) plantProcess(dir string, argv []string, undo *[]func()) func() 
 		cmd.Process.Kill()
 		cmd.Wait()
 		k.check(group.Remove(ctx))
+		// A killed nspawn leaves it, and the next one of the name refuses to start.
+		unix.Unmount("/run/systemd/nspawn/unix-export/web", unix.MNT_DETACH)
+		os.Remove("/run/systemd/nspawn/unix-export/web")
 	})
-	return func() string {
+	look := func() string {
 		var out []string
 		for _, line := range k.processes(func(p process) bool { return strings.Contains(p.cgroup, group.Path()) || p.pid == cmd.Process.Pid }) {
 			stat, _ := os.ReadFile("/proc/" + strings.Fields(line)[0] + "/stat")
@@ -276,4 +282,12 @@ func (k *tekton) plantProcess(dir string, argv []string, undo *[]func()) func() 
 		}
 		return strings.Join(out, "\n") + "\n"
 	}
+	last := strings.Join(argv[len(argv)-2:], " ")
+	k.eventually("theirs runs: "+last, func() error {
+		if out := look(); !strings.Contains(out, last+" started") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	return look
 }
