@@ -34,7 +34,9 @@ func (s store) removeAll(installation string) error {
 	for _, e := range entries {
 		// Temporary files of a write that was cut short are .NAME followed by digits.
 		name := strings.TrimPrefix(e.Name(), ".")
-		if slices.ContainsFunc(serviceEntries, func(own string) bool { return name == own || strings.HasPrefix(name, own+".") || name != e.Name() && strings.HasPrefix(name, own) }) {
+		if slices.ContainsFunc(serviceEntries, func(own string) bool {
+			return name == own || strings.HasPrefix(name, own+".") || name != e.Name() && strings.HasPrefix(name, own)
+		}) {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
 		}
 	}
