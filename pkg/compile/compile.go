@@ -40,8 +40,11 @@ type Input struct {
 	Installation string
 	Now          time.Time
 	Objects      []Object
-	Claims       Claims
-	Observed     resource.Observed
+	// Unread says that a source was not read whole: there may be objects that
+	// nobody knows of yet.
+	Unread   bool
+	Claims   Claims
+	Observed resource.Observed
 	// Secrets is the keyed digest of each secret; SecretsErr says why they could not be read.
 	Secrets    map[string]string
 	SecretsErr error
@@ -55,6 +58,8 @@ type Note struct {
 	Status  v1alpha1.ConditionStatus
 	Reason  string
 	Message string
+	// NextRetry is when it is tried again; zero: when something changes.
+	NextRetry time.Time
 }
 
 // Compiled is what compile made of one object.
@@ -97,7 +102,7 @@ func Compile(in Input) Output {
 			Present: make(resource.Set, in.Observed.Len()), Complete: make(map[string]bool, len(in.Objects)), Held: map[resource.ID]bool{},
 			Policies: map[resource.ID]resource.DeletionPolicy{}, Exclusive: map[resource.ID]bool{},
 		}},
-		targets: map[string]*unitOf{}, trashed: map[string]bool{},
+		targets: map[string]*unitOf{}, trashed: map[string]bool{}, specs: map[string]*v1alpha1.ContainerSpec{},
 	}
 	objects := slices.Clone(in.Objects)
 	slices.SortFunc(objects, func(a, b Object) int {
@@ -135,6 +140,8 @@ type compiler struct {
 	ports portTable
 	// trashed data goes with its object; by ledger key without prefix.
 	trashed map[string]bool
+	// specs of former incarnations, by their document: asked for several times.
+	specs map[string]*v1alpha1.ContainerSpec
 	// byOwner indexes what was observed, made when first asked for.
 	byOwner map[string][]resource.Resource
 }
@@ -207,23 +214,33 @@ var objectKinds = []resource.Kind{
 
 var databaseKinds = []resource.Kind{resource.KindAccess, resource.KindDatabase, resource.KindRole}
 
-// releaseOrphans gives back claims of an object that never came to be: the
-// daemon died between its claims. Nothing else of it can exist, for everything
-// waits for all claims; where something does, the ledger was damaged, and
-// nothing is touched.
+// releaseOrphans lets go what is left of objects that the ledger does not know:
+// claims of one that never came to be (the daemon died between its claims), and
+// routes that a power cut brought back: their removal is not synced, that of the
+// object's claims is. Where anything else of such an object exists, the ledger
+// was damaged, and nothing is touched.
 func (c *compiler) releaseOrphans() {
+	if c.Unread {
+		return // it may be about to come to be
+	}
 	known := make(map[string]bool, len(c.Objects))
 	for _, o := range c.Objects {
 		known[o.Record.UID] = true
 	}
+	release := func(owner string) {
+		if owner == resource.HostOwner || owner == "" || known[owner] || c.out.Desired.Complete[owner] {
+			return
+		}
+		left, complete := c.ownedBy(&unitOf{Compiled: Compiled{Record: ObjectRecord{UID: owner}}})
+		if complete && !slices.ContainsFunc(left, func(r resource.Resource) bool { return r.Kind != resource.KindRoute }) {
+			c.out.Desired.Complete[owner] = true
+		}
+	}
 	for _, e := range c.Claims.All {
-		if e.Owner == resource.HostOwner || known[e.Owner] || c.out.Desired.Complete[e.Owner] {
-			continue
-		}
-		left, complete := c.ownedBy(&unitOf{Compiled: Compiled{Record: ObjectRecord{UID: e.Owner}}})
-		if complete && len(left) == 0 {
-			c.out.Desired.Complete[e.Owner] = true
-		}
+		release(e.Owner)
+	}
+	for _, r := range c.Observed[resource.KindRoute].Items {
+		release(r.Owner)
 	}
 }
 
@@ -237,7 +254,26 @@ func (c *compiler) hostWide(units []*unitOf) {
 	for _, r := range c.hostResources(need) {
 		c.want(r)
 	}
+	if c.Unread {
+		c.holdHost()
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.Claims.All)) {
 		c.keepHostClaim(key)
+	}
+}
+
+// hostKinds are those of the host's own things.
+var hostKinds = []resource.Kind{
+	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
+}
+
+// holdHost leaves the host's own things as they are where no known object needs them.
+func (c *compiler) holdHost() {
+	for _, k := range hostKinds {
+		for id := range c.Observed[k].Items {
+			if !c.wanted(k, id.Name) {
+				c.hold(id)
+			}
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package compile
 
 import (
-	"cmp"
-	"fmt"
 	"maps"
 	"net/netip"
 	"net/url"
@@ -47,6 +45,9 @@ func (c *compiler) emitData(u *unitOf) {
 		}
 	}
 	if u.effective != u.Spec {
+		if u.Target != nil {
+			c.emitDataOf(u, c.madeFor(u, u.Target, u.effective))
+		}
 		c.emitDataOf(u, u.effective)
 	}
 	c.emitDataOf(u, u.Spec)
@@ -76,6 +77,15 @@ func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {
 	}
 }
 
+// madeFor is the spec whose data an incarnation uses. While no new one may start
+// (a secret is missing), it runs on with what the wanted spec may have dropped.
+func (c *compiler) madeFor(u *unitOf, i *Incarnation, spec *v1alpha1.ContainerSpec) *v1alpha1.ContainerSpec {
+	if u.noStart {
+		return c.specOf(u, i)
+	}
+	return spec
+}
+
 func (u *unitOf) conflicted() bool {
 	return slices.ContainsFunc(u.Notes, func(n Note) bool { return n.Reason == "DataConflict" })
 }
@@ -89,8 +99,11 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	if isFormer {
 		spec = c.specOf(u, i)
 	}
-	if c.Claims.Slots[i.Slot].Machine != i.Machine {
-		return // the slot is not durably ours yet
+	if !c.durable(*i) {
+		// The slot is not durably ours yet. Should the instance be there already,
+		// the ledger has lost the claim: nothing is touched until it is back.
+		c.holdInstance(u, i)
+		return
 	}
 	uid := u.Record.UID
 	c.want(resource.New(uid, i.Machine, i.Machine, c.instance(u, spec, i)))
@@ -102,7 +115,7 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	addr := c.Naming.Addr(i.Slot)
 	// The firewall and the database follow the wanted spec: they change hot.
 	c.want(resource.New(uid, i.Machine, i.Link, c.endpoint(u, spec, i, !isFormer)))
-	for _, d := range spec.Databases {
+	for _, d := range c.madeFor(u, i, spec).Databases {
 		name := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
 		c.want(resource.New(uid, i.Machine, name+"@"+addr.String(), resource.Access{Role: name, Database: name, Addr: addr}))
 	}
@@ -110,6 +123,19 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	c.want(resource.New(uid, i.Machine, i.Link, link))
 	c.emitUnit(u, spec, i, link)
 }
+
+// holdInstance leaves all that is there of an incarnation as it is.
+func (c *compiler) holdInstance(u *unitOf, i *Incarnation) {
+	left, _ := c.ownedBy(u)
+	for _, r := range left {
+		if r.Instance == i.Machine {
+			c.hold(r.ID)
+		}
+	}
+}
+
+// durable reports whether the ledger has the incarnation's slot as its own.
+func (c *compiler) durable(i Incarnation) bool { return c.Claims.Slots[i.Slot].Machine == i.Machine }
 
 func (c *compiler) prepared(i *Incarnation) bool {
 	_, present, _ := observed[resource.Instance](c, i.Machine)
@@ -166,12 +192,14 @@ func (c *compiler) mayStart(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 		return false
 	}
 	due := unit.ExitedAt.Add(restartDelay(unit.Failures))
-	if due.After(c.Now) {
+	// An end in the future is a clock that was set back: that must not keep it down.
+	if due.After(c.Now) && !unit.ExitedAt.After(c.Now) {
 		reason := "Restarting"
 		if unit.Failures >= failuresBeforeRollback {
 			reason = "CrashLoopBackOff"
 		}
 		u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionFalse, reason, "%s", exitMessage(unit))
+		u.Notes[len(u.Notes)-1].NextRetry = due
 		c.wake(due)
 		return false
 	}
@@ -284,107 +312,4 @@ func limits(r v1alpha1.Resources) resource.Limits {
 	// Absent is no quota; anything else was validated.
 	l.CPUQuota, _ = v1alpha1.ParseCPUQuota(r.CPUQuota)
 	return l
-}
-
-// emitRecord lets the object itself and those that declare a link to it resolve its name.
-func (c *compiler) emitRecord(u *unitOf) {
-	i := cmp.Or(u.Serving, u.Target)
-	if i == nil || c.Host.DNS.Mode == "none" {
-		return
-	}
-	if u.Serving == nil && c.answersUnknown() {
-		c.hold(resource.ID{Kind: resource.KindRecord, Name: u.Record.Name})
-		return
-	}
-	r := resource.Record{Label: u.Record.Name, Addr: c.Naming.Addr(i.Slot)}
-	for _, from := range append([]*unitOf{u}, u.linkers...) {
-		for _, fi := range from.incarnations() {
-			r.Clients = append(r.Clients, c.Naming.Addr(fi.Slot))
-		}
-	}
-	slices.SortFunc(r.Clients, netip.Addr.Compare)
-	r.Clients = slices.Compact(r.Clients)
-	// Names of the outside are a way out, too.
-	if u.Spec.Network.Egress.Mode == string(resource.EgressNone) {
-		for _, own := range u.incarnations() {
-			r.NoForward = append(r.NoForward, c.Naming.Addr(own.Slot))
-		}
-	}
-	c.want(resource.New(u.Record.UID, "", r.Label, r))
-}
-
-// emitRoutes claims (host, path) pairs and serves them once an incarnation has answered.
-func (c *compiler) emitRoutes(u *unitOf) {
-	spec := u.effective
-	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
-		spec = c.specOf(u, u.Serving)
-	}
-	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
-	for _, r := range spec.Routes {
-		exact := r.PathType == "Exact"
-		name := resource.RouteName(r.Host, r.Path, exact)
-		key := routePrefix + name
-		id := resource.ID{Kind: resource.KindClaim, Name: key}
-		if owner := c.claimedBy(id); owner != "" && owner != u.Record.UID {
-			u.note(v1alpha1.ConditionRouteReady, v1alpha1.ConditionFalse, "RouteConflict",
-				"%s%s is served for %s; remove the route there or here", r.Host, r.Path, c.nameOf(owner))
-			continue
-		}
-		c.wantRecord(key, u.Record.UID, nil)
-		u.URLs = append(u.URLs, c.routeURL(r))
-		if !enabled {
-			continue
-		}
-		if u.Serving == nil {
-			if c.answersUnknown() {
-				c.hold(resource.ID{Kind: resource.KindRoute, Name: name})
-			}
-			continue
-		}
-		c.want(resource.New(u.Record.UID, "", name, resource.Route{
-			Host: r.Host, Path: r.Path, Exact: exact, StripPrefix: r.StripPrefix, TLS: resource.TLSMode(r.TLS),
-			Backend: netip.AddrPortFrom(c.Naming.Addr(u.Serving.Slot), uint16(r.Port)),
-			Label:   u.Record.Kind + "/" + u.Record.Name,
-		}))
-	}
-}
-
-// answersUnknown reports whether it cannot be seen who has answered.
-func (c *compiler) answersUnknown() bool {
-	d, seen := c.Observed[resource.KindAnswer]
-	return !seen || d.Err != nil
-}
-
-// claimedBy is the owner of a claim: in the ledger, or wanted earlier in this pass.
-func (c *compiler) claimedBy(id resource.ID) string {
-	if e, found := c.Claims.All[id.Name]; found {
-		return e.Owner
-	}
-	if r, found := c.out.Desired.Present[id]; found {
-		return r.Owner
-	}
-	return ""
-}
-
-func (c *compiler) nameOf(uid string) string {
-	if r, found := c.Claims.ByUID[uid]; found {
-		return r.Kind + "/" + r.Name
-	}
-	for _, o := range c.Objects {
-		if o.Record.UID == uid {
-			return o.Record.Kind + "/" + o.Record.Name
-		}
-	}
-	return "an object that is being deleted"
-}
-
-func (c *compiler) routeURL(r v1alpha1.Route) string {
-	scheme, port, standard := "http", c.Host.Ingress.HTTPPort, 80
-	if r.TLS != string(resource.TLSOff) && c.Host.Ingress.HTTPSPort != nil {
-		scheme, port, standard = "https", *c.Host.Ingress.HTTPSPort, 443
-	}
-	if port == standard {
-		return fmt.Sprintf("%s://%s%s", scheme, r.Host, r.Path)
-	}
-	return fmt.Sprintf("%s://%s:%d%s", scheme, r.Host, port, r.Path)
 }

@@ -104,6 +104,11 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	n := len(all)
 	switch {
 	case n == 0:
+		if left := c.unclaimed(u); left != "" {
+			u.keep = true
+			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "LedgerDamaged",
+				"%s is there, but the ledger has no instance of the object; nothing of it is touched; restore the ledger, or remove the machine by hand", left)
+		}
 		if u.keep || u.noStart || want == "" {
 			return
 		}
@@ -123,6 +128,18 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	if isRolled && rolled.Fingerprint == want && !u.keep {
 		c.wantRecord(rolledBackPrefix+u.Record.UID, u.Record.UID, rolled)
 	}
+}
+
+// unclaimed is the machine of an object that has no claimed instance, "" when
+// there is none: claims outlive what they are for.
+func (c *compiler) unclaimed(u *unitOf) string {
+	left, _ := c.ownedBy(u)
+	for _, r := range left {
+		if r.Instance != "" {
+			return r.Instance
+		}
+	}
+	return ""
 }
 
 // otherThan is the newest incarnation with another fingerprint.
@@ -231,6 +248,10 @@ func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed b
 func (c *compiler) drop(u *unitOf, is []*Incarnation) {
 	for _, i := range is {
 		switch {
+		case c.answersUnknown():
+			// It may be the one that serves: nothing of it goes.
+			c.holdInstance(u, i)
+			u.dropped = append(u.dropped, *i)
 		case c.draining(u, i):
 			u.draining = append(u.draining, *i)
 		case c.leftovers(u, i):
@@ -299,11 +320,16 @@ func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
 	if string(i.Object) == string(u.Record.Object) {
 		return u.Spec
 	}
-	var o v1alpha1.Container
-	if err := json.Unmarshal(i.Object, &o); err != nil {
-		return u.Spec
+	if spec, decoded := c.specs[string(i.Object)]; decoded {
+		return spec
 	}
-	return &o.Spec
+	spec := u.Spec
+	var o v1alpha1.Container
+	if json.Unmarshal(i.Object, &o) == nil {
+		spec = &o.Spec
+		c.specs[string(i.Object)] = spec
+	}
+	return spec
 }
 
 func exitMessage(u resource.Unit) string {

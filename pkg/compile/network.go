@@ -15,7 +15,7 @@ import (
 // that is to stay publishes host ports.
 func (c *compiler) endpoint(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation, publishes bool) resource.Endpoint {
 	e := resource.Endpoint{
-		Link: i.Link, Addr: c.Naming.Addr(i.Slot), Egress: resource.EgressMode(s.Network.Egress.Mode), Database: len(s.Databases) > 0,
+		Link: i.Link, Addr: c.Naming.Addr(i.Slot), Egress: resource.EgressMode(s.Network.Egress.Mode), Database: len(c.madeFor(u, i, s).Databases) > 0,
 	}
 	for _, a := range s.Network.Egress.Allow {
 		if d, err := v1alpha1.ParseDestination(a); err == nil { // validated with the spec
@@ -122,7 +122,13 @@ func (c *compiler) emitExceptions(u *unitOf) {
 		for _, from := range u.incarnations() {
 			for _, to := range t.incarnations() {
 				e := resource.Exception{From: c.Naming.Addr(from.Slot), To: c.Naming.Addr(to.Slot), Port: l.Port, Protocol: l.Protocol}
-				c.want(resource.New(u.Record.UID, "", resource.ExceptionName(e.From, e.To, e.Port, e.Protocol), e))
+				r := resource.New(u.Record.UID, "", resource.ExceptionName(e.From, e.To, e.Port, e.Protocol), e)
+				// A slot that is not durably claimed may yet become somebody else's.
+				if !c.durable(from) || !c.durable(to) {
+					c.hold(r.ID)
+					continue
+				}
+				c.want(r)
 			}
 		}
 	}
@@ -224,8 +230,9 @@ func (c *compiler) keepHostClaim(key string) {
 	if _, wanted := c.out.Desired.Present[id]; wanted || e.Owner != resource.HostOwner || strings.HasPrefix(key, slotPrefix) {
 		return
 	}
-	// Retained data keeps its claim: it says whose source may adopt it.
-	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.trashed[rest] && c.dataGone(rest) {
+	// Retained data keeps its claim: it says whose source may adopt it. Without
+	// data a claim is of use only to an object that is about to make it.
+	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) && (c.trashed[rest] || !c.Unread && !c.declared(rest)) {
 		return
 	}
 	if name, isSysctl := strings.CutPrefix(key, SysctlKey("")); isSysctl {
@@ -239,6 +246,13 @@ func (c *compiler) keepHostClaim(key string) {
 func (c *compiler) wanted(kind resource.Kind, name string) bool {
 	_, found := c.out.Desired.Present[resource.ID{Kind: kind, Name: name}]
 	return found
+}
+
+// declared reports whether there is an object of the kind and name that made
+// the claim on data.
+func (c *compiler) declared(key string) bool {
+	d := c.Claims.Data[key]
+	return slices.ContainsFunc(c.Objects, func(o Object) bool { return o.Record.Kind == d.Kind && o.Record.Name == d.Name })
 }
 
 // dataGone reports whether data has left the host.

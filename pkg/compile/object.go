@@ -30,7 +30,7 @@ type unitOf struct {
 }
 
 func (u *unitOf) note(typ string, status v1alpha1.ConditionStatus, reason, format string, args ...any) {
-	u.Notes = append(u.Notes, Note{typ, status, reason, fmt.Sprintf(format, args...)})
+	u.Notes = append(u.Notes, Note{Type: typ, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
 // begin reads the object's spec and registers it for links by name.
@@ -202,7 +202,7 @@ func (c *compiler) bury(u *unitOf) {
 	}
 	left, known := c.ownedBy(u)
 	_, entombed := c.Claims.Tombstones[uid]
-	if entombed && known && len(left) == 0 && !c.claimsTrashed(u) {
+	if entombed && known && len(left) == 0 {
 		return
 	}
 	// The tombstone first: without it nothing of the object goes.
@@ -228,18 +228,6 @@ func (c *compiler) markTrashed(u *unitOf) {
 			c.trashed[key] = true
 		}
 	}
-}
-
-// claimsTrashed reports whether data that went with the object is still
-// claimed. Those claims go before the tombstone does: nobody else knows of them.
-func (c *compiler) claimsTrashed(u *unitOf) bool {
-	if u.Spec == nil {
-		return false
-	}
-	return slices.ContainsFunc(c.dataKeys(u), func(key string) bool {
-		_, claimed := c.Claims.Data[key]
-		return claimed && c.trashed[key] && c.dataGone(key)
-	})
 }
 
 // policies says what happens to the object's data when it goes.

@@ -100,7 +100,8 @@ func (p *slotPool) release() {
 			p.c.hold(resource.ID{Kind: resource.KindClaim, Name: slotKey(n)})
 			continue
 		}
-		if r.Freed.IsZero() {
+		// Freed in the future is a clock that was set back.
+		if r.Freed.IsZero() || r.Freed.After(p.c.Now) {
 			r.Freed = p.c.Now
 		}
 		if due := r.Freed.Add(cooldown); due.After(p.c.Now) {

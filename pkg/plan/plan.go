@@ -351,7 +351,8 @@ func (p *planner) stands(have resource.Resource, k resource.Kind) string {
 		switch {
 		case k == resource.KindRoute:
 			// A route that stays must point elsewhere first; one that does not must be out.
-			if p.absent(r) || p.puts[r.ID] {
+			// Of one that is left alone nobody knows where it is to point.
+			if p.absent(r) || p.puts[r.ID] || p.Desired.Held[r.ID] {
 				return "waits for " + r.ID.String()
 			}
 		case have.Kind == resource.KindVolume || have.Kind == resource.KindException || have.Kind == resource.KindDatabase:

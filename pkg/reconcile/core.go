@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"time"
 
 	"tekton.host/pkg/absence"
@@ -88,7 +89,7 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	c.forgetSpecs(wanted.objects)
 	out := compile.Compile(compile.Input{
 		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, Now: f.Now,
-		Objects: wanted.objects, Claims: claims, Observed: f.Observed,
+		Objects: wanted.objects, Unread: c.unread(f), Claims: claims, Observed: f.Observed,
 		Secrets: f.Secrets, SecretsErr: f.SecretsErr, Failures: c.failures.facts(),
 	})
 	c.failures.forget(out.Desired, f.Observed, c.changed(wanted.objects))
@@ -114,6 +115,14 @@ func (c *Core) forgetSpecs(objects []compile.Object) {
 		}
 	}
 	c.specs = used
+}
+
+// unread reports whether a source was not read whole, or may be an empty mount point.
+func (c *Core) unread(f Facts) bool {
+	return slices.ContainsFunc(c.Host.Sources, func(s v1alpha1.SourceConfig) bool {
+		snap, read := f.Snapshots[s.Name]
+		return !read || !snap.Complete || len(snap.Unsettled) > 0 || !snap.Marked && len(snap.Files) == 0
+	})
 }
 
 // Begin says that a step is under way: its object is left alone until End.

@@ -76,7 +76,8 @@ func (v *virtual) wait(until time.Time) bool {
 	}
 	v.facts.Now = until.Add(time.Millisecond)
 	for name, s := range v.facts.Snapshots {
-		s.ReadAt = v.facts.Now
+		// A file that is being written is not finished by waiting for it here.
+		s.ReadAt, s.RetryAfter = v.facts.Now, 0
 		v.facts.Snapshots[name] = s
 	}
 	return true

@@ -2,12 +2,8 @@ package reconcile
 
 import (
 	"fmt"
-	"net/netip"
 	"testing"
 	"time"
-
-	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/internal/simworld"
 )
 
 // BenchmarkPass measures a whole pass (resolve, compile, plan, status, the
@@ -42,10 +38,7 @@ type convergedSim struct {
 
 func converged(b *testing.B, n int) convergedSim {
 	b.Helper()
-	s := &sim{t: b, world: simworld.New(epoch), files: map[string][]v1alpha1.Container{}, secrets: map[string]string{}, faultAt: -1}
-	c := simConfig()
-	c.Naming.Subnet = netip.MustParsePrefix("10.96.0.0/14")
-	s.core = NewCore(c)
+	s := newSimIn(b, "10.96.0.0/14")
 	for i := range n {
 		name := fmt.Sprintf("web-%d", i)
 		s.put(name+".yaml", web(name))

@@ -1,21 +1,23 @@
 package reconcile
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/internal/simworld"
+	"tekton.host/pkg/plan"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/spec"
@@ -36,25 +38,60 @@ const (
 	daemonRestarts   fault = "the daemon restarts after the step"
 	machineDies      fault = "the object's machine dies after the step"
 	everythingReboot fault = "the host reboots after the step"
+	powerCut         fault = "the power is cut after the step: what was not synced is lost"
 )
 
-var faults = []fault{crashBefore, crashAfter, failedStep, timeoutEffect, timeoutNoEffect, daemonRestarts, machineDies, everythingReboot}
+var faults = []fault{crashBefore, crashAfter, failedStep, timeoutEffect, timeoutNoEffect, daemonRestarts, machineDies, everythingReboot, powerCut}
+
+// invisible reports whether machines and services must not notice the fault (I8).
+func (f fault) invisible() bool { return f != machineDies && f != everythingReboot && f != powerCut }
+
+// local reports whether the fault befalls only the step's object (I7).
+func (f fault) local() bool {
+	return f == failedStep || f == timeoutEffect || f == timeoutNoEffect || f == machineDies
+}
 
 // sim is a whole daemon's logic over a simulated host: the Core of the engine,
-// driven step by step.
+// whose steps are under way for a while and land one by one.
 type sim struct {
 	t     tester
 	world *simworld.World
 	core  *Core
-	files map[string][]v1alpha1.Container // file → its documents
-	// marked directories carry .tekton-source.
+	conf  Config
+	files map[string]specFile
+	// unmarked: the directory has no .tekton-source; sourceErr: it cannot be read.
+	unmarked  bool
 	sourceErr error
-	secrets   map[string]string
-	steps     int
+	// secrets by name; the engine sees only their digests.
+	secrets    map[string]string
+	secretsErr error
+
+	flying    []resource.Step
+	cancelled map[resource.ID]bool
+	rand      *rand.PCG // nil: the first step of the plan lands first
+	later     []laterEvent
+	events    []entry
+	landed    int // steps
 	faultAt   int
 	fault     fault
-	log       []string
+	second    fault // befalls the next step of another object than the first one's
+	two       bool  // there is, or was, a second fault
+	hit       string
 	last      Result
+}
+
+// laterEvent happens when so many steps have landed.
+type laterEvent struct {
+	at int
+	do func(*sim)
+}
+
+// entry of the history, formatted only for a failure.
+type entry struct {
+	note  string
+	step  resource.Step
+	fault fault
+	err   error
 }
 
 // tester is what testing.T and rapid.T have in common.
@@ -64,9 +101,15 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-func newSim(t tester) *sim {
-	s := &sim{t: t, world: simworld.New(epoch), files: map[string][]v1alpha1.Container{}, secrets: map[string]string{}, faultAt: -1}
-	s.restart()
+func newSim(t tester) *sim { return newSimIn(t, "10.99.0.0/24") }
+
+func newSimIn(t tester, subnet string) *sim {
+	s := &sim{
+		t: t, world: simworld.New(epoch), conf: simConfig(), files: map[string]specFile{}, secrets: map[string]string{},
+		cancelled: map[resource.ID]bool{}, faultAt: -1,
+	}
+	s.conf.Naming.Subnet = netip.MustParsePrefix(subnet)
+	s.core = NewCore(s.conf)
 	return s
 }
 
@@ -80,258 +123,278 @@ func simConfig() Config {
 	}
 }
 
-// restart begins a new life of the daemon: all that it remembered is gone.
-func (s *sim) restart() { s.core = NewCore(simConfig()) }
+// clone goes its own way from here.
+func (s *sim) clone() *sim {
+	c := *s
+	c.world, c.core = s.world.Clone(), s.core.clone()
+	c.files, c.secrets, c.cancelled = maps.Clone(s.files), maps.Clone(s.secrets), maps.Clone(s.cancelled)
+	c.flying, c.later, c.events = slices.Clone(s.flying), slices.Clone(s.later), slices.Clip(s.events)
+	if s.rand != nil {
+		r := *s.rand
+		c.rand = &r
+	}
+	return &c
+}
 
-func (s *sim) put(file string, cs ...v1alpha1.Container) { s.files[file] = cs }
-func (s *sim) delete(file string)                        { delete(s.files, file) }
+// clone copies what a pass changes in place.
+func (c *Core) clone() *Core {
+	out := *c
+	out.failures, out.busy, out.specs, out.pending = maps.Clone(c.failures), maps.Clone(c.busy), maps.Clone(c.specs), maps.Clone(c.pending)
+	return &out
+}
 
-func (s *sim) facts() Facts {
-	snap := source.Snapshot{Source: "local", Complete: s.sourceErr == nil, Marked: true, ReadAt: s.world.Now, Err: s.sourceErr}
-	for file, cs := range s.files {
-		snap.Files = append(snap.Files, file)
-		for i, c := range cs {
-			snap.Objects = append(snap.Objects, object(file, i, c))
+// choose picks one of n.
+func (s *sim) choose(n int) int {
+	if s.rand == nil || n < 2 {
+		return 0
+	}
+	return int(s.rand.Uint64() % uint64(n))
+}
+
+// restart begins a new life of the daemon: all that it remembered is gone, but
+// for what it has written down. Each step under way may have had its effect.
+func (s *sim) restart() {
+	s.drop()
+	missing := s.core.missing.Durable()
+	s.core = NewCore(s.conf)
+	s.core.missing = missing
+	s.note("the daemon starts", resource.Step{}, nil)
+}
+
+// drop ends what is under way: some of it has had its effect, nobody knows which.
+func (s *sim) drop() {
+	committed := s.choose(2) == 1 // the ledger's batch is one transaction
+	for _, step := range s.flying {
+		if isClaim := step.Resource.Kind == resource.KindClaim; isClaim && committed || !isClaim && s.choose(2) == 1 {
+			s.note("lands behind the daemon's back", step, s.apply(step))
 		}
 	}
-	return Facts{
-		Now: s.world.Now, Snapshots: map[string]source.Snapshot{"local": snap}, Claims: s.world.Entries(),
-		Observed: s.world.Observe(), Secrets: s.secrets,
+	s.flying, s.cancelled = nil, map[resource.ID]bool{}
+}
+
+func (s *sim) facts() Facts {
+	digests := make(map[string]string, len(s.secrets))
+	for name, value := range s.secrets {
+		digests[name] = digest(value)
 	}
+	f := Facts{
+		Now: s.world.Now, Snapshots: map[string]source.Snapshot{"local": s.snapshot()}, Claims: s.world.Entries(),
+		Observed: s.world.Observe(), Secrets: digests, SecretsErr: s.secretsErr,
+	}
+	if f.SecretsErr != nil {
+		f.Secrets = nil
+	}
+	return f
+}
+
+func digest(v string) string {
+	sum := sha256.Sum256([]byte(v))
+	return hex.EncodeToString(sum[:8])
 }
 
 func object(file string, index int, c v1alpha1.Container) spec.Object {
 	h := simConfig().Host
 	c.Default(&h)
 	raw, _ := json.Marshal(c)
-	return spec.Object{Object: &c, Position: spec.Position{File: file, Line: 1 + 10*index, Column: 1}, Digest: fmt.Sprintf("%x", raw)}
+	return spec.Object{Object: &c, Position: spec.Position{File: file, Line: 1 + 10*index, Column: 1}, Digest: digest(string(raw))}
 }
 
-// settle passes until nothing is left to do and no timer is near.
+// pass has the Core decide and starts its steps.
+func (s *sim) pass() Result {
+	s.t.Helper()
+	for len(s.later) > 0 && s.landed >= s.later[0].at {
+		do := s.later[0].do
+		s.later = s.later[1:]
+		do(s)
+	}
+	r, err := s.core.Pass(s.facts())
+	if err != nil {
+		s.t.Fatalf("pass: %v\nhistory:\n%s", err, s.history())
+	}
+	s.last = r
+	s.explained(r)
+	s.cancelUnwanted(r.Compiled.Desired)
+	for _, step := range r.Plan.Steps {
+		s.core.Begin(step)
+	}
+	s.flying = append(s.flying, r.Plan.Steps...)
+	return r
+}
+
+// cancelUnwanted asks the engine's workers which steps they would cut short.
+func (s *sim) cancelUnwanted(d resource.Desired) {
+	if len(s.flying) == 0 {
+		return
+	}
+	w := workers{inFlight: map[resource.ID]flight{}}
+	for _, step := range s.flying {
+		if id := step.Resource.ID; !groupOf(id.Kind, 1).batch {
+			w.inFlight[id] = flight{step, func() { s.cancelled[id] = true }}
+		}
+	}
+	w.cancelUnwanted(d)
+}
+
+// tick passes once and lands one step; false: nothing is under way.
+func (s *sim) tick() bool {
+	s.t.Helper()
+	s.pass()
+	if len(s.flying) == 0 {
+		return false
+	}
+	s.land(s.choose(len(s.flying)))
+	return true
+}
+
+const horizon = 10 * time.Minute
+
+// settle goes on until nothing is left to do and no timer is near.
 func (s *sim) settle() {
 	s.t.Helper()
-	for range 2000 {
-		r, err := s.core.Pass(s.facts())
-		if err != nil {
-			s.t.Fatalf("pass: %v", err)
+	for range 3000 {
+		if !s.tick() && !s.wait() {
+			return
 		}
-		s.last = r
-		if len(r.Plan.Steps) == 0 {
-			if r.NextWake.IsZero() || r.NextWake.Sub(s.world.Now) > 10*time.Minute {
-				return
-			}
-			s.world.Now = r.NextWake.Add(time.Millisecond)
-			continue
-		}
-		s.take(r.Plan.Steps[0])
-		s.world.Now = s.world.Now.Add(time.Millisecond)
 	}
-	s.t.Fatalf("no end state after 2000 steps; the last ones:\n%s\nblocked: %v", strings.Join(s.log[max(0, len(s.log)-30):], "\n"), s.last.Plan.Blocked)
+	s.t.Fatalf("no end state after 3000 steps; the last ones:\n%s\nblocked: %v", s.history(), s.last.Plan.Blocked)
 }
 
-// take applies one step, with the fault if it is its turn.
-func (s *sim) take(step resource.Step) {
-	s.t.Helper()
-	f := noFault
-	if s.steps == s.faultAt {
-		f = s.fault
+// wait moves the clock to the next timer; false: none is near.
+func (s *sim) wait() bool {
+	r := s.last
+	if len(s.later) > 0 {
+		s.later[0].at = s.landed
+		return true
 	}
-	s.steps++
-	s.log = append(s.log, fmt.Sprintf("%3d %s (%s) %s", s.steps, step, step.Reason, f))
+	if r.NextWake.IsZero() || r.NextWake.Sub(s.world.Now) > horizon {
+		return false
+	}
+	if r.NextWake.After(s.world.Now) {
+		s.world.Now = r.NextWake
+	}
+	s.world.Now = s.world.Now.Add(time.Millisecond)
+	return true
+}
+
+// land ends one step that is under way, with the fault if it is its turn. All
+// claims land together: the ledger commits them at once.
+func (s *sim) land(i int) {
+	s.t.Helper()
+	step := s.flying[i]
+	batch := []resource.Step{step}
+	if step.Resource.Kind == resource.KindClaim {
+		batch = slices.DeleteFunc(slices.Clone(s.flying), func(x resource.Step) bool { return x.Resource.Kind != resource.KindClaim })
+		s.flying = slices.DeleteFunc(slices.Clone(s.flying), func(x resource.Step) bool { return x.Resource.Kind == resource.KindClaim })
+	} else {
+		s.flying = slices.Delete(slices.Clone(s.flying), i, i+1)
+	}
+	f := noFault
+	switch {
+	case s.landed == s.faultAt:
+		f, s.hit = s.fault, plan.BusyKey(step.Resource)
+		if step.Resource.Kind == resource.KindClaim {
+			s.hit = resource.HostOwner + "/ledger" // several objects' claims
+		}
+	case s.second != noFault && s.hit != "" && plan.BusyKey(step.Resource) != s.hit:
+		f, s.second, s.two = s.second, noFault, true
+	}
+	s.landed++
+	s.world.Now = s.world.Now.Add(time.Millisecond)
+	s.finish(batch, f)
+}
+
+// finish ends the steps of one call of a driver.
+func (s *sim) finish(batch []resource.Step, f fault) {
+	s.t.Helper()
+	errs := make([]error, len(batch))
+	for i, step := range batch {
+		switch f {
+		case failedStep:
+			errs[i] = errors.New("injected")
+		case timeoutNoEffect:
+			errs[i] = fmt.Errorf("injected: %w", context.DeadlineExceeded)
+		case crashBefore:
+		default:
+			errs[i] = s.apply(step)
+		}
+		if f == timeoutEffect {
+			errs[i] = fmt.Errorf("injected: %w", context.DeadlineExceeded)
+		}
+		s.events = append(s.events, entry{step: step, fault: f, err: errs[i]})
+	}
 	switch f {
-	case crashBefore:
+	case crashBefore, crashAfter:
 		s.restart()
 		return
-	case failedStep:
-		s.core.Finish(step, errors.New("injected"), s.world.Now)
+	case machineDies:
+		s.world.Kill(batch[0].Resource.Instance, 137)
+	case everythingReboot:
+		s.reboot(s.world.Reboot)
 		return
-	case timeoutNoEffect:
-		s.core.Finish(step, fmt.Errorf("injected: %w", errTimeout), s.world.Now)
+	case powerCut:
+		s.reboot(s.world.PowerCut)
 		return
+	}
+	for i, step := range batch {
+		s.core.Finish(step, errs[i], s.world.Now)
+		s.core.End(step)
+	}
+	if f == daemonRestarts {
+		s.restart()
+	}
+}
+
+// reboot ends the daemon and everything else, then starts the daemon.
+func (s *sim) reboot(how func()) {
+	s.drop()
+	how()
+	s.restart()
+}
+
+// apply takes a step on the host, or what is left of it when it was cut short.
+func (s *sim) apply(step resource.Step) error {
+	s.t.Helper()
+	if s.cancelled[step.Resource.ID] {
+		delete(s.cancelled, step.Resource.ID)
+		if s.choose(2) == 0 {
+			return context.Canceled
+		}
 	}
 	err := s.world.Apply(step)
 	if v := (*simworld.Violation)(nil); errors.As(err, &v) {
-		s.t.Fatalf("%v\nhistory:\n%s", v, strings.Join(s.log, "\n"))
+		s.t.Fatalf("%v\nhistory:\n%s", v, s.history())
 	}
-	switch f {
-	case crashAfter:
-		s.restart()
-		return
-	case timeoutEffect:
-		err = fmt.Errorf("injected: %w", errTimeout)
-	case daemonRestarts:
-		defer s.restart()
-	case machineDies:
-		defer s.world.Kill(step.Resource.Instance, 137)
-	case everythingReboot:
-		defer func() { s.world.Reboot(); s.restart() }()
-	}
-	s.core.Finish(step, err, s.world.Now)
+	return err
 }
 
-var errTimeout = errors.New("timeout")
-
-// quiet asserts I2: a converged host gets no mutating call.
-func (s *sim) quiet() {
-	s.t.Helper()
-	before := s.world.Mutations
-	s.settle()
-	if n := s.world.Mutations - before; n != 0 {
-		s.t.Errorf("I2 quiet: %d mutating calls on a converged host; the last:\n%s", n, strings.Join(s.log[len(s.log)-n:], "\n"))
-	}
+func (s *sim) note(note string, step resource.Step, err error) {
+	s.events = append(s.events, entry{note: note, step: step, err: err})
 }
 
-func (s *sim) item(name string) v1alpha1.Item {
-	s.t.Helper()
-	for _, i := range s.last.Items {
-		if i.Metadata.Name == name {
-			return i
+// history is what has happened, the last 60 events.
+func (s *sim) history() string {
+	var b strings.Builder
+	for i, e := range s.events {
+		if i < len(s.events)-60 {
+			continue
 		}
+		fmt.Fprintf(&b, "%4d %s", i, e.note)
+		if e.step.Verb != "" {
+			fmt.Fprintf(&b, " %s of %s (%s)", e.step, e.step.Resource.Owner, e.step.Reason)
+		}
+		if e.fault != noFault {
+			fmt.Fprintf(&b, " | %s", e.fault)
+		}
+		if e.err != nil {
+			fmt.Fprintf(&b, " | %v", e.err)
+		}
+		b.WriteByte('\n')
 	}
-	s.t.Fatalf("no item %q in %v", name, s.last.Items)
-	return v1alpha1.Item{}
+	return b.String()
 }
 
-func (s *sim) wantPhase(name string, phase v1alpha1.Phase) {
+// take has a step land that the caller planned.
+func (s *sim) take(step resource.Step) {
 	s.t.Helper()
-	if i := s.item(name); i.Status.Phase != phase {
-		s.t.Errorf("%s is %s, want %s; conditions: %+v", name, i.Status.Phase, phase, i.Status.Conditions)
-	}
-}
-
-func web(name string) v1alpha1.Container {
-	return v1alpha1.Container{
-		TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindContainer},
-		Metadata: v1alpha1.ObjectMeta{Name: name},
-		Spec: v1alpha1.ContainerSpec{
-			System: v1alpha1.System{Host: true}, Command: []string{"/usr/bin/serve", "1"},
-			Routes: []v1alpha1.Route{{Host: name + ".example.org", Path: "/", Port: 8080, TLS: "off"}},
-		},
-	}
-}
-
-func withData(c v1alpha1.Container, policy string) v1alpha1.Container {
-	c.Spec.Volumes = []v1alpha1.Volume{{Name: "data", Path: "/data", DeletionPolicy: policy}}
-	c.Spec.Databases = []v1alpha1.Database{{Name: "main", DeletionPolicy: policy}}
-	return c
-}
-
-func command(c v1alpha1.Container, args ...string) v1alpha1.Container {
-	c.Spec.Command = append([]string{"/usr/bin/serve"}, args...)
-	return c
-}
-
-func TestOneFileComesAndGoes(t *testing.T) {
-	s := newSim(t)
-	before := s.world.Snapshot()
-	s.put("web.yaml", web("web"))
-	s.settle()
-	s.wantPhase("web", v1alpha1.PhaseReady)
-	s.quiet()
-	s.delete("web.yaml")
-	s.settle()
-	s.world.Now = s.world.Now.Add(time.Hour) // the slot has cooled down
-	s.settle()
-	if d := cmp.Diff(before, s.world.Snapshot()); d != "" {
-		t.Errorf("the host is not as before (-want +got):\n%s", d)
-	}
-	if len(s.last.Items) != 0 {
-		t.Errorf("items left: %v", s.last.Items)
-	}
-}
-
-// scenario is a history of changes; each is followed by settling.
-type scenario struct {
-	name    string
-	changes []func(*sim)
-}
-
-func scenarios() []scenario {
-	create := func(file string, c v1alpha1.Container) func(*sim) { return func(s *sim) { s.put(file, c) } }
-	remove := func(file string) func(*sim) { return func(s *sim) { s.delete(file) } }
-	return []scenario{
-		{"create", []func(*sim){create("a.yaml", web("a"))}},
-		{"create with data", []func(*sim){create("a.yaml", withData(web("a"), "Delete"))}},
-		{"hot update", []func(*sim){create("a.yaml", web("a")), func(s *sim) {
-			c := web("a")
-			c.Spec.Routes = append(c.Spec.Routes, v1alpha1.Route{Host: "b.example.org", Path: "/", Port: 8080, TLS: "off"})
-			s.put("a.yaml", c)
-		}}},
-		{"overlap update", []func(*sim){create("a.yaml", web("a")), create("a.yaml", command(web("a"), "2"))}},
-		{"recreate update", []func(*sim){create("a.yaml", withData(web("a"), "Retain")), create("a.yaml", command(withData(web("a"), "Retain"), "2"))}},
-		{"delete", []func(*sim){create("a.yaml", web("a")), remove("a.yaml")}},
-		{"delete with data", []func(*sim){create("a.yaml", withData(web("a"), "Delete")), remove("a.yaml")}},
-		{"delete with retained data", []func(*sim){create("a.yaml", withData(web("a"), "Retain")), remove("a.yaml")}},
-		{"retained data adopted", []func(*sim){create("a.yaml", withData(web("a"), "Retain")), remove("a.yaml"), create("a.yaml", withData(web("a"), "Retain"))}},
-		{"two objects, one goes", []func(*sim){func(s *sim) { s.put("a.yaml", web("a")); s.put("b.yaml", withData(web("b"), "Delete")) }, remove("b.yaml")}},
-		{"link between two", []func(*sim){func(s *sim) {
-			c := web("a")
-			c.Spec.Network.Links = []v1alpha1.NetworkLink{{To: "b", Port: 8080}}
-			s.put("a.yaml", c)
-			s.put("b.yaml", web("b"))
-		}, create("b.yaml", command(web("b"), "2"))}},
-		{"disabled and enabled", []func(*sim){create("a.yaml", web("a")), func(s *sim) {
-			c := web("a")
-			c.Spec.Enabled = new(false)
-			s.put("a.yaml", c)
-		}, create("a.yaml", web("a"))}},
-	}
-}
-
-func (sc scenario) run(t testing.TB, faultIn int, f fault, at int) (*sim, int) {
-	t.Helper()
-	s := newSim(t)
-	first := 0
-	for i, change := range sc.changes {
-		if i == faultIn {
-			first = s.steps
-			s.fault, s.faultAt = f, s.steps+at
-		}
-		change(s)
-		s.settle()
-		// No cool-down may hide in the comparison of end states.
-		s.world.Now = s.world.Now.Add(time.Hour)
-		s.settle()
-	}
-	return s, s.steps - first
-}
-
-// TestCrashMatrix runs every scenario with every fault at every step boundary
-// of every change: the end state must be that of the quiet run (I1), reached
-// without a violated invariant, and be quiet (I2).
-func TestCrashMatrix(t *testing.T) {
-	for _, sc := range scenarios() {
-		t.Run(sc.name, func(t *testing.T) {
-			t.Parallel()
-			quietRun, _ := sc.run(t, -1, noFault, 0)
-			want := normalize(quietRun)
-			for change := range sc.changes {
-				_, n := sc.run(t, change, noFault, 0)
-				for at := range n {
-					for _, f := range faults {
-						s, _ := sc.run(t, change, f, at)
-						if d := cmp.Diff(want, normalize(s)); d != "" {
-							t.Fatalf("I1 converge: %s at step %d of change %d (-want +got):\n%s\nhistory:\n%s", f, at, change, d, strings.Join(s.log, "\n"))
-						}
-						s.quiet()
-					}
-				}
-			}
-		})
-	}
-}
-
-// normalize is the end state without what may differ after a fault: UIDs hash
-// the time of their making, so each is replaced by its object's name.
-func normalize(s *sim) string {
-	out := s.world.Snapshot()
-	for _, c := range s.world.Claims {
-		var r compile.ObjectRecord
-		if json.Unmarshal(c.Value, &r) == nil && r.UID != "" {
-			out = strings.ReplaceAll(out, r.UID, "UID-of-"+r.Name)
-		}
-	}
-	lines := strings.Split(out, "\n")
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	s.finish([]resource.Step{step}, noFault)
 }

@@ -163,7 +163,7 @@ func (b *board) area(o compile.Compiled, w wanted, typ string, kinds []resource.
 	}
 	for _, n := range o.Notes {
 		if n.Type == typ {
-			cond.Status, cond.Reason, cond.Message = n.Status, n.Reason, n.Message
+			cond.Status, cond.Reason, cond.Message, cond.NextRetry = n.Status, n.Reason, n.Message, n.NextRetry
 			return cond, true
 		}
 	}
@@ -241,10 +241,21 @@ func (b *board) started(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Co
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotStarted", "no machine was made yet"
 		return cond
 	}
-	if u, present := b.unit(o.Target.Machine); !present || !u.Running {
-		cond.Status, cond.Reason = v1alpha1.ConditionFalse, "NotRunning"
+	r, present, known := b.facts.Observed.Get(resource.ID{Kind: resource.KindUnit, Name: o.Target.Machine})
+	switch {
+	case !known:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(resource.KindUnit)
+	case !present:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotStarted", "the machine is started when its claims, network and data are there"
+	case !r.Value.(resource.Unit).Running:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotRunning", "the machine has ended; it is started again when what it needs is there"
 	}
 	return cond
+}
+
+// unseen says why a kind is not known, and what happens next.
+func (b *board) unseen(k resource.Kind) string {
+	return fmt.Sprintf("cannot look at it (%v); it is left as it is and looked at again within %s", b.facts.Observed[k].Err, retryUnknown)
 }
 
 func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
@@ -256,7 +267,7 @@ func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.C
 	u, running := b.unit(o.Target.Machine)
 	switch {
 	case !known:
-		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", "cannot look at it"
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(resource.KindAnswer)
 	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionTrue, "AsDesired", ""
 		if failing := r.Value.(resource.Answer).Failing; failing != "" {

@@ -91,7 +91,7 @@ func (w *World) serve(s resource.Step) error {
 		}
 	case resource.KindRoute:
 		if w.services[resource.KindProxy].stuck {
-			return resource.Because("IngressUnavailable", fmt.Errorf("%s: Caddy does not answer", s))
+			return fmt.Errorf("%s: Caddy does not answer", s)
 		}
 	}
 	if !slices.Contains(services, kind) {

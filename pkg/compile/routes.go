@@ -1,0 +1,129 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/resource"
+)
+
+// emitRecord lets the object itself and those that declare a link to it resolve its name.
+func (c *compiler) emitRecord(u *unitOf) {
+	i := cmp.Or(u.Serving, u.Target)
+	if i == nil || c.Host.DNS.Mode == "none" {
+		return
+	}
+	if u.Serving == nil && c.answersUnknown() {
+		c.hold(resource.ID{Kind: resource.KindRecord, Name: u.Record.Name})
+		return
+	}
+	r := resource.Record{Label: u.Record.Name, Addr: c.Naming.Addr(i.Slot)}
+	for _, from := range append([]*unitOf{u}, u.linkers...) {
+		for _, fi := range from.incarnations() {
+			r.Clients = append(r.Clients, c.Naming.Addr(fi.Slot))
+		}
+	}
+	slices.SortFunc(r.Clients, netip.Addr.Compare)
+	r.Clients = slices.Compact(r.Clients)
+	// Names of the outside are a way out, too.
+	if u.Spec.Network.Egress.Mode == string(resource.EgressNone) {
+		for _, own := range u.incarnations() {
+			r.NoForward = append(r.NoForward, c.Naming.Addr(own.Slot))
+		}
+	}
+	c.want(resource.New(u.Record.UID, "", r.Label, r))
+}
+
+// emitRoutes claims (host, path) pairs and serves them once an incarnation has answered.
+func (c *compiler) emitRoutes(u *unitOf) {
+	spec := u.effective
+	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
+		spec = c.specOf(u, u.Serving)
+	}
+	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
+	if u.Serving == nil && c.answersUnknown() && enabled {
+		c.holdRoutes(u)
+	}
+	for _, r := range spec.Routes {
+		exact := r.PathType == "Exact"
+		name := resource.RouteName(r.Host, r.Path, exact)
+		key := routePrefix + name
+		id := resource.ID{Kind: resource.KindClaim, Name: key}
+		if owner := c.claimedBy(id); owner != "" && owner != u.Record.UID {
+			u.note(v1alpha1.ConditionRouteReady, v1alpha1.ConditionFalse, "RouteConflict",
+				"%s%s is served for %s; remove the route there or here", r.Host, r.Path, c.nameOf(owner))
+			continue
+		}
+		c.wantRecord(key, u.Record.UID, nil)
+		u.URLs = append(u.URLs, c.routeURL(r))
+		if !enabled {
+			continue
+		}
+		if u.Serving == nil {
+			if c.answersUnknown() {
+				c.hold(resource.ID{Kind: resource.KindRoute, Name: name})
+			}
+			continue
+		}
+		c.want(resource.New(u.Record.UID, "", name, resource.Route{
+			Host: r.Host, Path: r.Path, Exact: exact, StripPrefix: r.StripPrefix, TLS: resource.TLSMode(r.TLS),
+			Backend: netip.AddrPortFrom(c.Naming.Addr(u.Serving.Slot), uint16(r.Port)),
+			Label:   u.Record.Kind + "/" + u.Record.Name,
+		}))
+	}
+}
+
+// holdRoutes leaves all routes that an object has claimed as they are: it cannot
+// be seen which incarnation serves, and thereby which of its specs holds.
+func (c *compiler) holdRoutes(u *unitOf) {
+	for key, e := range c.Claims.All {
+		if name, isRoute := strings.CutPrefix(key, routePrefix); isRoute && e.Owner == u.Record.UID {
+			c.want(resource.New(e.Owner, "", key, e))
+			c.hold(resource.ID{Kind: resource.KindRoute, Name: name})
+		}
+	}
+}
+
+// answersUnknown reports whether it cannot be seen who has answered.
+func (c *compiler) answersUnknown() bool {
+	d, seen := c.Observed[resource.KindAnswer]
+	return !seen || d.Err != nil
+}
+
+// claimedBy is the owner of a claim: in the ledger, or wanted earlier in this pass.
+func (c *compiler) claimedBy(id resource.ID) string {
+	if e, found := c.Claims.All[id.Name]; found {
+		return e.Owner
+	}
+	if r, found := c.out.Desired.Present[id]; found {
+		return r.Owner
+	}
+	return ""
+}
+
+func (c *compiler) nameOf(uid string) string {
+	if r, found := c.Claims.ByUID[uid]; found {
+		return r.Kind + "/" + r.Name
+	}
+	for _, o := range c.Objects {
+		if o.Record.UID == uid {
+			return o.Record.Kind + "/" + o.Record.Name
+		}
+	}
+	return "an object that is being deleted"
+}
+
+func (c *compiler) routeURL(r v1alpha1.Route) string {
+	scheme, port, standard := "http", c.Host.Ingress.HTTPPort, 80
+	if r.TLS != string(resource.TLSOff) && c.Host.Ingress.HTTPSPort != nil {
+		scheme, port, standard = "https", *c.Host.Ingress.HTTPSPort, 443
+	}
+	if port == standard {
+		return fmt.Sprintf("%s://%s%s", scheme, r.Host, r.Path)
+	}
+	return fmt.Sprintf("%s://%s:%d%s", scheme, r.Host, port, r.Path)
+}
