@@ -107,6 +107,7 @@ func TestDirectoryVanishes(t *testing.T) {
 	}
 	k.ready("one", "two")
 	pids := [2]int{k.leader("one"), k.leader("two")}
+	l := k.load("one.test")
 	aside := k.state("aside")
 	ways := []struct {
 		name     string
@@ -151,9 +152,14 @@ func TestDirectoryVanishes(t *testing.T) {
 		})
 		k.ready("one", "two")
 	}
+	// Another directory in its place, with the same and one newer file, is as good.
+	k.check(errors.Join(os.Rename(k.specs(), aside), call("cp", "-a", aside, k.specs()), os.RemoveAll(aside)))
+	k.write("two.yaml", k.guest("two", "routes: [{host: new.test, port: 8080}]"))
+	k.eventually("the new directory is read", func() error { _, err := k.served("new.test", "/"); return err })
 	if now := [2]int{k.leader("one"), k.leader("two")}; now != pids {
 		t.Errorf("processes %v became %v", pids, now)
 	}
+	l.end(t)
 }
 
 // TestRemovals are the ways to say that an object is not wanted any more.
