@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,10 +121,17 @@ func (m *Manager) free(ctx context.Context, dir string, s Spec, changed <-chan s
 	return nil
 }
 
-// withDisk adds that the disk is full to an error that does not know it: of a
-// supervisor that could not even write why it ended.
+// withDisk adds that the disk is full, and where, to an error that does not know
+// it: of a supervisor that could not even write why it ended.
 func withDisk(err error, dir string) error {
-	if full := host.Full(dir); full != nil && !errors.Is(err, unix.ENOSPC) {
+	if errors.Is(err, unix.ENOSPC) { // of this process's own files: with their paths
+		return err
+	}
+	full := host.Full(dir)
+	if full == nil && strings.Contains(err.Error(), unix.ENOSPC.Error()) {
+		full = &fs.PathError{Op: "write to", Path: dir, Err: unix.ENOSPC}
+	}
+	if full != nil {
 		return fmt.Errorf("%w; %w", err, full)
 	}
 	return err

@@ -61,7 +61,8 @@ func writeStatus(s contract.Status) error {
 	}
 	const temporary = contract.StatusFile + ".new"
 	if err := os.WriteFile(temporary, b, 0o600); err != nil {
-		return err
+		dir, _ := os.Getwd()
+		return fmt.Errorf("%s: %w", dir, err) // a person has to know which disk is full
 	}
 	return os.Rename(temporary, contract.StatusFile)
 }

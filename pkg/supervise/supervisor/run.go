@@ -21,6 +21,8 @@ const (
 	// logGrace is how long the log waits for the last lines when somebody
 	// outside the process's group keeps its pipe open.
 	logGrace = time.Second
+	// retryWrite is the pause after a status that could not be written.
+	retryWrite = time.Second
 )
 
 // supervisor is the state of one run; only the goroutine of run touches it.
@@ -37,6 +39,8 @@ type supervisor struct {
 	exited  bool // the process itself, not yet what it left
 	logDone chan struct{}
 	kill    *time.Timer // runs while a stop waits for the process
+	told    bool        // a status that says it is up was written
+	retry   *time.Timer // runs while a status is to be written
 }
 
 // Run supervises the process of dir until it has ended. An error is one of
@@ -55,7 +59,7 @@ func Run(dir string) error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	syscall.Umask(0o022)
-	s := &supervisor{spec: spec, logDone: make(chan struct{}), kill: stopped()}
+	s := &supervisor{spec: spec, logDone: make(chan struct{}), kill: stopped(), retry: stopped()}
 	s.status = contract.Status{
 		Version: contract.Version, Name: spec.Name, Unit: spec.Unit, Mark: spec.Mark, Boot: spec.Boot,
 		Supervisor: os.Getpid(), Generation: spec.Generation, Failures: spec.Failures,
@@ -139,7 +143,7 @@ func (s *supervisor) loop(signals <-chan os.Signal) error {
 	if s.notify != nil {
 		go readNotes(s.notify, notes)
 	}
-	err = writeStatus(s.status)
+	err = s.write()
 	tellSystemd()
 	for err == nil {
 		select {
@@ -151,17 +155,18 @@ func (s *supervisor) loop(signals <-chan os.Signal) error {
 				continue
 			}
 			s.stop(0)
-			err = writeStatus(s.status)
+			err = s.write()
 		case n := <-notes:
 			err = s.note(n)
 		case c := <-calls:
 			c.reply <- s.handle(c.Request)
 		case <-s.kill.C:
 			err = s.main.Kill()
+		case <-s.retry.C:
+			err = s.write()
 		}
 	}
-	dir, _ := os.Getwd()
-	err = fmt.Errorf("supervision in %s ends, the process with it: %w", dir, err)
+	err = fmt.Errorf("supervision ends, the process with it: %w", err)
 	s.status.Err = err.Error()
 	return errors.Join(err, s.ended())
 }
@@ -189,11 +194,30 @@ func (s *supervisor) note(n note) error {
 	if n.sender != s.status.PID || !n.ready && n.leader == 0 {
 		return nil
 	}
+	before := s.status
 	if n.leader > 0 {
 		s.status.Leader = n.leader
 	}
 	s.status.Ready = s.status.Ready || n.ready
-	return writeStatus(s.status)
+	if s.status == before { // a service says READY=1 after each reload
+		return nil
+	}
+	return s.write()
+}
+
+// write writes the status. Who waits for the process to be up has to learn that
+// it cannot be written; afterwards a full disk ends nothing that runs.
+func (s *supervisor) write() error {
+	err := writeStatus(s.status)
+	if err == nil {
+		s.told = s.told || (!s.spec.Leader || s.status.Leader > 0) && (!s.spec.Notify || s.status.Ready)
+		return nil
+	}
+	if !s.told {
+		return err
+	}
+	s.retry.Reset(retryWrite)
+	return nil
 }
 
 func (s *supervisor) handle(r contract.Request) contract.Response {
@@ -202,16 +226,16 @@ func (s *supervisor) handle(r contract.Request) contract.Response {
 	case contract.OpStatus:
 	case contract.OpStop:
 		s.stop(r.Timeout)
-		err = writeStatus(s.status)
+		err = s.write()
 	case contract.OpKill:
 		s.status.Stopped = true
-		err = errors.Join(writeStatus(s.status), s.main.Kill())
+		err = errors.Join(s.write(), s.main.Kill())
 	case contract.OpSignal:
 		err = unix.Kill(s.status.PID, unix.Signal(r.Signal))
 	case contract.OpLimits:
 		if r.Limits != nil {
 			s.status.LimitsUnenforced = s.unit.Limit(*r.Limits)
-			err = writeStatus(s.status)
+			err = s.write()
 		}
 	default:
 		err = fmt.Errorf("unknown operation %q", r.Op)
