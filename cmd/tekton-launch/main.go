@@ -12,6 +12,7 @@ import (
 )
 
 func main() {
+	launch.Carry()
 	var o launch.Options
 	flag.StringVar(&o.Init, "init", "", "tekton-init `program`")
 	flag.StringVar(&o.Volumes, "volumes", "", "`directory` of the volumes")

@@ -18,17 +18,28 @@ type mapper struct {
 	userns *os.File
 }
 
+// carrier is the name that this program is executed under to carry a namespace.
+const carrier = "tekton-userns"
+
+// Carry waits to be killed when this process is there to carry a namespace;
+// else it returns at once. It comes first in the program.
+func Carry() {
+	for len(os.Args) == 1 && os.Args[0] == carrier {
+		unix.Pause()
+	}
+}
+
 // newMapper makes a user namespace for the machine's ids. base 0 maps nothing.
 func newMapper(base uint32) (mapper, error) {
 	if base == 0 {
 		return mapper{}, nil
 	}
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(base), Size: resource.UIDRange}}
-	// The process only carries the namespace: traced, it stops in its exec
-	// before it runs anything, and it is killed as soon as the namespace is open.
-	p, err := os.StartProcess("/proc/self/exe", []string{"tekton-userns"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids,
-		Ptrace: true, Pdeathsig: syscall.SIGKILL,
+	// The process only carries the namespace, and is killed as soon as that is
+	// open. It waits by itself: to have it traced fails where somebody traces us,
+	// and where Yama forbids all tracing (ptrace_scope 3).
+	p, err := os.StartProcess("/proc/self/exe", []string{carrier}, &os.ProcAttr{Sys: &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Pdeathsig: syscall.SIGKILL,
 	}})
 	if err != nil {
 		return mapper{}, fail(ExitIDMap, "make a user namespace for ids %d..%d: %w (does this kernel allow user namespaces? see user.max_user_namespaces)", base, base+resource.UIDRange-1, err)
