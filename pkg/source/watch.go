@@ -121,7 +121,8 @@ func (d *Directory) watch(ctx context.Context, notify func()) error {
 			d.log.V(1).Info("events were lost; looking at everything", "path", d.path, "why", err.Error())
 			notify()
 			later()
-		case <-mounts: // most likely elsewhere
+		case <-mounts: // most likely elsewhere, but one that came and went leaves no other trace
+			notify()
 			later()
 		case <-rearm.C:
 			planned = false
