@@ -241,6 +241,9 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if !n.host && r.Instance != "" && want.Instance != "" && r.Instance != want.Instance {
 			continue
 		}
+		if n.host && p.Busy[BusyKey(r)] {
+			return "waits for a step of " + r.ID.String() // it may be on its way out
+		}
 		if !p.puts[r.ID] {
 			continue
 		}

@@ -136,7 +136,9 @@ func (w *World) remember(id resource.ID) {
 func (w *World) PowerCut() {
 	for _, x := range slices.Backward(w.dirty) {
 		// Their directory was synced: what is gone with it stays gone.
-		_, dir := w.Things[resource.ID{Kind: resource.KindInstance, Name: x.id.Name}]
+		// A new one of the same name has no files of the former.
+		i, dir := w.Things[resource.ID{Kind: resource.KindInstance, Name: x.id.Name}]
+		dir = dir && i.Owner == x.old.Owner
 		perMachine := x.id.Kind == resource.KindAnswer || x.id.Kind == resource.KindUnit
 		switch {
 		case w.Now.Sub(x.at) > writeback:
