@@ -69,7 +69,7 @@ func (h *history) event() {
 	what := rapid.SampledFrom(slices.Sorted(maps.Keys(happenings))).Draw(h.rt, "event")
 	h.note("--- "+what+" "+name, resource.Step{}, nil)
 	happenings[what](h, name)
-	h.ignorant(rapid.SampledFrom(singles).Draw(h.rt, "unknown"), rapid.SampledFrom(pairsOfKinds).Draw(h.rt, "unknown pair"))
+	h.ignorant(rapid.SampledFrom(singles[:len(singles)-lostSorts]).Draw(h.rt, "unknown"), rapid.SampledFrom(pairsOfKinds).Draw(h.rt, "unknown pair"))
 	h.secretFree()
 }
 

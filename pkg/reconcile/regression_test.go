@@ -5,23 +5,11 @@ import (
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/internal/simworld"
 	"tekton.host/pkg/resource"
 )
 
 // TestRegressions are the histories that failed once, by name.
 func TestRegressions(t *testing.T) {
-	answers := func(err error) func(*sim) {
-		return func(s *sim) {
-			if s.world.Unknown[resource.KindAnswer] = err; err == nil {
-				delete(s.world.Unknown, resource.KindAnswer)
-			}
-		}
-	}
-	machine := func(s *sim, name string) resource.Unit {
-		u, _ := s.world.Things[resource.ID{Kind: resource.KindUnit, Name: name}].Value.(resource.Unit)
-		return u
-	}
 	for _, tt := range []struct {
 		name    string
 		changes []func(*sim)
@@ -43,21 +31,6 @@ func TestRegressions(t *testing.T) {
 				if id.Kind == resource.KindRoute {
 					t.Errorf("%s is left", id)
 				}
-			}
-		}},
-		{"answers unknown while an update is on its way", []func(*sim){
-			both(put(web("a")), image("2", simworld.Mute)), both(put(command(web("a"), "2")), after(6, answers(errUnknown)), after(6, put(command(web("a"), "3")))),
-		}, func(t *testing.T, s *sim) {
-			if !machine(s, "a-1").Running {
-				t.Error("the machine that served was stopped while nobody knew who serves")
-			}
-		}},
-		{"a missing secret in a spec that drops data", []func(*sim){
-			put(withData(web("a"), "Delete")), put(withSecret(web("a"), "token")),
-		}, func(t *testing.T, s *sim) {
-			volume := s.world.Things[resource.ID{Kind: resource.KindVolume, Name: "container.a.data"}]
-			if volume.Owner != ownerOf(s, "a") || !machine(s, "a-1").Running {
-				t.Errorf("the running machine lost its data to %q", volume.Owner)
 			}
 		}},
 		{"a clock that was set back", []func(*sim){
