@@ -237,6 +237,16 @@ func (k *tekton) plantProcesses(undo *[]func()) func() string {
 	k.eventually("the others serve", func() error { _, _, err := fetch("http://127.0.0.1:17999/", ""); return err })
 	if systemdhost.Inside() {
 		k.eventually("the machine is registered", func() error { return exec.Command("machinectl", "show", "web").Run() })
+		// Before its nspawn is killed: a name that stays registered is refused to the next one.
+		*undo = append(*undo, func() {
+			exec.Command("machinectl", "terminate", "web").Run()
+			k.eventually("the machine is not registered", func() error {
+				if exec.Command("machinectl", "show", "web").Run() == nil {
+					return errors.New("it is")
+				}
+				return nil
+			})
+		})
 	}
 	return func() (out string) {
 		for _, look := range looks {
@@ -282,12 +292,14 @@ func (k *tekton) plantProcess(dir string, argv []string, undo *[]func()) func() 
 		}
 		return strings.Join(out, "\n") + "\n"
 	}
-	last := strings.Join(argv[len(argv)-2:], " ")
-	k.eventually("theirs runs: "+last, func() error {
-		if out := look(); !strings.Contains(out, last+" started") {
-			return errors.New(out)
+	k.eventually("theirs runs: "+argv[0], func() error {
+		for line := range strings.Lines(look()) {
+			// Not the shell, whose command line has it at its end.
+			if _, cmdline, _ := strings.Cut(line, " "); strings.HasPrefix(cmdline, argv[0]) {
+				return nil
+			}
 		}
-		return nil
+		return errors.New(look())
 	})
 	return look
 }
