@@ -117,11 +117,14 @@ func (c *Core) forgetSpecs(objects []compile.Object) {
 	c.specs = used
 }
 
-// unread reports whether a source was not read whole, or may be an empty mount point.
+// unread reports whether a source was not read whole. One that is empty and
+// without our mark may be an empty mount point; it was read all the same: what it
+// had declared is held by the ledger's objects, and with none of them known the
+// host's own things are nobody's, and go.
 func (c *Core) unread(f Facts) bool {
 	return slices.ContainsFunc(c.Host.Sources, func(s v1alpha1.SourceConfig) bool {
 		snap, read := f.Snapshots[s.Name]
-		return !read || !snap.Complete || len(snap.Unsettled) > 0 || !snap.Marked && len(snap.Files) == 0
+		return !read || !snap.Complete || len(snap.Unsettled) > 0
 	})
 }
 

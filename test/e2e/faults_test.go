@@ -79,8 +79,11 @@ func TestPostgresAtStart(t *testing.T) {
 	// Somebody else listens where it is to listen.
 	k.signal(syscall.SIGKILL)
 	k.killPostgres()
-	taken, err := net.Listen("tcp", k.service()+":5432")
-	k.check(err)
+	var taken net.Listener
+	k.eventually("the last process of PostgreSQL has left the port", func() (err error) {
+		taken, err = net.Listen("tcp", k.service()+":5432")
+		return err
+	})
 	t.Cleanup(func() { taken.Close() })
 	k.write("late.yaml", k.guest("late", ownDatabase))
 	k.write("more.yaml", k.guest("more", "routes: [{host: more.test, port: 8080}]"))

@@ -68,10 +68,12 @@ func newServer(t *testing.T, supervisor string) *server {
 		"/etc/systemd/system/tektond.service": filepath.Join(temp, "unit"), "/etc/tekton/host.yaml": filepath.Join(temp, "config"),
 		s.rootfs + "/etc/passwd": filepath.Join(temp, "passwd"), s.rootfs + "/usr/bin/guest": filepath.Join(dir, "guest"),
 	}
-	entries, err := os.ReadDir(dir)
+	paths, err := programFiles(dir)
 	s.check(err)
-	for _, e := range entries {
-		copies[programsInside+"/"+e.Name()] = filepath.Join(dir, e.Name())
+	for _, path := range paths {
+		if filepath.Dir(path) == "." { // not those of an earlier commit
+			copies[programsInside+"/"+path] = filepath.Join(dir, path)
+		}
 	}
 	for target, source := range copies {
 		s.check(h.Copy(source, target))
