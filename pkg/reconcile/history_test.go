@@ -22,12 +22,20 @@ import (
 
 // TestRandomHistories lets anything happen in any order, then lets the faults
 // end: every wanted object is Ready, nothing else is left, and it is quiet.
-// TEKTON_TEST_HISTORIES says how many histories; a failure replays with
+// TEKTON_TEST_HISTORIES says how many new histories instead of the usual ones; a failure replays with
 // go test ./pkg/reconcile -run TestRandomHistories -rapid.seed=SEED, as printed.
 func TestRandomHistories(t *testing.T) {
 	checks := os.Getenv("TEKTON_TEST_HISTORIES")
 	if checks == "" {
 		checks = "2000"
+		if seed := flag.Lookup("rapid.seed"); seed.Value.String() == "0" {
+			defer flag.Set("rapid.seed", "0")
+			// The same ones every time: a change is judged by what it changes. New ones
+			// are for long runs.
+			if err := flag.Set("rapid.seed", "20261122"); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	defer flag.Set("rapid.checks", flag.Lookup("rapid.checks").Value.String())
 	if err := flag.Set("rapid.checks", checks); err != nil {

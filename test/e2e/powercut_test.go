@@ -212,7 +212,7 @@ func (k *tekton) claims() map[string]string {
 var cuts = [3][]string{
 	{"after:claim.put", "after:password.put", "after:database.put", "after:volume.put", "after:instance.put", "after:unit.put", "after:answer.put", "after:route.put"},
 	{"after:claim.put", "after:instance.put", "after:unit.delete", "after:unit.put", "after:answer.put", "after:route.put", "any", "any"},
-	{"after:claim.put", "after:unit.delete", "after:database.delete", "after:volume.delete", "after:instance.delete", "after:claim.delete", "any", "any"},
+	{"after:claim.put", "after:unit.delete", "after:database.delete", "after:volume.delete", "after:instance.delete", "after:claim.delete", "after:route.delete", "after:record.delete"},
 }
 
 // envInt is a number from the environment, to repeat or to lengthen a test.
