@@ -135,7 +135,7 @@ type compiler struct {
 	slots   *slotPool
 	targets map[string]*unitOf // live objects by name
 	// machines named by claimed instances, made when first asked for.
-	machines map[string]bool
+	machines map[holder]bool
 	// ports wanted so far: host ports of objects compiled before.
 	ports portTable
 	// trashed data goes with its object; by ledger key without prefix.
@@ -157,6 +157,13 @@ func (c *compiler) wake(t time.Time) {
 	if !t.IsZero() && (c.out.NextWake.IsZero() || t.Before(c.out.NextWake)) {
 		c.out.NextWake = t
 	}
+}
+
+// waits reports whether something that began at since has to wait on, and until
+// when. A beginning in the future is a clock that was set back: nothing waits for that.
+func (c *compiler) waits(since time.Time, d time.Duration) (until time.Time, early bool) {
+	until = since.Add(d)
+	return until, until.After(c.Now) && !since.After(c.Now)
 }
 
 // observed returns the value of an observed resource.

@@ -45,9 +45,6 @@ func (c *compiler) emitData(u *unitOf) {
 		}
 	}
 	if u.effective != u.Spec {
-		if u.Target != nil {
-			c.emitDataOf(u, c.madeFor(u, u.Target, u.effective))
-		}
 		c.emitDataOf(u, u.effective)
 	}
 	c.emitDataOf(u, u.Spec)
@@ -191,9 +188,7 @@ func (c *compiler) mayStart(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 		u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionFalse, "Completed", "%s; restartPolicy %s does not start it again", exitMessage(unit), spec.RestartPolicy)
 		return false
 	}
-	due := unit.ExitedAt.Add(restartDelay(unit.Failures))
-	// An end in the future is a clock that was set back: that must not keep it down.
-	if due.After(c.Now) && !unit.ExitedAt.After(c.Now) {
+	if due, early := c.waits(unit.ExitedAt, restartDelay(unit.Failures)); early {
 		reason := "Restarting"
 		if unit.Failures >= failuresBeforeRollback {
 			reason = "CrashLoopBackOff"

@@ -286,9 +286,7 @@ func (c *compiler) draining(u *unitOf, i *Incarnation) bool {
 		if !ok {
 			continue
 		}
-		until := route.MovedAt.Add(drainFor)
-		// One that moved in the future is a clock that was set back.
-		moving := until.After(c.Now) && !route.MovedAt.After(c.Now)
+		until, moving := c.waits(route.MovedAt, drainFor)
 		if moving {
 			c.wake(until)
 		}

@@ -111,21 +111,26 @@ func (p *slotPool) release() {
 	}
 }
 
+// holder is a machine with the slot that it has.
+type holder struct {
+	machine string
+	slot    int
+}
+
 // holdsSlot reports whether a claimed instance still names the machine and the
 // slot: its object is paused or an input is unknown, so nobody spoke for the
 // slot. By name alone an object that comes again, in another slot, would hold
 // that of its earlier life for good.
 func (c *compiler) holdsSlot(n int, machine string) bool {
-	holder := func(machine string, n int) string { return machine + " " + slotKey(n) }
 	if c.machines == nil {
-		c.machines = map[string]bool{}
+		c.machines = map[holder]bool{}
 		for uid, records := range c.Claims.Instances {
 			for _, r := range records {
-				c.machines[holder(c.Naming.Machine(c.objectName(uid), r.Ordinal), r.Slot)] = true
+				c.machines[holder{c.Naming.Machine(c.objectName(uid), r.Ordinal), r.Slot}] = true
 			}
 		}
 	}
-	return c.machines[holder(machine, n)]
+	return c.machines[holder{machine, n}]
 }
 
 // objectName is the name that a UID was claimed under.

@@ -186,11 +186,11 @@ func (b *batch) putRoute(i int, s resource.Step) error {
 			return err
 		}
 	}
-	next := entry{Name: r.Name, Owner: r.Owner, Instance: r.Instance, Route: v}
+	v.MovedAt = time.Time{} // finish knows when
 	if there && have.Route.Backend == v.Backend {
-		next.MovedAt = have.MovedAt
+		v.MovedAt = have.Route.MovedAt
 	}
-	b.next.Routes[r.Name] = next
+	b.next.Routes[r.Name] = entry{Name: r.Name, Owner: r.Owner, Instance: r.Instance, Route: v}
 	b.puts[r.Name] = i
 	return nil
 }

@@ -121,8 +121,8 @@ func (g *generation) with(routes []entry) *generation {
 // JSON and compared afterwards: without a monotonic reading, in UTC.
 func (g *generation) stamp(now time.Time) {
 	for name, e := range g.Routes {
-		if e.MovedAt.IsZero() {
-			e.MovedAt = now.UTC().Round(0)
+		if e.Route.MovedAt.IsZero() {
+			e.Route.MovedAt = now.UTC().Round(0)
 			g.Routes[name] = e
 		}
 	}

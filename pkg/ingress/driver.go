@@ -162,7 +162,6 @@ func (s sight) domains() map[resource.Kind]resource.Domain {
 	}
 	proxies = resource.Known(resource.New(g.ProxyOwner, "", g.ProxyName, v))
 	for _, e := range g.Routes {
-		e.Route.MovedAt = e.MovedAt
 		if !s.serving {
 			e.Route.Backend = netip.AddrPort{}
 		}

@@ -12,7 +12,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -32,8 +31,6 @@ type entry struct {
 	Owner    string         `json:"owner"`
 	Instance string         `json:"instance,omitempty"`
 	Route    resource.Route `json:"route"`
-	// MovedAt is when Caddy had loaded the route to its present backend. Zero: not yet.
-	MovedAt time.Time `json:"movedAt,omitzero"`
 }
 
 // generation is one whole configuration of Caddy as data.

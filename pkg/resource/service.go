@@ -96,7 +96,7 @@ type Route struct {
 	Backend     netip.AddrPort `json:"backend"`
 	Label       string         `json:"label"` // KIND/NAME, a comment in the site file and in our 503 page
 	// MovedAt is when the proxy began to send requests to Backend. Observed, never desired.
-	MovedAt time.Time `json:"-"`
+	MovedAt time.Time `json:"movedAt,omitzero"`
 }
 
 func (Claim) Kind() Kind    { return KindClaim }

@@ -66,14 +66,7 @@ func TestCrash(t *testing.T) {
 // nspawn is the process that runs an object's machine.
 func (k *tekton) nspawn(name string) string {
 	k.t.Helper()
-	machine := k.get(name).Status.Machine
-	for _, line := range k.machines() {
-		if strings.Contains(line, "--machine="+machine+" ") {
-			return line
-		}
-	}
-	k.t.Fatalf("no systemd-nspawn runs %s", machine)
-	return ""
+	return k.nspawnOf(k.get(name).Status.Machine)
 }
 
 // TestSwitches are the fields that hold an object up or let it go.
