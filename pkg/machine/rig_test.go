@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -38,30 +37,9 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// programsInside is where a systemd host, which has no Go, finds the programs.
-const programsInside = systemdhost.DataDir + "/programs"
-
 // programs are built once a process, into a directory with all of them.
 var programs = sync.OnceValues(func() (string, error) {
-	if systemdhost.Inside() {
-		return programsInside, nil
-	}
-	// Beside the test program, which `go test` removes with its directory.
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(filepath.Dir(exe), "tekton-programs")
-	for name, pkg := range map[string]string{
-		"tekton-init": "tekton.host/cmd/tekton-init", "tekton-launch": "tekton.host/cmd/tekton-launch", "guest": "tekton.host/pkg/machine/testdata/guest",
-	} {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, name), pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s: %w: %s", name, err, out)
-		}
-	}
-	return dir, nil
+	return systemdhost.BuildPrograms("tekton.host/cmd/tekton-init", "tekton.host/cmd/tekton-launch", "tekton.host/pkg/machine/testdata/guest")
 })
 
 const installation = "0123456789ab"

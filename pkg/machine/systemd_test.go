@@ -1,8 +1,6 @@
 package machine_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"tekton.host/pkg/internal/testenv"
@@ -20,13 +18,9 @@ func TestUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := os.ReadDir(dir)
+	files, err := systemdhost.ProgramFiles(dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for _, e := range entries {
-		files[filepath.Join(programsInside, e.Name())] = filepath.Join(dir, e.Name())
 	}
 	systemdhost.RunInside(t, "^Test(HostSystem|Rootfs|SymlinkTraps|HostileImage|DeepTrees|StorePath|Ephemeral|StubbornIsKilled|Crash|ZombiesAreReaped|FirstProcessFailures|Adoption|ForeignMachine|Seccomp|Limits|Answer)$", files)
 }

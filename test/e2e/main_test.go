@@ -2,10 +2,7 @@ package e2e_test
 
 import (
 	"cmp"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -30,29 +27,9 @@ func form() string {
 	return "supervised"
 }
 
-// programsInside is where a systemd host, which has no Go, finds the programs.
-const programsInside = systemdhost.DataDir + "/programs"
-
 // programs are built once a process, into a directory with all of them.
 var programs = sync.OnceValues(func() (string, error) {
-	if systemdhost.Inside() {
-		return programsInside, nil
-	}
-	// Beside the test program, which `go test` removes with its directory.
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(filepath.Dir(exe), "tekton-programs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "tekton.host/cmd/...", "tekton.host/test/e2e/testdata/guest")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the programs: %w: %s", err, out)
-	}
-	return dir, nil
+	return systemdhost.BuildPrograms("tekton.host/cmd/...", "tekton.host/test/e2e/testdata/guest")
 })
 
 // insideEnv is a pattern of the tests that TestUnderSystemd runs; all without it.
@@ -72,13 +49,9 @@ func TestUnderSystemd(t *testing.T) {
 	if _, err := previousPrograms(); err != nil {
 		t.Fatal(err)
 	}
-	paths, err := programFiles(dir)
+	files, err := systemdhost.ProgramFiles(dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for _, path := range paths {
-		files[filepath.Join(programsInside, path)] = filepath.Join(dir, path)
 	}
 	systemdhost.RunInside(t, cmp.Or(os.Getenv(insideEnv), "."), files)
 }

@@ -68,11 +68,11 @@ func newServer(t *testing.T, supervisor string) *server {
 		"/etc/systemd/system/tektond.service": filepath.Join(temp, "unit"), "/etc/tekton/host.yaml": filepath.Join(temp, "config"),
 		s.rootfs + "/etc/passwd": filepath.Join(temp, "passwd"), s.rootfs + "/usr/bin/guest": filepath.Join(dir, "guest"),
 	}
-	paths, err := programFiles(dir)
+	built, err := systemdhost.ProgramFiles(dir)
 	s.check(err)
-	for _, path := range paths {
-		if filepath.Dir(path) == "." { // not those of an earlier commit
-			copies[programsInside+"/"+path] = filepath.Join(dir, path)
+	for target, path := range built {
+		if filepath.Dir(path) == dir { // not those of an earlier commit
+			copies[target] = path
 		}
 	}
 	for target, source := range copies {
@@ -92,7 +92,7 @@ func (s *server) inside(argv ...string) string {
 }
 
 func (s *server) items() (map[string]v1alpha1.Item, error) {
-	out, err := s.host.Run(s.t.Context(), programsInside+"/tekton", "get", "-o", "json")
+	out, err := s.host.Run(s.t.Context(), systemdhost.ProgramsDir+"/tekton", "get", "-o", "json")
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (s *server) all(names ...string) map[string]v1alpha1.Item {
 		if slices.Sort(have); !slices.Equal(have, names) {
 			return fmt.Errorf("there are %q", have)
 		}
-		_, err = s.host.Run(s.t.Context(), programsInside+"/tekton", "plan")
+		_, err = s.host.Run(s.t.Context(), systemdhost.ProgramsDir+"/tekton", "plan")
 		return err
 	})
 	return items
@@ -173,7 +173,7 @@ func TestReboot(t *testing.T) {
 			})
 			// Nothing but the host's own is left when the last object has gone.
 			for _, name := range []string{"kept", "left", "changed", "new"} {
-				s.inside(programsInside+"/tekton", "delete", name)
+				s.inside(systemdhost.ProgramsDir+"/tekton", "delete", name)
 			}
 			s.all()
 			s.eventually("nothing is left", func() error {

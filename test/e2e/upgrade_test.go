@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,18 +91,6 @@ func extract(commit, dir string) (string, error) {
 		return "", fmt.Errorf("git archive %s: %w: %s", commit, err, &out)
 	}
 	return "commit " + strings.TrimSpace(string(name)), nil
-}
-
-// programFiles are all programs, by their path below a directory.
-func programFiles(dir string) (paths []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			rel, _ := filepath.Rel(dir, path)
-			paths = append(paths, rel)
-		}
-		return err
-	})
-	return paths, err
 }
 
 // TestUpgrade lets an earlier daemon start machines with routes and databases

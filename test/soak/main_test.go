@@ -23,28 +23,11 @@ import (
 
 func TestMain(m *testing.M) { systemdhost.Main(m) }
 
-// programsInside is where a systemd host, which has no Go, finds the programs,
-// and how long it is to run.
-const programsInside = systemdhost.DataDir + "/programs"
-
 // programs are built once a process, with a busybox for the machines.
 var programs = sync.OnceValues(func() (string, error) {
-	if systemdhost.Inside() {
-		return programsInside, nil
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	// Beside the test program, which `go test` removes with its directory.
-	dir := filepath.Join(filepath.Dir(exe), "tekton-programs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "tekton.host/cmd/...")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the programs: %w: %s", err, out)
+	dir, err := systemdhost.BuildPrograms("tekton.host/cmd/...")
+	if err != nil || systemdhost.Inside() {
+		return dir, err
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
@@ -62,7 +45,7 @@ func settings(t *testing.T) (length time.Duration, seed uint64) {
 	t.Helper()
 	text := cmp.Or(os.Getenv("TEKTON_SOAK"), "3m")
 	if systemdhost.Inside() {
-		b, err := os.ReadFile(filepath.Join(programsInside, "length"))
+		b, err := os.ReadFile(filepath.Join(systemdhost.ProgramsDir, "length"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,13 +77,9 @@ func TestUnderSystemd(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "length"), []byte(cmp.Or(os.Getenv("TEKTON_SOAK"), "3m")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := os.ReadDir(dir)
+	files, err := systemdhost.ProgramFiles(dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	files := map[string]string{}
-	for _, e := range entries {
-		files[filepath.Join(programsInside, e.Name())] = filepath.Join(dir, e.Name())
 	}
 	systemdhost.RunInside(t, "^TestSoak$", files)
 }
