@@ -1,9 +1,11 @@
-# A whole server: two disks in RAID 1, TLS by a Cloudflare Origin CA wildcard,
-# specs of the operator and, with less power, of whatever makes previews.
-# Replace what is in capitals; "nix flake init -t" copies this file for that.
+# A whole server: two disks in RAID 1, TLS by a Cloudflare Origin CA certificate,
+# specs of the operator and, with less power, of whatever makes previews: all of
+# examples/ runs on it. Replace what is in capitals, and the domain; "nix flake
+# init -t" copies this file for that.
 { ... }:
 let
-  domain = "preview.example.org";
+  home = "example.org";
+  domain = "preview.${home}";
   disk = device: {
     inherit device;
     type = "disk";
@@ -108,7 +110,11 @@ in
         tls = "files";
         certificates = [
           {
-            hosts = [ "*.${domain}" ];
+            hosts = [
+              home
+              "*.${home}"
+              "*.${domain}"
+            ];
             certFile = "/var/secrets/cloudflare-origin.pem";
             keyFile = "/var/secrets/cloudflare-origin-key.pem";
           }

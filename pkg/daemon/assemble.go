@@ -257,22 +257,10 @@ func (d *Daemon) buildSources() ([]reconcile.Source, error) {
 	return out, nil
 }
 
-// decoder decodes, checks and admits the files of a source.
+// decoder reads the files of a source.
 func (d *Daemon) decoder(c v1alpha1.SourceConfig) func(string, []byte) ([]spec.Object, []spec.Problem) {
 	return func(file string, data []byte) ([]spec.Object, []spec.Problem) {
-		objects, problems := spec.Decode(file, data, spec.Options{Host: &d.opts.Host})
-		if c.Allow == nil {
-			return objects, problems
-		}
-		admitted := objects[:0]
-		for _, o := range objects {
-			refused := spec.Admit(o, c.Allow)
-			problems = append(problems, refused...)
-			if len(refused) == 0 {
-				admitted = append(admitted, o)
-			}
-		}
-		return admitted, problems
+		return spec.Decode(file, data, spec.Options{Host: &d.opts.Host, Allow: c.Allow})
 	}
 }
 

@@ -17,17 +17,29 @@ type Options struct {
 	// Host gives defaults and what objects are checked against: a defaulted,
 	// valid one. Optional: nil is a host with all defaults.
 	Host *v1alpha1.HostSpec
+	// Allow is what the source may ask for. Optional: nil admits everything.
+	Allow *v1alpha1.Admission
 }
 
-// Decode reads the documents of a file: strictly decoded, defaulted and
-// validated. Everything that is wrong is reported at once; a document with a
+// Decode reads the documents of a file: strictly decoded, defaulted, validated
+// and admitted. Everything that is wrong is reported at once; a document with a
 // problem is not among the objects. A problem without Kind and Name may
 // concern any object that the file had before.
 func Decode(file string, data []byte, opt Options) ([]Object, []Problem) {
 	d := decoder{file: file, host: opt.Host}
 	d.run(data, d.object)
 	d.duplicateNames()
+	d.admit(opt.Allow)
 	return d.objects, d.problems
+}
+
+// admit drops what the source may not ask for.
+func (d *decoder) admit(allow *v1alpha1.Admission) {
+	d.objects = slices.DeleteFunc(d.objects, func(o Object) bool {
+		refused := Admit(o, allow)
+		d.problems = append(d.problems, refused...)
+		return len(refused) > 0
+	})
 }
 
 // DecodeHost reads the daemon's configuration: one document of kind Host.

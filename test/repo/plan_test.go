@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
@@ -20,34 +23,122 @@ import (
 )
 
 // TestExamplesArePlanned takes each example for the only file of a host with
-// the embedded defaults, and lets every planned step succeed, until there is
-// nothing left to do: then all that can be Ready is.
+// the embedded defaults.
 func TestExamplesArePlanned(t *testing.T) {
-	for _, pattern := range []string{"examples/*.yaml", "examples/quickstart/*.yaml"} {
+	h := v1alpha1.DefaultHost().Spec
+	for _, path := range examples(t) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "specs")
+			copyInto(t, dir, path)
+			h.Sources[0].Path = dir
+			newPaper(t, h).planned(t)
+		})
+	}
+}
+
+// TestExamplesMakeAServer puts all examples together on the server of
+// nix/hosts/example.nix, those of its previews into the source for them.
+func TestExamplesMakeAServer(t *testing.T) {
+	h := exampleHost(t).Spec
+	at := map[string]*string{}
+	for i := range h.Sources {
+		s := &h.Sources[i]
+		s.Path = filepath.Join(t.TempDir(), s.Name)
+		at[s.Name] = &s.Path
+	}
+	count := 0
+	for _, path := range examples(t) {
+		name := "operator"
+		if filepath.Base(filepath.Dir(path)) == "previews" {
+			name = "previews"
+		}
+		if at[name] == nil {
+			t.Fatalf("the example host has no source %s: %v", name, h.Sources)
+		}
+		copyInto(t, *at[name], path)
+		count++
+	}
+	w := newPaper(t, h)
+	if w.planned(t); len(w.objects) < count {
+		t.Errorf("%d objects of %d files", len(w.objects), count)
+	}
+}
+
+// exampleHost is the Host file that nix/hosts/example.nix renders.
+func exampleHost(t *testing.T) *v1alpha1.Host {
+	t.Helper()
+	const path = "nix/check/example.host.json"
+	return readHost(t, path)
+}
+
+func readHost(t *testing.T, path string) *v1alpha1.Host {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, problems := spec.DecodeHost(path, data)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return h
+}
+
+// TestExampleHosts: the rendered file, which is checked in, the configuration
+// that it is rendered from and the example for hosts without NixOS are one server.
+func TestExampleHosts(t *testing.T) {
+	want := exampleHost(t)
+	if diff := cmp.Diff(want, readHost(t, "examples/host.yaml")); diff != "" {
+		t.Errorf("examples/host.yaml is another server than nix/hosts/example.nix (-nix +yaml):\n%s", diff)
+	}
+	var settings json.RawMessage
+	nixEval(t, `(import ./nix/hosts/example.nix { }).services.tekton.settings`, &settings)
+	file, err := json.Marshal(map[string]any{"apiVersion": v1alpha1.APIVersion, "kind": "Host", "metadata": want.Metadata, "spec": settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, problems := spec.DecodeHost("nix/hosts/example.nix", file)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("nix/check/example.host.json is not what nix/hosts/example.nix says; run UPDATE=1 NIXPKGS_LIB=DIR make check-nix (-json +nix):\n%s", diff)
+	}
+}
+
+// examples are all files of specs; the one that configures the daemon is none.
+func examples(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, pattern := range []string{"examples/*.yaml", "examples/*/*.yaml"} {
 		paths, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range paths {
-			if filepath.Base(path) == "host.yaml" {
-				continue // configures the daemon; there is nothing to plan
-			}
-			t.Run(filepath.Base(path), func(t *testing.T) { planned(t, path) })
-		}
+		out = append(out, paths...)
 	}
+	return slices.DeleteFunc(out, func(path string) bool { return filepath.Base(path) == "host.yaml" })
 }
 
-func planned(t *testing.T, path string) {
+func copyInto(t *testing.T, dir, path string) {
+	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, problems := spec.Decode(path, data, spec.Options{})
-	if len(problems) > 0 {
-		t.Fatal(problems)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	w := newPaper(path, objects)
+	if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// planned lets every planned step succeed, until there is nothing left to do:
+// then all that can be Ready is.
+func (w *paper) planned(t *testing.T) {
 	var last reconcile.Result
+	var err error
 	for range 50 {
 		last, err = w.core.Pass(w.facts)
 		if err != nil {
@@ -63,8 +154,8 @@ func planned(t *testing.T, path string) {
 	if n := len(last.Plan.Steps); n > 0 {
 		t.Errorf("the plan does not come to an end; next is %s", last.Plan.Steps[0])
 	}
-	if len(last.Items) != len(objects) {
-		t.Errorf("%d of %d objects have a status", len(last.Items), len(objects))
+	if len(last.Items) != len(w.objects) {
+		t.Errorf("%d of %d objects have a status", len(last.Items), len(w.objects))
 	}
 	for _, i := range last.Items {
 		switch i.Status.Phase {
@@ -77,9 +168,10 @@ func planned(t *testing.T, path string) {
 
 // paper is a host on which every step succeeds at once.
 type paper struct {
-	core   *reconcile.Core
-	facts  reconcile.Facts
-	claims map[string]resource.Claim
+	core    *reconcile.Core
+	facts   reconcile.Facts
+	claims  map[string]resource.Claim
+	objects []spec.Object
 }
 
 var kinds = []resource.Kind{
@@ -89,29 +181,57 @@ var kinds = []resource.Kind{
 	resource.KindResolver, resource.KindRecord, resource.KindProxy, resource.KindRoute,
 }
 
-func newPaper(path string, objects []spec.Object) *paper {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	h := v1alpha1.DefaultHost().Spec
+// newPaper reads a host's sources as its daemon does.
+func newPaper(t *testing.T, h v1alpha1.HostSpec) *paper {
+	t.Helper()
 	w := &paper{claims: map[string]resource.Claim{}}
 	w.core = reconcile.NewCore(reconcile.Config{
 		Host: h, Layout: host.Layout{State: h.StateDir, Run: h.RunDir, Secrets: h.SecretsDir},
 		Naming: resource.Naming{Subnet: netip.MustParsePrefix(h.Subnet)}, Installation: "paper", Decode: spec.FromJSON,
 	})
-	w.facts = reconcile.Facts{Now: now, Observed: resource.Observed{}, Secrets: map[string]string{}}
-	w.facts.Snapshots = map[string]source.Snapshot{h.Sources[0].Name: {
-		Source: h.Sources[0].Name, Revision: "1", Complete: true, Marked: true, Objects: objects, Files: []string{path}, ReadAt: now,
-	}}
+	w.facts = reconcile.Facts{
+		Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Observed: resource.Observed{},
+		Secrets: map[string]string{}, Snapshots: map[string]source.Snapshot{},
+	}
 	for _, k := range kinds {
 		w.facts.Observed[k] = resource.Known()
 	}
-	for _, o := range objects {
+	for _, c := range h.Sources {
+		snap := read(t, c, &h)
+		w.facts.Snapshots[c.Name] = snap
+		w.objects = append(w.objects, snap.Objects...)
+	}
+	for _, o := range w.objects {
 		if c, ok := o.Object.(*v1alpha1.Container); ok {
-			for _, k := range c.Spec.Credentials {
-				w.facts.Secrets[k.Secret] = "digest"
+			for _, name := range compile.SecretsOf(&c.Spec) {
+				w.facts.Secrets[name] = "digest"
 			}
 		}
 	}
 	return w
+}
+
+// read reads a source until nobody writes to it any more.
+func read(t *testing.T, c v1alpha1.SourceConfig, h *v1alpha1.HostSpec) source.Snapshot {
+	t.Helper()
+	dir, err := source.New(source.Options{Name: c.Name, Path: c.Path, Decode: func(file string, data []byte) ([]spec.Object, []spec.Problem) {
+		return spec.Decode(file, data, spec.Options{Host: h, Allow: c.Allow})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := dir.Snapshot(t.Context())
+	for until := time.Now().Add(10 * time.Second); len(snap.Unsettled) > 0 && time.Now().Before(until); {
+		time.Sleep(snap.RetryAfter)
+		snap = dir.Snapshot(t.Context())
+	}
+	for _, p := range snap.Problems {
+		t.Error(p)
+	}
+	if !snap.Complete || len(snap.Objects) == 0 || t.Failed() {
+		t.Fatalf("source %s: %d objects, unsettled %v, %v", c.Name, len(snap.Objects), snap.Unsettled, snap.Err)
+	}
+	return snap
 }
 
 // take lets a step have its effect.
