@@ -32,6 +32,9 @@ for link in bin/tekton sbin/tektond; do
   ln -sfn "../libexec/tekton/${link#*/}" "$dest$prefix/$link"
 done
 
+# What "tekton new" names to editors.
+for schema in specs/*.schema.json; do put 0644 "$schema" "$prefix/share/tekton/${schema#*/}"; done
+
 unit=$(mktemp)
 trap 'rm -f "$unit"' EXIT
 sed "s|@libexec@|$libexec|" packaging/tektond.service >"$unit"

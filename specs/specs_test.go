@@ -11,6 +11,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 	"sigs.k8s.io/yaml"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/spec"
 	"tekton.host/specs"
 )
@@ -103,6 +104,42 @@ func TestDefaultedFormFitsTheSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 			validate(t, "Container", full)
+		}
+	}
+}
+
+// TestTemplates: what `tekton new` prints is valid as it is, stays so when
+// all of its comments that are fields are made true, and shows every field.
+func TestTemplates(t *testing.T) {
+	// Prose begins with a capital, a field with a key or a list item.
+	commented := regexp.MustCompile(`(?m)^( *)# ( *(?:- )?[a-z{][a-zA-Z]*: |  +|- |[a-zA-Z]+:$)`)
+	for _, kind := range v1alpha1.Kinds() {
+		text := strings.ReplaceAll(string(specs.Template(kind)), "NAME", "web")
+		if objects, problems := spec.Decode(kind, []byte(text), spec.Options{}); len(problems) > 0 || len(objects) != 1 {
+			t.Errorf("%s: %d objects, problems %v", kind, len(objects), problems)
+		}
+		all := commented.ReplaceAllString(text, "$1$2")
+		_, problems := spec.Decode(kind, []byte(all), spec.Options{})
+		for _, p := range problems {
+			if p.Field != "spec.system" { // exactly one of the userlands
+				t.Errorf("%s with all fields: %v in\n%s", kind, p, all)
+			}
+		}
+		var whole struct {
+			Spec map[string]any `json:"spec"`
+		}
+		if err := yaml.Unmarshal([]byte(all), &whole); err != nil {
+			t.Fatal(err)
+		}
+		f, err := spec.Explain(kind, "spec")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sub := range f.Fields {
+			// runtime has a good default, placement nothing to choose from yet.
+			if _, shown := whole.Spec[sub.Name]; !shown && sub.Name != "runtime" && sub.Name != "placement" {
+				t.Errorf("%s.new.yaml does not show spec.%s", strings.ToLower(kind), sub.Name)
+			}
 		}
 	}
 }

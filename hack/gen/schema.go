@@ -13,8 +13,8 @@ import (
 
 // scalars are types that judge their own text.
 var scalars = map[reflect.Type]*jsonschema.Schema{
-	reflect.TypeFor[v1alpha1.Duration](): {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$`},
-	reflect.TypeFor[v1alpha1.Quantity](): {Types: []string{"string", "integer"}, Pattern: `^[0-9]+([KMGT]i?)?$`, Minimum: new(1.0)},
+	reflect.TypeFor[v1alpha1.Duration](): {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$`, Examples: []any{"90s", "1h30m"}},
+	reflect.TypeFor[v1alpha1.Quantity](): {Types: []string{"string", "integer"}, Pattern: `^[0-9]+([KMGT]i?)?$`, Minimum: new(1.0), Examples: []any{"512M", "2G"}},
 }
 
 // schemaOf returns the JSON Schema of a kind: the types' shape with their

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,11 +55,11 @@ func (a *app) schemaCommand() *cobra.Command {
 			return spec.Kinds(), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			i := slices.IndexFunc(spec.Kinds(), func(k string) bool { return strings.EqualFold(k, args[0]) })
-			if i < 0 {
-				return usage("there is no kind %q; kinds are %s", args[0], strings.Join(spec.Kinds(), ", "))
+			kind, err := anyKind(args[0])
+			if err != nil {
+				return err
 			}
-			_, err := a.out.Write(spec.Schema(spec.Kinds()[i]))
+			_, err = a.out.Write(spec.Schema(kind))
 			return err
 		},
 	}

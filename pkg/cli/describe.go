@@ -22,21 +22,13 @@ func (a *app) describeCommand() *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := parseSelection(args, "")
-			if err != nil {
-				return err
-			}
-			items, err := a.objects(cmd.Context(), s)
-			if err != nil {
-				return err
-			}
-			for i, item := range items {
-				if i > 0 {
-					fmt.Fprintln(a.out)
-				}
+			separate := func() {}
+			return a.forEach(cmd, args, func(item v1alpha1.Item) error {
+				separate()
+				separate = func() { fmt.Fprintln(a.out) }
 				a.describe(item)
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 }

@@ -93,8 +93,8 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("objects", a.getCommand(), a.describeCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
-		a.validateCommand(), a.waitCommand(), a.schemaCommand())
+	add("objects", a.getCommand(), a.describeCommand(), a.whyCommand(), a.urlCommand(), a.openCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
+		a.validateCommand(), a.waitCommand(), a.newCommand(), a.explainCommand(), a.schemaCommand())
 	add("machines", a.logsCommand(), a.execCommand(), a.shellCommand(), a.restartCommand())
 	add("host", a.sourcesCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\n" + exitCodeTable() + "{{end}}")

@@ -14,3 +14,7 @@ func Schema(kind string) []byte {
 	}
 	return specs.Schema(kind)
 }
+
+// Template returns what a new document of a kind begins with, commented; NAME
+// stands for the object's name. nil: the kind has none.
+func Template(kind string) []byte { return specs.Template(kind) }
