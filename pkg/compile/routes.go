@@ -45,8 +45,8 @@ func (c *compiler) emitRoutes(u *unitOf) {
 		spec = c.specOf(u, u.Serving)
 	}
 	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
-	if u.Serving == nil && c.answersUnknown() && enabled {
-		c.holdRoutes(u)
+	if u.Serving == nil && c.answersUnknown() {
+		c.keepRoutes(u, enabled)
 	}
 	for _, r := range spec.Routes {
 		exact := r.PathType == "Exact"
@@ -77,12 +77,17 @@ func (c *compiler) emitRoutes(u *unitOf) {
 	}
 }
 
-// holdRoutes leaves all routes that an object has claimed as they are: it cannot
-// be seen which incarnation serves, and thereby which of its specs holds.
-func (c *compiler) holdRoutes(u *unitOf) {
+// keepRoutes keeps all routes that an object has claimed: it cannot be seen which
+// incarnation serves, and thereby which of its specs holds. A disabled object
+// keeps only the claims.
+func (c *compiler) keepRoutes(u *unitOf, enabled bool) {
 	for key, e := range c.Claims.All {
-		if name, isRoute := strings.CutPrefix(key, routePrefix); isRoute && e.Owner == u.Record.UID {
-			c.want(resource.New(e.Owner, "", key, e))
+		name, isRoute := strings.CutPrefix(key, routePrefix)
+		if !isRoute || e.Owner != u.Record.UID {
+			continue
+		}
+		c.want(resource.New(e.Owner, "", key, e))
+		if enabled {
 			c.hold(resource.ID{Kind: resource.KindRoute, Name: name})
 		}
 	}

@@ -43,6 +43,12 @@ func TestRegressions(t *testing.T) {
 				t.Error(err)
 			}
 		}},
+		{"nobody knows who has answered while an object is disabled and gives up a route", []func(*sim){
+			put(routed(web("a"), "shared.example.org")), func(s *sim) {
+				s.put("a.yaml", disabled(withData(web("a"), "Delete")))
+				s.ignorant(singles...)
+			},
+		}, func(t *testing.T, s *sim) { s.wantPhase("a", v1alpha1.PhaseDisabled) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSim(t)

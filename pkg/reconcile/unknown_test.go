@@ -3,12 +3,12 @@ package reconcile
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 
+	"tekton.host/pkg/compile"
 	"tekton.host/pkg/internal/simworld"
-	"tekton.host/pkg/plan"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/source"
 )
@@ -99,14 +99,8 @@ func (s *sim) ignorant(is ...ignorance) {
 		s.t.Fatalf("pass: %v", err)
 	}
 	allowed := removals(known.Plan)
-	// A change that the ledger does not have yet cannot be known without its
-	// source: the last good spec is what holds.
-	news := slices.ContainsFunc(slices.Concat(known.Plan.Steps, s.flying), func(x resource.Step) bool { return strings.HasPrefix(x.Resource.Name, "object/") })
-	news = news || slices.ContainsFunc(known.Plan.Blocked, func(x plan.Blocked) bool { return strings.HasPrefix(x.Resource.Name, "object/") })
+	news := s.news(known)
 	for _, i := range is {
-		if news && strings.HasPrefix(i.name, "source") {
-			continue
-		}
 		g := f.clone()
 		i.of(&g)
 		r, err := s.core.clone().Pass(g)
@@ -119,11 +113,42 @@ func (s *sim) ignorant(is ...ignorance) {
 			lost := strings.HasPrefix(i.name, "claims of") && (strings.HasPrefix(id, "claim/") || s.ofHost(id))
 			// With no object known at all, an empty directory is just that.
 			nobodys := i.name == emptySource && s.ofHost(id) && !s.knowsObjects()
-			if !allowed[id] && !lost && !nobodys && !s.idle(id) {
+			unheard := strings.HasPrefix(i.name, "source") && (news[s.owner(id)] || len(news) > 0 && s.ofHost(id))
+			if !allowed[id] && !lost && !nobodys && !unheard && !s.idle(id) {
 				s.t.Fatalf("with %s unknown the plan removes %s; history:\n%s", i.name, id, s.history())
 			}
 		}
 	}
+}
+
+// news are the objects of which the sources say what the ledger does not have
+// yet. Without them the last good spec is what holds, and what it asks for.
+func (s *sim) news(r Result) map[string]bool {
+	claims, err := compile.ReadClaims(s.world.Entries())
+	if err != nil {
+		s.t.Fatalf("read the ledger: %v", err)
+	}
+	out := map[string]bool{}
+	for _, o := range r.Compiled.Objects {
+		_, entombed := claims.Tombstones[o.Record.UID]
+		if o.Verdict == compile.Gone && !entombed || o.Verdict == compile.Wanted && !reflect.DeepEqual(claims.ByUID[o.Record.UID], o.Record) {
+			out[o.Record.UID] = true
+		}
+	}
+	return out
+}
+
+// owner of what the host or the ledger has.
+func (s *sim) owner(id string) string {
+	if key, isClaim := strings.CutPrefix(id, "claim/"); isClaim {
+		return s.world.Claims[key].Owner
+	}
+	for have, r := range s.world.Things {
+		if have.String() == id {
+			return r.Owner
+		}
+	}
+	return ""
 }
 
 // knowsObjects reports whether the ledger has an object.
@@ -136,14 +161,7 @@ func (s *sim) knowsObjects() bool {
 	return false
 }
 
-func (s *sim) ofHost(id string) bool {
-	for have, r := range s.world.Things {
-		if have.String() == id {
-			return r.Owner == resource.HostOwner
-		}
-	}
-	return false
-}
+func (s *sim) ofHost(id string) bool { return s.owner(id) == resource.HostOwner }
 
 // idle reports whether what would go is a slot, an instance's claim or an open
 // link for an instance that is not there: nobody notices.
