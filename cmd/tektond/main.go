@@ -1,7 +1,8 @@
 // Command tektond converges this host to the specs of its sources.
 //
 // Exit codes: 0 all went well; 1 an error, or with --once an object that is not
-// Ready; 2 wrong usage or a wrong configuration.
+// Ready; 78 wrong usage or a wrong configuration. A Go program that crashes, or
+// is killed with SIGABRT by systemd's watchdog, ends with 2.
 package main
 
 import (
@@ -14,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/go-logr/logr"
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
@@ -28,6 +28,9 @@ import (
 	"tekton.host/pkg/server/wire"
 )
 
+// exitConfig is EX_CONFIG: systemd does not try again.
+const exitConfig = 78
+
 type usageError struct{ error }
 
 func main() {
@@ -39,7 +42,7 @@ func main() {
 	}
 	fmt.Fprintln(os.Stderr, "tektond:", err)
 	if _, usage := errors.AsType[usageError](err); usage {
-		os.Exit(2)
+		os.Exit(exitConfig)
 	}
 	os.Exit(1)
 }
@@ -105,28 +108,7 @@ func run(ctx context.Context, h *v1alpha1.Host, once bool, timeout time.Duration
 			reload <- struct{}{}
 		}
 	}()
-	go notifySystemd(ctx)
 	return d.Run(ctx, reload)
-}
-
-// notifySystemd says READY=1 and feeds the watchdog where systemd asks for it.
-func notifySystemd(ctx context.Context) {
-	daemon.SdNotify(false, daemon.SdNotifyReady)
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			daemon.SdNotify(false, daemon.SdNotifyStopping)
-			return
-		case <-tick.C:
-			daemon.SdNotify(false, daemon.SdNotifyWatchdog)
-		}
-	}
 }
 
 // newLog writes one line an event to stderr.

@@ -71,7 +71,7 @@ let
       && lib.all (c: lib.hasInfix c unit.serviceConfig.CapabilityBoundingSet) [ "CAP_SYS_MODULE" "CAP_SYS_TIME" "CAP_SYS_RAWIO" ];
     "what the daemon hands on to tekton exec is not confined" = !(unit.serviceConfig ? NoNewPrivileges)
       && !(unit.serviceConfig ? SystemCallFilter) && !(unit.serviceConfig ? RestrictNamespaces) && !(unit.serviceConfig ? RestrictAddressFamilies);
-    "a wrong configuration is not tried again" = unit.serviceConfig.RestartPreventExitStatus == 2;
+    "a wrong configuration is not tried again" = unit.serviceConfig.RestartPreventExitStatus == 78;
     "the slice is left to the daemon" = !(example.systemd ? slices);
     "its programs are in its path" = map (p: p.name) unit.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" ];
     "the Host file is validated when it is built" = lib.hasInfix "/bin/tekton validate " minimal.services.tekton.hostFile.script;

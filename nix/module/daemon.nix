@@ -54,20 +54,22 @@ in
         WatchdogSec = "60s";
         Restart = "always";
         RestartSec = "1s";
-        # A configuration that is wrong does not get better by trying again.
-        RestartPreventExitStatus = 2;
+        # A configuration that is wrong does not get better by trying again. (A crash,
+        # also that of the watchdog's SIGABRT, is 2.)
+        RestartPreventExitStatus = 78;
         KillMode = "process";
 
         # Children of the daemon enter machines (tekton exec), so nothing here may take
         # from them what a machine has: no NoNewPrivileges (sudo), no address families.
         ProtectSystem = "strict";
         ReadWritePaths = effective.writable ++ map (dir: "-${dir}") effective.sourceDirs;
+        ProtectHome = "read-only";
         ProtectKernelModules = true;
         ProtectKernelLogs = true;
         RestrictRealtime = true;
         KeyringMode = "private";
         UMask = "0022";
-        CapabilityBoundingSet = "~CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_PACCT CAP_SYS_BOOT CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_MAC_ADMIN CAP_MAC_OVERRIDE";
+        CapabilityBoundingSet = "~CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_PACCT CAP_SYS_BOOT CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BPF CAP_PERFMON CAP_CHECKPOINT_RESTORE";
       };
     };
   };

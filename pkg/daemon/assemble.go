@@ -84,7 +84,8 @@ func Open(o Options) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if drivers, err = guard(drivers, os.Getenv(FailpointEnv)); err != nil {
+	drivers, onStep, err := guard(drivers, o.OnStep, os.Getenv(FailpointEnv))
+	if err != nil {
 		return nil, err
 	}
 	sources, err := d.buildSources()
@@ -107,7 +108,7 @@ func Open(o Options) (_ *Daemon, err error) {
 	d.engine = reconcile.New(reconcile.Options{
 		Missing: missing, Remember: d.saveMissing,
 		Config: d.core, Drivers: drivers, Sources: sources, Secrets: secretFacts{d.secrets},
-		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: o.OnStep,
+		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: onStep,
 	})
 	return d, nil
 }

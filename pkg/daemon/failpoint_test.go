@@ -42,7 +42,7 @@ func TestFailpoint(t *testing.T) {
 	for setting, want := range tests {
 		t.Run(setting, func(t *testing.T) {
 			var trace []string
-			drivers, err := guard([]resource.Driver{traced{trace: &trace}}, setting)
+			drivers, _, err := guard([]resource.Driver{traced{trace: &trace}}, nil, setting)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestFailpoint(t *testing.T) {
 
 func TestFailpointRefused(t *testing.T) {
 	for _, setting := range []string{"link.put", "after:link", "at:link.put", "after:.put", "after:link.make", "after:link.put:0", "after:link.put:x"} {
-		if _, err := guard(nil, setting); err == nil {
+		if _, _, err := guard(nil, nil, setting); err == nil {
 			t.Errorf("%q is accepted", setting)
 		}
 	}

@@ -78,7 +78,8 @@ type Engine struct {
 	byKind  map[resource.Kind]*input // of drivers
 	workers *workers
 	reports chan func() // run by the owning goroutine
-	waiting []landing   // steps that ended and wait for an observation
+	asked   chan chan<- struct{}
+	waiting []landing // steps that ended and wait for an observation
 	pacer   pacer
 	synced  time.Time // everything was asked to be read anew
 	// reread these sources at rereadAt.
@@ -104,7 +105,7 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	e := &Engine{
-		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64),
+		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64), asked: make(chan chan<- struct{}),
 		facts: Facts{Snapshots: map[string]source.Snapshot{}, Observed: resource.Observed{}, SecretsErr: errNotRead},
 	}
 	// Also a file of an older version has no clocks that could go on.
@@ -179,6 +180,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			report()
 			e.takeReports()
 			e.pacer.note(e.Now())
+		case answer := <-e.asked:
+			close(answer)
+			continue
 		case <-timer.C:
 		}
 		if wait := e.pacer.wait(e.Now(), e.looking()); wait > 0 {
@@ -189,6 +193,19 @@ func (e *Engine) Run(ctx context.Context) error {
 		next := e.pass(ctx)
 		e.pacer.passed(began, e.Now())
 		timer.Reset(next)
+	}
+}
+
+// Alive returns once the owning goroutine has answered: that it lives does not
+// show on anything else of the process. It causes no pass.
+func (e *Engine) Alive(ctx context.Context) error {
+	answer := make(chan struct{})
+	select {
+	case e.asked <- answer:
+		<-answer
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the planner does not answer: %w", ctx.Err())
 	}
 }
 

@@ -37,12 +37,12 @@ func TestOnce(t *testing.T) {
 		t.Errorf("with a machine that does not answer: %d %s", code, out)
 	}
 	for _, args := range [][]string{{"--no-such-flag"}, {"--config", "/nonexistent"}} {
-		if code, out := k.once(args...); code != 2 || out == "" {
+		if code, out := k.once(args...); code != 78 || out == "" {
 			t.Errorf("%v: %d %s", args, code, out)
 		}
 	}
 	k.check(os.WriteFile(k.path("wrong.yaml"), []byte("apiVersion: tekton.host/v1alpha1\nkind: Host\nspec: {subnet: 10.0.0.0/33}\n"), 0o644))
-	if code, out := k.once("--config", k.path("wrong.yaml")); code != 2 || !strings.Contains(out, "wrong.yaml:3") {
+	if code, out := k.once("--config", k.path("wrong.yaml")); code != 78 || !strings.Contains(out, "wrong.yaml:3") {
 		t.Errorf("a wrong configuration: %d %s", code, out)
 	}
 	k.up()

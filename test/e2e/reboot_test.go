@@ -26,19 +26,7 @@ type server struct {
 }
 
 const (
-	serverDisk = "/disk"
-	serverUnit = `[Unit]
-Description=tekton
-After=network.target
-[Service]
-Type=notify
-ExecStart=` + systemdhost.DataDir + `/programs/tektond --config /etc/tekton/host.yaml -v 1
-Restart=always
-KillMode=process
-WatchdogSec=60s
-[Install]
-WantedBy=multi-user.target
-`
+	serverDisk   = "/disk"
 	serverConfig = `apiVersion: tekton.host/v1alpha1
 kind: Host
 spec:
@@ -48,8 +36,26 @@ spec:
 `
 )
 
-// newServer boots a host and starts tektond in it for the first time.
-func newServer(t *testing.T, supervisor string) *server {
+// serverUnit is the unit that is installed. Supervised machines are the daemon's
+// children, so there it is without what confines the daemon.
+func serverUnit(t *testing.T, supervisor string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../packaging/tektond.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := strings.ReplaceAll(string(text), "@libexec@", systemdhost.ProgramsDir)
+	if supervisor == "systemd" {
+		return unit
+	}
+	before, confined, _ := strings.Cut(unit, "ProtectSystem=")
+	_, after, _ := strings.Cut(confined, "[Install]")
+	return before + "[Install]" + after
+}
+
+// newServer boots a host and starts tektond in it for the first time, with a
+// Host file.
+func newServer(t *testing.T, supervisor, config string) *server {
 	t.Helper()
 	dir, err := programs()
 	if err != nil {
@@ -60,7 +66,7 @@ func newServer(t *testing.T, supervisor string) *server {
 	t.Cleanup(func() { unmount(t, disk.dir) })
 	h := systemdhost.Boot(t, systemdhost.Options{Binds: []systemdhost.Bind{{Source: disk.dir, Target: serverDisk}}})
 	s := &server{&tekton{t: t, dir: disk.dir, disk: disk, rootfs: systemdhost.DataDir + "/image"}, h}
-	files := map[string]string{"unit": serverUnit, "config": fmt.Sprintf(serverConfig, supervisor), "passwd": "root:x:0:0::/:/bin/sh\n"}
+	files := map[string]string{"unit": serverUnit(t, supervisor), "config": fmt.Sprintf(config, supervisor), "passwd": "root:x:0:0::/:/bin/sh\n"}
 	for name, content := range files {
 		s.check(os.WriteFile(filepath.Join(temp, name), []byte(content), 0o644))
 	}
@@ -163,7 +169,7 @@ func TestReboot(t *testing.T) {
 	for _, supervisor := range []string{"systemd", "supervised"} {
 		t.Run(supervisor, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t, supervisor)
+			s := newServer(t, supervisor, serverConfig)
 			s.reboot("orderly", func(ctx context.Context) error { return s.host.PowerOff(ctx) })
 			s.reboot("power cut", func(ctx context.Context) error {
 				s.disk.cut()
