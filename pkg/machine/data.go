@@ -76,11 +76,28 @@ func (d *Driver) trashVolume(dir, name string, m marker) error {
 	return d.dropMarker(dir)
 }
 
-// trashDir makes a new directory in the trash. Two deletions of one name within
-// a second get different seconds.
+// trashDir makes a new directory in the trash, or takes one of the name that
+// has no data: an attempt that was cut short has left it. Two deletions of one
+// name within a second get different seconds.
 func (d *Driver) trashDir(name string, now time.Time) (string, error) {
 	if err := os.MkdirAll(d.opts.Layout.Trash(), 0o700); err != nil {
 		return "", err
+	}
+	ids, err := subdirs(d.opts.Layout.Trash())
+	if err != nil {
+		return "", err
+	}
+	for _, id := range ids {
+		left := filepath.Join(d.opts.Layout.Trash(), id)
+		if _, of, _ := strings.Cut(id, trashInfix); of != name {
+			continue
+		}
+		if _, ours, err := d.trashed(id); err != nil || !ours {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(left, trashData)); errors.Is(err, fs.ErrNotExist) {
+			return left, nil
+		}
 	}
 	for t := now.Unix(); ; t++ {
 		target := filepath.Join(d.opts.Layout.Trash(), strconv.FormatInt(t, 10)+trashInfix+name)

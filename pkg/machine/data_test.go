@@ -161,6 +161,49 @@ func TestSizeMaxIsEnforcedOrExplained(t *testing.T) {
 	}
 }
 
+// TestTrashedOnce cuts the way to the trash short in each place: each volume is
+// in there once.
+func TestTrashedOnce(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(r.layout.Volumes(), "container/web/data")
+	r.mustPut(volume(resource.DeleteData), volumeName)
+	r.writeFile(filepath.Join(dir, "file"), "data", 0o644)
+	// As a crash leaves it before the description is written.
+	if err := os.MkdirAll(filepath.Join(r.layout.Trash(), "1700000000-volume-"+volumeName), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	for range 3 {
+		if err := r.delete(volume(resource.DeleteData), volumeName); err == nil || !strings.Contains(err.Error(), "findmnt") {
+			t.Errorf("with a mount on it: %v, want what to do about it", err)
+		}
+	}
+	if data := r.data(); len(data) != 1 || data[0].State != machine.DataInUse {
+		t.Errorf("while it cannot go there is %+v", data)
+	}
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	r.mustDelete(volume(resource.DeleteData), volumeName)
+	entries, err := os.ReadDir(r.layout.Trash())
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("in the trash: %v %v, want one entry", entries, err)
+	}
+	data := r.data()
+	if len(data) != 1 || data[0].ID != entries[0].Name() || time.Since(data[0].Since) > time.Minute {
+		t.Errorf("in the trash: %+v, want what was deleted just now", data)
+	}
+	// A second volume of the name has a place of its own.
+	r.mustPut(volume(resource.DeleteData), volumeName)
+	r.mustDelete(volume(resource.DeleteData), volumeName)
+	if data := r.data(); len(data) != 2 {
+		t.Errorf("after two deletions: %+v", data)
+	}
+}
+
 // TestPurgeGoesOn has one thing in the trash that cannot go.
 func TestPurgeGoesOn(t *testing.T) {
 	r := newRig(t)

@@ -58,15 +58,6 @@ func (k *tekton) snapshot() snapshot {
 	add("cgroups", k.cgroups()...)
 	add("sysctl", strings.Split(sysctls(), "\n")...)
 	add("state", k.fileLines(k.state())...)
-	// How often a name's empty data went to the trash follows from how often its
-	// object was seen to go: a daemon that is killed sees a file leave and come back
-	// that an undisturbed one sees changed.
-	seen := map[string]bool{}
-	s["state"] = slices.DeleteFunc(s["state"], func(l string) bool {
-		again := seen[l] && strings.Contains(l, "/trash/")
-		seen[l] = true
-		return again
-	})
 	add("run", k.fileLines(k.path("run"))...)
 	add("ledger", k.ledgerLines()...)
 	add("databases", k.databaseLines()...)
