@@ -26,10 +26,13 @@ const (
 	previousDir, originFile = "previous", "ORIGIN"
 )
 
+// errNoCommit: a shallow clone, a first commit, or no clone at all.
+var errNoCommit = errors.New("git has no such commit")
+
 // previousPrograms are those of an earlier commit, built once a process beside
-// the present ones. A clone without history has no earlier commit: then the
-// present source stands in as programs of another path and build, and the
-// origin says so.
+// the present ones. Where there is none, and only there, the present source
+// stands in as programs of another path and build: the origin says so, and so
+// does hack/test.sh, which first tries to get the commit.
 var previousPrograms = sync.OnceValues(func() (string, error) {
 	present, err := programs()
 	if err != nil {
@@ -48,8 +51,8 @@ var previousPrograms = sync.OnceValues(func() (string, error) {
 	origin, err := extract(commit, source)
 	flags := "-s -w"
 	if err != nil {
-		if os.Getenv(previousEnv) != "" {
-			return "", fmt.Errorf("%s=%s: %w", previousEnv, commit, err)
+		if os.Getenv(previousEnv) != "" || !errors.Is(err, errNoCommit) {
+			return "", fmt.Errorf("the programs of commit %s (another one: %s): %w", commit, previousEnv, err)
 		}
 		origin = fmt.Sprintf("THE PRESENT SOURCE, for there is no earlier one: %v", err)
 		source, flags = filepath.Join("..", ".."), "-s"
@@ -73,8 +76,11 @@ func extract(commit, dir string) (string, error) {
 		return exec.Command("git", append([]string{"-c", "safe.directory=*"}, args...)...)
 	}
 	name, err := git("rev-parse", "--verify", "--quiet", commit+"^{commit}").Output()
+	if _, said := errors.AsType[*exec.ExitError](err); said {
+		return "", fmt.Errorf("%w: %s (a shallow clone? `git fetch --deepen=1`)", errNoCommit, commit)
+	}
 	if err != nil {
-		return "", fmt.Errorf("git has no commit %s (a shallow clone, or no clone)", commit)
+		return "", err
 	}
 	top, err := git("rev-parse", "--show-toplevel").Output()
 	if err != nil {
