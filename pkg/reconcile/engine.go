@@ -190,7 +190,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			continue
 		}
 		began := e.Now()
-		next := e.pass(ctx)
+		next := e.pass()
 		e.pacer.passed(began, e.Now())
 		timer.Reset(next)
 	}
@@ -241,7 +241,7 @@ func (e *Engine) takeReports() {
 }
 
 // pass runs the Core and hands out its steps. It returns when to pass again.
-func (e *Engine) pass(ctx context.Context) time.Duration {
+func (e *Engine) pass() time.Duration {
 	now := e.Now()
 	resync := e.resyncAt()
 	if !now.Before(resync) {
@@ -276,7 +276,7 @@ func (e *Engine) pass(ctx context.Context) time.Duration {
 		e.Log.V(1).Info("step", "action", s.Verb, "resource", s.Resource.ID.String(), "reason", s.Reason)
 		e.core.Begin(s)
 	}
-	e.workers.submit(ctx, result.Plan.Steps)
+	e.workers.submit(result.Plan.Steps)
 	e.publish(&result, nil)
 	if !result.NextWake.IsZero() {
 		next = min(next, max(result.NextWake.Sub(now), time.Millisecond))

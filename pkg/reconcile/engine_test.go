@@ -293,6 +293,30 @@ func TestEngineSlowObservation(t *testing.T) {
 	})
 }
 
+// TestEngineStopsSoon: a step that takes long does not keep the daemon from ending.
+func TestEngineStopsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		hang := func(ctx context.Context, s resource.Step) error {
+			if k := s.Resource.Kind; k == resource.KindUnit || k == resource.KindRecord { // one by one, and in a batch
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		r.machines.before, r.others.before = hang, hang
+		r.start()
+		synctest.Wait()
+		r.source.put(web("web"))
+		time.Sleep(time.Second)
+		began := time.Now()
+		r.end()
+		if took := time.Since(began); took > drainPatience {
+			t.Errorf("Run returned after %v", took)
+		}
+	})
+}
+
 // TestEngineStops lets a step in flight come to its end.
 func TestEngineStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

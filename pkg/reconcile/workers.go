@@ -30,6 +30,9 @@ const (
 	// that the first machines start while the last links are made.
 	linkChunk = 8
 	unbounded = 1 << 20
+	// drainPatience is how long a daemon that is asked to stop lets steps go on
+	// that have begun: half a step is what restarts have to repair.
+	drainPatience = 15 * time.Second
 )
 
 func groupOf(k resource.Kind, parallelStarts int) group {
@@ -60,6 +63,8 @@ type workers struct {
 	slots    map[resource.Kind]chan struct{}
 	queues   map[resource.Driver]*batchQueue
 	running  sync.WaitGroup
+	ctx      context.Context // of all steps
+	stop     context.CancelFunc
 	mu       sync.Mutex
 	inFlight map[resource.ID]flight
 }
@@ -74,6 +79,7 @@ func newWorkers(drivers []resource.Driver, parallelStarts int, landed func([]res
 		landed: landed, drivers: map[resource.Kind]resource.Driver{}, groups: map[resource.Kind]group{},
 		slots: map[resource.Kind]chan struct{}{}, queues: map[resource.Driver]*batchQueue{}, inFlight: map[resource.ID]flight{},
 	}
+	w.ctx, w.stop = context.WithCancel(context.Background())
 	for _, d := range drivers {
 		w.queues[d] = &batchQueue{}
 		for _, k := range d.Kinds() {
@@ -89,9 +95,7 @@ func newWorkers(drivers []resource.Driver, parallelStarts int, landed func([]res
 
 // submit starts steps and returns at once. Steps of one batch driver go
 // together: the ledger writes what one pass claims at once or not at all.
-func (w *workers) submit(ctx context.Context, steps []resource.Step) {
-	// A step that has begun comes to its end though the daemon is asked to stop: half a step is what restarts have to repair.
-	ctx = context.WithoutCancel(ctx)
+func (w *workers) submit(steps []resource.Step) {
 	batches := map[resource.Driver][]resource.Step{}
 	for _, s := range steps {
 		k := s.Resource.Kind
@@ -99,16 +103,16 @@ func (w *workers) submit(ctx context.Context, steps []resource.Step) {
 			batches[w.drivers[k]] = append(batches[w.drivers[k]], s)
 			continue
 		}
-		w.running.Go(func() { w.single(ctx, s) })
+		w.running.Go(func() { w.single(s) })
 	}
 	for d, batch := range batches {
-		w.enqueue(ctx, w.queues[d], batch)
+		w.enqueue(w.queues[d], batch)
 	}
 }
 
-func (w *workers) single(ctx context.Context, s resource.Step) {
+func (w *workers) single(s resource.Step) {
 	k := s.Resource.Kind
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	w.track(s, cancel)
 	defer w.untrack(s)
@@ -173,8 +177,9 @@ func (w *workers) cancelUnwanted(d resource.Desired) {
 	}
 }
 
-// drain waits for the steps in flight. Long waits are cut short: probes, and
-// machines that take their time to stop, which their supervisors see to.
+// drain waits for the steps in flight. Long waits are cut short: probes, machines
+// that take their time to stop, which their supervisors see to, and after
+// drainPatience everything: a database's dump may take an hour.
 func (w *workers) drain() {
 	w.mu.Lock()
 	for _, f := range w.inFlight {
@@ -184,6 +189,7 @@ func (w *workers) drain() {
 		}
 	}
 	w.mu.Unlock()
+	defer time.AfterFunc(drainPatience, w.stop).Stop()
 	w.running.Wait()
 }
 
@@ -194,18 +200,18 @@ type batchQueue struct {
 	working bool
 }
 
-func (w *workers) enqueue(ctx context.Context, q *batchQueue, steps []resource.Step) {
+func (w *workers) enqueue(q *batchQueue, steps []resource.Step) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.steps = append(q.steps, steps...)
 	if !q.working {
 		q.working = true
-		w.running.Go(func() { w.batches(ctx, q) })
+		w.running.Go(func() { w.batches(q) })
 	}
 }
 
 // batches applies what has been collected until nothing is left.
-func (w *workers) batches(ctx context.Context, q *batchQueue) {
+func (w *workers) batches(q *batchQueue) {
 	for {
 		q.mu.Lock()
 		if len(q.steps) == 0 {
@@ -218,7 +224,7 @@ func (w *workers) batches(ctx context.Context, q *batchQueue) {
 		batch := q.steps[:n:n]
 		q.steps = q.steps[n:]
 		q.mu.Unlock()
-		step, cancel := context.WithTimeout(ctx, w.groups[k].timeout)
+		step, cancel := context.WithTimeout(w.ctx, w.groups[k].timeout)
 		errs := apply(step, w.drivers[k], batch)
 		cancel()
 		w.landed(batch, errs)

@@ -92,6 +92,10 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		// A process killed for memory is the machine's business, not its end.
 		property("OOMPolicy", "continue"),
 		property("TimeoutStopUSec", microseconds(s.StopTimeout+stopMargin)),
+		// What the supervisor has to say goes where the other form has it, too, and
+		// into the error of the start.
+		property("StandardErrorFileToAppend", filepath.Join(dir, LogFile)),
+		property("UMask", uint32(0o077)),
 	}, limitProperties(s.Limits)...)
 	result := make(chan string, 1)
 	for range startTries {

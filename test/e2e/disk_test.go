@@ -71,11 +71,6 @@ var fullStep = regexp.MustCompile(`failed\t\{"action": "put", "resource": "([a-z
 // until there is enough of them; the same with inodes. What is allocated first
 // beyond the room fails, so no allocation of the whole creation is left out.
 func TestFullDisk(t *testing.T) {
-	if form() == "systemd" {
-		// Supervised machines only: a transient unit whose supervisor finds no room
-		// is not given up before its start times out.
-		return
-	}
 	t.Parallel()
 	var mu sync.Mutex
 	stopped := map[string]bool{}

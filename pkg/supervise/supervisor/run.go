@@ -143,8 +143,9 @@ func (s *supervisor) loop(signals <-chan os.Signal) error {
 	if s.notify != nil {
 		go readNotes(s.notify, notes)
 	}
-	err = s.write()
-	tellSystemd()
+	if err = s.write(); err == nil {
+		tellSystemd() // who started us reads the status from now on
+	}
 	for err == nil {
 		select {
 		case sig := <-signals:
