@@ -69,7 +69,7 @@ in
         domains = optional (types.listOf types.str) "none" "domains that routes may use: \"preview.example.org\" (exact), \"*.preview.example.org\" (one label below).";
         linkTargets = optional (types.listOf types.str) "none" "linkTargets that network.links may name; \"*\" for all.";
         secrets = optional (types.listOf types.str) "none" "secrets that credentials may name; \"*\" for all.";
-        hostPaths = optional (types.listOf types.str) "none" "hostPaths below which mounts and rootfs may lie.";
+        hostPaths = optional (types.listOf types.str) "none" "hostPaths below which mounts and rootfs may lie; links below them do not lead out.";
         hostPorts = optional (types.listOf types.str) "none" "hostPorts that may be published: \"8000-8999\", \"25\".";
         maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
       }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";

@@ -19,6 +19,9 @@ const (
 	Wanted Verdict = "Wanted" // its spec was read
 	Held   Verdict = "Held"   // its last good spec stays
 	Gone   Verdict = "Gone"   // its deletion was asked for
+	// Refused: its last good spec asks for what its source may not have any more.
+	// It is stopped like a disabled one, and its data stays.
+	Refused Verdict = "Refused"
 )
 
 // Object is one object to compile.
@@ -26,7 +29,7 @@ type Object struct {
 	// Record is that of the ledger, or, for a new object, the one to claim.
 	Record  ObjectRecord
 	Verdict Verdict
-	// Why of a Held or Gone verdict.
+	// Why of every verdict but Wanted.
 	Why string
 	// Spec decoded: the wanted one, or the last good one of the record.
 	Spec v1alpha1.Object

@@ -274,6 +274,9 @@ func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 	for _, m := range s.Mounts {
 		v.Mounts = append(v.Mounts, resource.Bind{Source: m.HostPath, Target: m.Path, ReadOnly: m.ReadOnly == nil || *m.ReadOnly})
 	}
+	if len(s.Mounts) > 0 || s.System.RootFS != "" {
+		v.HostPaths = c.hostPaths(u.Record.Source)
+	}
 	for _, d := range s.Databases {
 		role := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
 		v.Secrets = append(v.Secrets, resource.Secret{Name: "database-" + d.Name, File: c.passwordFile(role), Env: d.Env, Format: c.databaseURL(role)})
@@ -285,6 +288,16 @@ func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 		})
 	}
 	return v
+}
+
+// hostPaths are the directories that a source is limited to.
+func (c *compiler) hostPaths(source string) []string {
+	for _, s := range c.Host.Sources {
+		if s.Name == source && s.Allow != nil {
+			return s.Allow.HostPaths
+		}
+	}
+	return nil
 }
 
 // databaseURL is a format whose %s is the URL-escaped password.

@@ -40,6 +40,11 @@ func (c *compiler) begin(o Object) *unitOf {
 		u.Meta = o.Spec.Meta()
 		u.Spec = lower(o.Spec)
 	}
+	if o.Verdict == Refused && u.Spec != nil {
+		stopped := *u.Spec
+		stopped.Enabled, stopped.Paused = new(false), false
+		u.Spec = &stopped
+	}
 	u.effective = u.Spec
 	u.live = o.Verdict != Gone && u.Spec != nil
 	if !u.live {

@@ -215,6 +215,7 @@ func TestEphemeral(t *testing.T) {
 func TestLaunchFailures(t *testing.T) {
 	r := newRig(t)
 	overlay := overlayRootfs(t, r)
+	limited := r.plantLinks()
 	for n, tt := range []struct {
 		name, reason, words string
 		change              func(*resource.Instance)
@@ -227,6 +228,12 @@ func TestLaunchFailures(t *testing.T) {
 		{"no secret", "SecretMissing", "tekton secret set", func(i *resource.Instance) {
 			i.Secrets = []resource.Secret{{Name: "token", File: r.state + "/none", Env: "TOKEN"}}
 		}},
+		{"a mount's link out of the host paths", "SystemMissing", "leads out of " + r.state + "/allowed", func(i *resource.Instance) { limited(i, "/allowed/out") }},
+		{"a mount beside the host paths", "SystemMissing", "in none of the directories", func(i *resource.Instance) { limited(i, "/allowed2") }},
+		{"a rootfs's link out of the host paths", "SystemMissing", "leads out of " + r.state + "/allowed", func(i *resource.Instance) {
+			limited(i, "/allowed/dir")
+			i.System = resource.System{RootFS: r.state + "/allowed/image"}
+		}},
 		{"rootfs on overlay", "IDMapUnsupported", "(overlay)", func(i *resource.Instance) { i.System = resource.System{RootFS: overlay} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -237,6 +244,52 @@ func TestLaunchFailures(t *testing.T) {
 				t.Errorf("error %q with reason %q, want %q in it and %s", err, reasonOf(err), tt.words, tt.reason)
 			}
 		})
+	}
+}
+
+// plantLinks makes a directory with links in it that lead out of it, and one
+// that does not. What it returns adds a mount to an instance whose source is
+// limited to that directory.
+func (r *rig) plantLinks() func(i *resource.Instance, path string) {
+	r.t.Helper()
+	r.writeFile(filepath.Join(r.state, "allowed/dir/file"), "allowed", 0o644)
+	r.writeFile(filepath.Join(r.state, "allowed/file"), "itself", 0o644)
+	r.writeFile(filepath.Join(r.state, "allowed2/file"), "not allowed", 0o644)
+	for name, target := range map[string]string{"out": "../allowed2", "image": r.rootfs(), "in": "dir"} {
+		if err := os.Symlink(target, filepath.Join(r.state, "allowed", name)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return func(i *resource.Instance, path string) {
+		i.HostPaths = []string{r.programs, r.state + "/allowed"}
+		i.Mounts = append(i.Mounts, resource.Bind{Source: r.state + path, Target: "/mnt/it", ReadOnly: true})
+	}
+}
+
+// TestHostPaths: links that stay in what a source may use are followed, and
+// without a limit all are.
+func TestHostPaths(t *testing.T) {
+	r := newRig(t)
+	limited := r.plantLinks()
+	for n, tt := range []struct {
+		path, holds string
+		limited     bool
+	}{
+		{"/allowed", "itself", true},
+		{"/allowed/in", "allowed", true},
+		{"/allowed/out", "not allowed", false},
+	} {
+		i := r.instance(3+n, "serve", func(i *resource.Instance) {
+			if limited(i, tt.path); !tt.limited {
+				i.HostPaths = nil
+			}
+		})
+		u := r.run(i)
+		if got, code := r.call(i, "/read", "path", "/mnt/it/file"); got != tt.holds {
+			t.Errorf("%s: its file holds %q (%d), want %q", tt.path, got, code, tt.holds)
+		}
+		r.mustDelete(u, i.Name)
+		r.mustDelete(i, i.Name)
 	}
 }
 

@@ -67,7 +67,13 @@ func (s *sim) snapshot() source.Snapshot {
 				Position: spec.Position{File: name, Line: 1 + 10*len(docs)}, Reason: "ParseError", Message: name + " " + string(f.tear),
 			})
 		}
-		snap.Objects = append(snap.Objects, docs...)
+		for _, o := range docs {
+			refused := spec.Admit(o, s.core.allow("local"))
+			snap.Problems = append(snap.Problems, refused...)
+			if len(refused) == 0 {
+				snap.Objects = append(snap.Objects, o)
+			}
+		}
 	}
 	return snap
 }

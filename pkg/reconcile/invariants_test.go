@@ -211,6 +211,7 @@ func (s *sim) explained(r Result) {
 			s.t.Fatalf("I9 explained: %s is %s and has no Ready condition", i.Metadata.Name, i.Status.Phase)
 		case ready.LastTransitionTime.IsZero():
 			s.t.Fatalf("I9 explained: %s is %s, but not since when: %+v", i.Metadata.Name, i.Status.Phase, ready)
+		case i.Status.Phase == v1alpha1.PhasePaused: // somebody asked for it
 		case ready.Status == v1alpha1.ConditionTrue: // Degraded: served, but not as wanted
 			if !slices.ContainsFunc(i.Status.Conditions, func(c v1alpha1.Condition) bool { return c.Type != v1alpha1.ConditionReady && c.Message != "" }) {
 				s.t.Fatalf("I9 explained: %s is %s without a reason: %+v", i.Metadata.Name, i.Status.Phase, i.Status.Conditions)

@@ -158,7 +158,38 @@ func (c *Core) knownObject(r compile.ObjectRecord, v absence.Verdict, winners ma
 	case absence.Absent:
 		return compile.Object{Record: r, Verdict: compile.Gone, Why: v.Message, Spec: c.decode(r)}
 	}
-	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: c.decode(r)}
+	last := c.decode(r)
+	if why := c.refused(r, last); why != "" {
+		return compile.Object{Record: r, Verdict: compile.Refused, Why: why, Spec: last}
+	}
+	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last}
+}
+
+// refused says why the last good spec of a record may not stay: its source was
+// narrowed since it was admitted.
+func (c *Core) refused(r compile.ObjectRecord, last v1alpha1.Object) string {
+	if last == nil {
+		return ""
+	}
+	o := spec.Object{Object: last, Position: spec.Position{File: r.File, Line: r.Line}}
+	var whys []string
+	for _, p := range spec.Admit(o, c.allow(r.Source)) {
+		whys = append(whys, p.Error())
+	}
+	if len(whys) == 0 {
+		return ""
+	}
+	return strings.Join(whys, "; ") + "; it was admitted before, is stopped now and keeps its data; let it ask for less, or widen allow in the Host"
+}
+
+// allow is the admission of a source, nil where there is none.
+func (c *Core) allow(sourceName string) *v1alpha1.Admission {
+	for _, s := range c.Host.Sources {
+		if s.Name == sourceName {
+			return s.Allow
+		}
+	}
+	return nil
 }
 
 // nextRecord is the record of a known object whose document was read: a new
@@ -227,10 +258,8 @@ func (c *Core) uidOf(k objectKey, now time.Time) string {
 }
 
 func (c *Core) maxObjects(sourceName string) int {
-	for _, s := range c.Host.Sources {
-		if s.Name == sourceName && s.Allow != nil {
-			return s.Allow.MaxObjects
-		}
+	if a := c.allow(sourceName); a != nil {
+		return a.MaxObjects
 	}
 	return 0
 }

@@ -11,6 +11,7 @@ import (
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/plan"
 	"tekton.host/pkg/resource"
+	"tekton.host/pkg/spec"
 )
 
 // areas are the conditions that steps speak for, in the order in which an
@@ -280,6 +281,10 @@ func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.C
 // ready is the first area that is not True.
 func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Condition {
 	r := v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionTrue, Reason: "Ready"}
+	if o.Verdict == compile.Refused {
+		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, spec.ReasonSourcePolicy, o.Why
+		return r
+	}
 	if o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled {
 		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, "Disabled", cmp.Or(o.Spec.Reason, "enabled is false")
 		return r
@@ -351,6 +356,8 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return nil
 	}
 	switch {
+	case o.Verdict == compile.Refused:
+		return v1alpha1.PhaseRejected
 	case o.Spec != nil && o.Spec.Paused:
 		return v1alpha1.PhasePaused
 	case o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled:

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -90,6 +91,9 @@ type Instance struct {
 	Addr        netip.Addr `json:"addr"` // the machine waits for it before the command runs
 	DNS         netip.Addr `json:"dns,omitzero"`
 	StopTimeout Duration   `json:"stopTimeout"`
+	// HostPaths are the directories that the sources of mounts and the rootfs lie
+	// in; links below them do not lead out. Empty: any, wherever links lead.
+	HostPaths []string `json:"hostPaths,omitempty"`
 	// LimitsUnenforced is observed only: which limits the kernel does not enforce, and why.
 	LimitsUnenforced string `json:"limitsUnenforced,omitempty"`
 }
@@ -165,7 +169,8 @@ func (v Volume) Equal(o Value) bool {
 // take no part, so that an upgrade of tekton restarts nothing.
 func (v Instance) Equal(o Value) bool {
 	w, ok := o.(Instance)
-	return ok && v.Name == w.Name && v.Fingerprint == w.Fingerprint && v.Slot == w.Slot && v.Limits == w.Limits && v.StopTimeout == w.StopTimeout
+	return ok && v.Name == w.Name && v.Fingerprint == w.Fingerprint && v.Slot == w.Slot && v.Limits == w.Limits && v.StopTimeout == w.StopTimeout &&
+		slices.Equal(v.HostPaths, w.HostPaths)
 }
 
 // Equal reports whether the unit is (to be) running and no newer restart is asked for.

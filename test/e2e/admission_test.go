@@ -85,7 +85,9 @@ var forbidden = map[string][]string{
 // allows and nothing more.
 func TestNarrowSource(t *testing.T) {
 	t.Parallel()
-	h := newHook(t, ", maxObjects: 2")
+	h := newHook(t, ", maxObjects: 2, secrets: [ours]")
+	_, err := h.runWith("a secret", "secret", "set", "ours")
+	h.check(err)
 	h.write("mine.yaml", h.guest("mine", "routes: [{host: mine.test, port: 8080}]", "volumes: [{name: data, path: /data, deletionPolicy: Retain}]"))
 	h.write("left.yaml", h.guest("left", "volumes: [{name: data, path: /data, deletionPolicy: Retain}]"))
 	h.ready("mine", "left")
@@ -97,7 +99,7 @@ func TestNarrowSource(t *testing.T) {
 	for name, lines := range forbidden {
 		h.put(name+".yaml", plain(name, lines...))
 	}
-	h.put("fine.yaml", plain("fine"))
+	h.put("fine.yaml", plain("fine", "credentials: [{name: ours, env: OURS}]"))
 	h.ready("fine") // the source is alive, and all of it was read
 	for name := range forbidden {
 		h.eventually(name+" is refused", func() error {
@@ -155,6 +157,26 @@ func TestNarrowSource(t *testing.T) {
 	if n := len(h.machines()); n != 2 || h.leader("mine") != pid {
 		t.Errorf("after a restart: %v", h.machines())
 	}
+
+	// What was admitted once is stopped when it is not any more.
+	h.signal(syscall.SIGKILL)
+	h.extra = strings.Replace(h.extra, "[ours]", "[theirs]", 1)
+	h.writeConfig()
+	h.up()
+	h.condition("fine", v1alpha1.ConditionReady, "SourcePolicy")
+	h.settled()
+	if machines := h.machines(); len(machines) != 1 || h.leader("mine") != pid {
+		t.Errorf("with a narrower source run %v, want mine alone", machines)
+	}
+	if i := h.get("fine"); i.Status.Phase != v1alpha1.PhaseRejected {
+		t.Errorf("fine: %+v", i.Status)
+	}
+	h.signal(syscall.SIGKILL)
+	h.extra = strings.Replace(h.extra, "[theirs]", "[ours]", 1)
+	h.writeConfig()
+	h.put("fine.yaml", plain("fine", "credentials: [{name: ours, env: OURS}]"))
+	h.up()
+	h.ready("fine", "mine")
 }
 
 // TestLinkedFilesAreNotTold: a file that nobody may read does not become

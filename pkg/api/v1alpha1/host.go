@@ -133,7 +133,7 @@ type Admission struct {
 	LinkTargets []string `json:"linkTargets,omitempty"`
 	// Secrets that credentials may name; "*" for all.
 	Secrets []string `json:"secrets,omitempty"`
-	// HostPaths below which mounts and rootfs may lie.
+	// HostPaths below which mounts and rootfs may lie; links below them do not lead out.
 	HostPaths []string `json:"hostPaths,omitempty"`
 	// HostPorts that may be published: "8000-8999", "25".
 	HostPorts []string `json:"hostPorts,omitempty"`

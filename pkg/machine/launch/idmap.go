@@ -60,16 +60,17 @@ func (m mapper) Close() error {
 	return m.userns.Close()
 }
 
-// clone returns a detached clone of the mount at path, following links of the
-// host, idmapped and with the extra attributes.
-func (m mapper) clone(path string, recursive bool, attrs uint64) (int, error) {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+// clone returns a detached clone of the mount that a path was opened on,
+// idmapped and with the extra attributes.
+func (m mapper) clone(from *os.File, recursive bool, attrs uint64) (int, error) {
+	path := from.Name()
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
 	setFlags := uint(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 		setFlags |= unix.AT_RECURSIVE
 	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, flags)
+	fd, err := unix.OpenTree(int(from.Fd()), "", flags)
 	if err != nil {
 		if errors.Is(err, unix.ENOSYS) {
 			return -1, fail(ExitIDMap, "this kernel has no open_tree, Linux 5.12 or newer is needed: %w", err)

@@ -62,7 +62,7 @@ func (s *stage) build() error {
 		}
 	}
 	for _, m := range i.Mounts {
-		if err := s.bind(m, true); err != nil {
+		if err := s.mount(m); err != nil {
 			return err
 		}
 	}
@@ -114,7 +114,12 @@ func (s *stage) rootfsRoot() error {
 	if info, err := os.Stat(filepath.Join(rootfs, "usr")); err != nil || !info.IsDir() {
 		return fail(ExitSystem, "rootfs %s has no usr directory: it is not an unpacked root file system", rootfs)
 	}
-	fd, err := s.ids.clone(rootfs, false, unix.MOUNT_ATTR_RDONLY)
+	from, err := s.openHost(rootfs)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	fd, err := s.ids.clone(from, false, unix.MOUNT_ATTR_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -168,7 +173,12 @@ func (s *stage) storeRoot() error {
 	if err != nil {
 		return err
 	}
-	fd, err := s.ids.clone(dir, false, 0)
+	from, err := openPath(dir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	fd, err := s.ids.clone(from, false, 0)
 	if err != nil {
 		return err
 	}
@@ -190,27 +200,92 @@ func (s *stage) storeRootDir() (string, error) {
 	return UpperDir, nil
 }
 
+// openPath opens a path of the host for clone.
+func openPath(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, unix.O_PATH, 0)
+	if err != nil {
+		return nil, fail(ExitSystem, "%w", err)
+	}
+	return f, nil
+}
+
+// openHost opens a path that the spec names. Where its source is limited to
+// some directories, links in them do not lead out: who may write there does not
+// choose what else of the host a machine gets.
+func (s *stage) openHost(path string) (*os.File, error) {
+	limits := s.rec.Instance.HostPaths
+	if len(limits) == 0 {
+		return openPath(path)
+	}
+	for _, dir := range limits {
+		rest, err := filepath.Rel(dir, path)
+		if err != nil || !filepath.IsLocal(rest) {
+			continue
+		}
+		at, err := openPath(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer at.Close()
+		fd, err := unix.Openat2(int(at.Fd()), rest, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if errors.Is(err, unix.EXDEV) {
+			return nil, fail(ExitSystem, "%s: a link leads out of %s, which is all that the source may use", path, dir)
+		}
+		if err != nil {
+			return nil, fail(ExitSystem, "open %s: %w", path, err)
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+	return nil, fail(ExitSystem, "%s is in none of the directories that the source may use: %s", path, strings.Join(limits, ", "))
+}
+
+// mount stages a path of the host that the spec names, with what is mounted below it.
+func (s *stage) mount(b resource.Bind) error {
+	from, err := s.openHost(b.Source)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	return s.stageBind(s.ids, from, b, true, attributes(b))
+}
+
 // bind stages a clone of a host's path, idmapped and nodev, for nspawn to bind;
 // nspawn resolves the target inside the root.
 func (s *stage) bind(b resource.Bind, recursive bool) error {
-	attrs := uint64(unix.MOUNT_ATTR_NODEV)
-	if b.ReadOnly {
-		attrs |= unix.MOUNT_ATTR_RDONLY
+	from, err := openPath(b.Source)
+	if err != nil {
+		return err
 	}
-	return s.stageBind(s.ids, b, recursive, attrs)
+	defer from.Close()
+	return s.stageBind(s.ids, from, b, recursive, attributes(b))
+}
+
+func attributes(b resource.Bind) uint64 {
+	if b.ReadOnly {
+		return unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_RDONLY
+	}
+	return unix.MOUNT_ATTR_NODEV
 }
 
 // bindPlain stages something read-only without mapping its ids.
 func (s *stage) bindPlain(source, target string) error {
-	return s.stageBind(mapper{}, resource.Bind{Source: source, Target: target, ReadOnly: true}, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID)
+	from, err := openPath(source)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	b := resource.Bind{Source: source, Target: target, ReadOnly: true}
+	return s.stageBind(mapper{}, from, b, false, attributes(b)|unix.MOUNT_ATTR_NOSUID)
 }
 
-func (s *stage) stageBind(ids mapper, b resource.Bind, recursive bool, attrs uint64) error {
-	info, err := os.Stat(b.Source)
+func (s *stage) stageBind(ids mapper, from *os.File, b resource.Bind, recursive bool, attrs uint64) error {
+	info, err := from.Stat()
 	if err != nil {
 		return fail(ExitSystem, "bind at %s: %w", b.Target, err)
 	}
-	fd, err := ids.clone(b.Source, recursive, attrs)
+	fd, err := ids.clone(from, recursive, attrs)
 	if err != nil {
 		return err
 	}
