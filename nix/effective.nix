@@ -4,6 +4,7 @@ settings:
 let
   or' = value: default: if value == null then default else value;
   managed = part: or' part.mode "managed" == "managed";
+  used = part: part.mode != "none";
   suffix = if instance == "" then "" else "-${instance}";
   instance = or' settings.instance "";
   stateDir = or' settings.stateDir "/var/lib/tekton${suffix}";
@@ -23,7 +24,7 @@ rec {
   sourceDirs = builtins.filter (path: !below stateDir path) (map (s: s.path) sources);
   writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ];
   links = "tk${instance}";
-  ingressPorts = when (managed settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
+  ingressPorts = when (used settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
   dnsPorts = when (managed settings.dns) [ 53 ];
   databasePorts = when (managed settings.postgres) [ (or' settings.postgres.port 5432) ];
   serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ];

@@ -35,7 +35,7 @@ in
       logMax = optional size "`16M`" "logMax bounds the log of one machine; two files of half of it are kept.";
     };
     ingress = {
-      mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
+      mode = optional (types.enum [ "managed" "system" "none" ]) "`managed`" "mode: managed (a Caddy of our own), system (the host's own Caddy, whose Caddyfile imports our sites), none.";
       httpPort = optional (types.ints.between 1 65535) "`80`" "httpPort that it listens on.";
       httpsPort = optional (types.ints.between 0 65535) "`443`" "httpsPort that it listens on; 0 serves no TLS.";
       tls = optional (types.enum [ "off" "internal" "files" ]) "`internal` (off where httpsPort is 0)" "tls of routes that do not say: off, internal, files.";
@@ -46,6 +46,8 @@ in
       }; })) "none" "certificates for TLS mode files.";
       gracePeriod = optional duration "`30s`" "gracePeriod that open connections keep over a change.";
       user = optional types.str "`caddy`" "user that Caddy runs as.";
+      caddyfile = optional types.str "`/etc/caddy/Caddyfile`" "caddyfile of the host's own Caddy, which has to have the line that imports our sites. Mode system.";
+      admin = optional types.str "`localhost:2019`" "admin endpoint of the host's own Caddy: \"localhost:2019\", \"unix//run/caddy/admin.sock\". Mode system.";
     };
     postgres = {
       mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";

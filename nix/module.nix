@@ -22,6 +22,7 @@ in
     ./module/daemon.nix
     ./module/network.nix
     ./module/limits.nix
+    ./module/system.nix
   ];
 
   options.services.tekton = {

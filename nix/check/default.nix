@@ -86,6 +86,13 @@ let
     "users" = minimal.users.groups ? tekton && minimal.users.users.caddy.isSystemUser && minimal.users.users.postgres.isSystemUser
       && example.users.groups.tekton.members == [ "admin" ];
     "the previews' directory stays theirs" = example.systemd.tmpfiles.settings."10-tekton"."/var/lib/tekton-previews".d.user == ":root";
+    "the host's own Caddy imports tekton's sites, and no other is brought along" =
+      let system = evaluate (enabled { ingress.mode = "system"; });
+      in lib.hasInfix "import /var/lib/tekton/services/caddy/current/*.caddy" system.services.caddy.extraConfig
+        && system.services.caddy.enable && !(system.users.users ? caddy)
+        && system.services.tekton.hostConfig.spec.ingress.caddyfile == "/etc/caddy/caddy_config"
+        && map (p: p.name) system.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "postgresql" ]
+        && !minimal.services.caddy.enable && minimal.services.caddy.extraConfig == "";
     "limits may be replaced" = (evaluate {
       services.tekton.enable = true;
       boot.kernel.sysctl."kernel.pid_max" = 32768;

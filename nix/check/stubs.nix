@@ -29,6 +29,11 @@ in
       };
     }));
 
+    services.caddy = {
+      enable = bool;
+      extraConfig = mkOption { type = types.lines; default = ""; };
+    };
+
     systemd.package = fixed { type = "derivation"; name = "systemd"; outPath = "/nix/store/systemd"; };
     systemd.services = set (types.attrsOf (submodule {
       description = mkOption { type = types.str; };

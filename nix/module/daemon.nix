@@ -11,7 +11,8 @@ let
   inherit (lib) mkIf mkOption optional types;
   cfg = config.services.tekton;
   effective = import ../effective.nix cfg.settings;
-  ingress = cfg.settings.ingress.mode != "none";
+  managed = part: part.mode == null || part.mode == "managed";
+  ingress = managed cfg.settings.ingress;
   postgres = cfg.settings.postgres.mode != "none" && cfg.settings.postgres.binDir == null;
 in
 {

@@ -208,8 +208,12 @@ func (d *Daemon) buildDrivers() ([]resource.Driver, error) {
 
 func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	o := d.opts
+	system, err := systemCaddy(o.Host.Ingress)
+	if err != nil {
+		return nil, err
+	}
 	proxy, err := ingress.New(ingress.Options{
-		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, User: o.Host.Ingress.User, Log: o.Log.WithName("ingress"),
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, User: o.Host.Ingress.User, System: system, Log: o.Log.WithName("ingress"),
 	})
 	if err != nil {
 		return nil, err
@@ -229,6 +233,18 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 		return nil, err
 	}
 	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, d.machines, passwords, d.databases, names, proxy}, nil
+}
+
+// systemCaddy is the host's own Caddy, nil where ours is to be used.
+func systemCaddy(c v1alpha1.IngressConfig) (*ingress.System, error) {
+	if c.Mode != v1alpha1.ModeSystem {
+		return nil, nil
+	}
+	network, address, err := c.AdminAddress()
+	if err != nil {
+		return nil, fmt.Errorf("read spec.ingress.admin of the Host: %w", err)
+	}
+	return &ingress.System{Caddyfile: c.Caddyfile, Network: network, Admin: address}, nil
 }
 
 // cgroupParent keeps the cgroups of instances apart.

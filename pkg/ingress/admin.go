@@ -21,19 +21,20 @@ type refusal struct{ message string }
 
 func (e *refusal) Error() string { return "Caddy refuses it: " + e.message }
 
-// admin speaks Caddy's admin API on its unix socket.
+// admin speaks Caddy's admin API.
 type admin struct {
 	client *http.Client
-	socket string
+	socket string // or HOST:PORT
+	host   string // that requests name: Caddy refuses those that it does not expect
 }
 
-func newAdmin(socket string) *admin {
+func newAdmin(network, address, host string) *admin {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
+		return d.DialContext(ctx, network, address)
 	}
 	// No connection is kept: each load replaces the admin server and resets them.
-	return &admin{socket: socket, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &admin{socket: address, host: host, client: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
 // config returns the running configuration.
@@ -51,6 +52,15 @@ func (a *admin) load(ctx context.Context, text string) error {
 	}
 	_, err = a.do(ctx, http.MethodPost, "/load", "application/json", config)
 	return err
+}
+
+// accepts reports whether Caddy can read the Caddyfile text, changing nothing.
+func (a *admin) accepts(ctx context.Context, text string) (bool, error) {
+	_, err := a.adapt(ctx, text)
+	if isRefusal(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // adapt returns the Caddyfile text as JSON, changing nothing.
@@ -84,7 +94,7 @@ func (a *admin) do(ctx context.Context, method, path, contentType string, body [
 }
 
 func (a *admin) once(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+adminHost+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+a.host+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

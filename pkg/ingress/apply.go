@@ -22,6 +22,8 @@ type batch struct {
 	next  *generation
 	proxy int            // index of the Put of the proxy, -1: none
 	puts  map[string]int // route name -> index of its Put, while it is not refused
+	// unimported says that the host's own Caddy would not read any route.
+	unimported error
 }
 
 // Apply commits all steps in one load of Caddy's configuration.
@@ -67,8 +69,19 @@ func (b *batch) run(ctx context.Context) (err error) {
 		}
 	}
 	b.putRoutes()
-	if !b.now.status.Running || b.now.deaf || b.now.current == nil {
+	if !b.now.up || b.now.current == nil {
 		return b.whileDown()
+	}
+	if b.unimported != nil {
+		for name := range b.puts {
+			b.refuse(name, b.unimported)
+		}
+		if b.next.equal(b.now.current) {
+			return nil
+		}
+	}
+	if err := b.yield(ctx); err != nil {
+		return err
 	}
 	b.settleTLS()
 	if err := b.adaptEach(ctx); err != nil {
@@ -82,6 +95,11 @@ func (b *batch) deleteProxy(ctx context.Context) error {
 	for i, s := range b.steps {
 		if s.Resource.Kind == resource.KindRoute && s.Verb == resource.Put {
 			b.errs[i] = resource.Waiting(reasonDown, retryDown, errors.New("the ingress is being removed"))
+		}
+	}
+	if b.opts.System != nil {
+		if err := b.leaveSystem(ctx); err != nil {
+			return err
 		}
 	}
 	return b.remove(ctx)
@@ -99,6 +117,9 @@ func (b *batch) putProxy(ctx context.Context) error {
 	if len(v.Certificates) == 0 {
 		g.Proxy.Certificates = nil
 	}
+	if g.Importer = ""; b.opts.System != nil {
+		g.Importer = b.opts.System.Caddyfile
+	}
 	g.AdminSocket, g.Storage = b.admin.socket, b.storage()
 	acc, err := lookupAccount(b.opts.User)
 	if err != nil {
@@ -114,7 +135,10 @@ func (b *batch) putProxy(ctx context.Context) error {
 			delete(g.Routes, e.Name)
 		}
 	}
-	if b.now.status.Running && !b.now.deaf && b.now.current != nil {
+	if b.opts.System != nil {
+		return b.adoptSystem(ctx)
+	}
+	if b.now.up && b.now.current != nil {
 		b.checkNewPorts(g, b.now.current)
 		return nil
 	}
@@ -224,7 +248,7 @@ func (b *batch) before(name string) *entry {
 // others wait for that start.
 func (b *batch) whileDown() error {
 	for name := range b.puts {
-		b.refuse(name, resource.Waiting(reasonDown, retryDown, errors.New("the reverse proxy is not running; it is started first")))
+		b.refuse(name, resource.Waiting(reasonDown, retryDown, b.down()))
 	}
 	if b.now.current == nil || b.next.equal(b.now.current) {
 		return nil
@@ -247,7 +271,7 @@ func (b *batch) settleTLS() {
 			break
 		}
 	}
-	if len(b.next.secureHosts()) == 0 || slices.Contains(b.now.current.ports(), b.next.Proxy.HTTPSPort) {
+	if b.opts.System != nil || len(b.next.secureHosts()) == 0 || slices.Contains(b.now.current.ports(), b.next.Proxy.HTTPSPort) {
 		return
 	}
 	if err := checkPorts(procDir, b.now.status.PID, b.next.Proxy.HTTPSPort); err != nil {
@@ -257,6 +281,14 @@ func (b *batch) settleTLS() {
 			}
 		}
 	}
+}
+
+// down says why routes wait.
+func (d *Driver) down() error {
+	if d.opts.System != nil {
+		return d.opts.System.down()
+	}
+	return errors.New("the reverse proxy is not running; it is started first")
 }
 
 // changed returns the names of Puts whose route Caddy does not have yet, sorted.

@@ -22,6 +22,9 @@ func (b *batch) commit(ctx context.Context) error {
 	if b.now.serving && b.next.equal(b.now.current) {
 		return nil
 	}
+	if err := b.faithful(ctx); err != nil {
+		return err
+	}
 	var trusted, doubtful []entry
 	changed := b.changed()
 	for _, e := range b.next.sorted() {
@@ -34,6 +37,9 @@ func (b *batch) commit(ctx context.Context) error {
 	good, refused, err := quarantine(trusted, doubtful, func(routes []entry) error {
 		return b.load(ctx, b.next.with(routes))
 	})
+	if isRefusal(err) && b.opts.System != nil {
+		return b.opts.System.broken(err)
+	}
 	if isRefusal(err) && b.proxy >= 0 && !b.next.Proxy.Equal(b.now.current.Proxy) {
 		// Not even without routes: the proxy's own values. The old ones go on serving.
 		b.errs[b.proxy] = resource.Terminal(reasonProxy, err)
@@ -67,7 +73,9 @@ func (b *batch) finish(ctx context.Context, good []entry, refused bool) error {
 	if err := b.save(final); err != nil {
 		return fmt.Errorf("write the configuration that Caddy runs: %w", err)
 	}
-	b.seen = sighting{final.name, sha256.Sum256(running), b.now.status.Boot, time.Now()}
+	if b.opts.System == nil { // others load into the host's own Caddy too
+		b.seen = sighting{final.name, sha256.Sum256(running), b.now.status.Boot, time.Now()}
+	}
 	b.awaitCertificates(ctx)
 	b.opts.Log.Info("loaded routes", "routes", len(final.Routes))
 	return nil
@@ -128,8 +136,17 @@ func (g *generation) stamp(now time.Time) {
 	}
 }
 
-func (d *Driver) load(ctx context.Context, g *generation) error {
+// text is the whole configuration with g.
+func (d *Driver) text(g *generation) (string, error) {
 	text, err := g.text()
+	if err != nil || d.opts.System == nil {
+		return text, err
+	}
+	return d.opts.System.with(d.importLine(), text)
+}
+
+func (d *Driver) load(ctx context.Context, g *generation) error {
+	text, err := d.text(g)
 	if err != nil {
 		return err
 	}

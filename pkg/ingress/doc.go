@@ -1,4 +1,5 @@
-// Package ingress drives the managed Caddy: the kinds proxy and route.
+// Package ingress drives Caddy, one of our own or the host's (System): the kinds
+// proxy and route.
 //
 // What Caddy serves is written down as a generation, a directory that is never
 // changed once it has its name:
@@ -22,7 +23,8 @@
 //   - No byte of a route reaches a Caddyfile but through a check of its own and
 //     quote. Site files are imported by name, so that a planted one is not read.
 //   - Caddy runs as an unprivileged user whose admin socket only it and root
-//     can reach. Certificate files are copied for it, so that keys may stay
+//     can reach; nothing of the host's own is touched but by loading its
+//     operator's file. Certificate files are copied for it, so that keys may stay
 //     0600 root and a restart does not depend on files of others.
 //
 // A generation is a cache of what the specs ask for: it is not synced to disk,

@@ -49,6 +49,7 @@ type Options struct {
 	Supervisor   Supervisor      // required
 	User         string          // required: the unprivileged user that Caddy runs as
 	Caddy        string          // optional: the program; "caddy"
+	System       *System         // optional: a Caddy of the host's own instead of one of ours
 	Log          logr.Logger     // optional
 }
 
@@ -63,6 +64,7 @@ type Driver struct {
 	// cached is the current generation as it was read last; a generation never changes.
 	cached *generation
 	seen   sighting
+	read   reading
 }
 
 // sighting remembers which bytes of Caddy's own account of its running
@@ -87,11 +89,17 @@ func New(o Options) (*Driver, error) {
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()
 	}
+	d := &Driver{opts: o, store: store{o.Layout.Service(serviceName)}, busy: make(chan struct{}, 1)}
+	if o.System != nil {
+		d.admin = o.System.dial()
+		return d, nil
+	}
 	socket := filepath.Join(o.Layout.RunService(serviceName), "admin.sock")
 	if len(socket) > maxSocketPath {
 		return nil, fmt.Errorf("ingress: %s is longer than the %d bytes of a socket's address: choose a shorter Host.spec.runDir", socket, maxSocketPath)
 	}
-	return &Driver{opts: o, store: store{o.Layout.Service(serviceName)}, admin: newAdmin(socket), busy: make(chan struct{}, 1)}, nil
+	d.admin = newAdmin("unix", socket, adminHost)
+	return d, nil
 }
 
 // Name returns "ingress".
@@ -102,8 +110,11 @@ func (d *Driver) Kinds() []resource.Kind {
 	return []resource.Kind{resource.KindProxy, resource.KindRoute}
 }
 
-// Watch reports starts and ends of Caddy.
+// Watch reports starts and ends of Caddy; of the host's own, changes of its Caddyfile.
 func (d *Driver) Watch(ctx context.Context, notify func()) error {
+	if d.opts.System != nil {
+		return d.opts.System.watch(ctx, notify)
+	}
 	return d.opts.Supervisor.Watch(ctx, filepath.Dir(d.store.dir), notify)
 }
 
@@ -144,7 +155,8 @@ type sight struct {
 	status  supervise.Status
 	found   bool // the supervisor knows of Caddy
 	serving bool // Caddy runs current
-	deaf    bool // Caddy runs and nothing listens on its admin socket
+	up      bool // Caddy runs and can be asked
+	wrong   bool // the host's own Caddy: something about its file, or a Caddy of ours beside it
 }
 
 func (s sight) domains() map[resource.Kind]resource.Domain {
@@ -157,7 +169,7 @@ func (s sight) domains() map[resource.Kind]resource.Domain {
 		return map[resource.Kind]resource.Domain{resource.KindProxy: proxies, resource.KindRoute: routes}
 	}
 	v := g.usableProxy()
-	if !s.serving {
+	if !s.serving || s.wrong {
 		v.HTTPPort = 0
 	}
 	proxies = resource.Known(resource.New(g.ProxyOwner, "", g.ProxyName, v))
@@ -197,6 +209,10 @@ func (d *Driver) look(ctx context.Context, trust time.Duration) (s sight, err er
 		return s, fmt.Errorf("%s belongs to the installation %s, not to %s: remove it or use another stateDir", d.store.dir, s.current.Installation, d.opts.Installation)
 	}
 	d.cached = s.current
+	if d.opts.System != nil {
+		return s, d.lookAtSystem(ctx, &s)
+	}
+	s.up = s.status.Running
 	if !s.status.Running || s.current == nil {
 		return s, nil
 	}
@@ -208,7 +224,7 @@ func (d *Driver) look(ctx context.Context, trust time.Duration) (s sight, err er
 	defer cancel()
 	running, err := d.admin.config(asking)
 	if unreachable(err) {
-		s.deaf = true
+		s.up = false
 		return s, nil
 	}
 	if err != nil {

@@ -22,6 +22,7 @@ const (
 	manifestVersion = 1
 	manifestFile    = "manifest.json"
 	mainFile        = "Caddyfile"
+	importedFile    = "tekton.caddy" // instead of mainFile, for the host's own Caddy
 	keepGenerations = 2
 )
 
@@ -37,7 +38,8 @@ type entry struct {
 type generation struct {
 	Version      int              `json:"version"`
 	Installation string           `json:"installation"`
-	Caddy        string           `json:"caddy"` // the version that it was written for
+	Caddy        string           `json:"caddy"`              // the version that it was written for
+	Importer     string           `json:"importer,omitempty"` // the Caddyfile of the host's own Caddy; "": ours
 	AdminSocket  string           `json:"adminSocket"`
 	Storage      string           `json:"storage"`
 	ProxyName    string           `json:"proxyName"`

@@ -154,7 +154,7 @@ func (d *Driver) startSafely(ctx context.Context, g *generation) error {
 
 // prepare makes the directories that are Caddy's own.
 func (d *Driver) prepare(acc account) error {
-	for _, dir := range []string{d.storage(), filepath.Dir(d.admin.socket)} {
+	for _, dir := range []string{d.storage(), d.opts.Layout.RunService(serviceName)} {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return err
 		}
@@ -174,5 +174,5 @@ func (d *Driver) remove(ctx context.Context) error {
 		return fmt.Errorf("stop Caddy: %w", err)
 	}
 	d.seen = sighting{}
-	return errors.Join(d.store.removeAll(d.opts.Installation), os.RemoveAll(filepath.Dir(d.admin.socket)))
+	return errors.Join(d.store.removeAll(d.opts.Installation), os.RemoveAll(d.opts.Layout.RunService(serviceName)))
 }

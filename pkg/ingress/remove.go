@@ -65,7 +65,7 @@ func (s store) removeGeneration(name, installation string) error {
 			return err
 		}
 	}
-	for _, file := range []string{mainFile, manifestFile} {
+	for _, file := range []string{mainFile, importedFile, manifestFile} {
 		if err := os.Remove(filepath.Join(dir, file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -69,7 +69,11 @@ func (g *generation) files() (map[string]string, error) {
 		files[name] = site
 		main += "import " + name + "\n"
 	}
-	files[mainFile] = main
+	name := mainFile
+	if g.Importer != "" {
+		name = importedFile
+	}
+	files[name] = main
 	return files, errors.Join(errMain, errManifest)
 }
 
@@ -115,17 +119,15 @@ func (g *generation) main() (string, error) {
 	d := &draft{}
 	d.linef("# %s", resource.Mark{Installation: g.Installation, Owner: resource.HostOwner})
 	d.linef("# Written by tekton; what is changed here is overwritten.")
-	g.options(d)
-	d.linef("(pages) {\n%s}\n", errorPages)
-	d.linef("http:// {\n\timport pages\n\terror 404\n}")
 	secure := g.secureHosts()
+	if g.Importer == "" {
+		g.server(d, len(secure) > 0)
+	}
 	if len(secure) == 0 {
 		return d.String(), d.err
 	}
-	d.linef("\nhttps:// {\n\timport pages\n\terror 404\n}")
-	g.unknownHosts(d)
-	for i := range secure {
-		secure[i] = "http://" + secure[i]
+	for i, host := range secure {
+		secure[i] = g.address("http", host)
 	}
 	port := ""
 	if g.Proxy.HTTPSPort != 443 {
@@ -133,6 +135,29 @@ func (g *generation) main() (string, error) {
 	}
 	d.linef("\n%s {\n\tredir https://{http.request.host}%s{http.request.uri} 308\n}", strings.Join(secure, ", "), port)
 	return d.String(), d.err
+}
+
+// server is what belongs to no site: of a Caddy that is ours.
+func (g *generation) server(d *draft, secure bool) {
+	g.options(d)
+	d.linef("(pages) {\n%s}\n", errorPages)
+	d.linef("http:// {\n\timport pages\n\terror 404\n}")
+	if secure {
+		d.linef("\nhttps:// {\n\timport pages\n\terror 404\n}")
+		g.unknownHosts(d)
+	}
+}
+
+// address of a site. The ports of the host's own Caddy are said to it; ours has
+// them in its options.
+func (g *generation) address(scheme, host string) string {
+	switch {
+	case g.Importer == "":
+		return scheme + "://" + host
+	case scheme == "http":
+		return fmt.Sprintf("http://%s:%d", host, g.Proxy.HTTPPort)
+	}
+	return fmt.Sprintf("https://%s:%d", host, g.Proxy.HTTPSPort)
 }
 
 func (g *generation) options(d *draft) {
@@ -189,15 +214,18 @@ func (g *generation) site(routes []entry) (string, error) {
 	first := routes[0].Route
 	switch first.TLS {
 	case resource.TLSOff:
-		d.linef("http://%s {", first.Host)
+		d.linef("%s {", g.address("http", first.Host))
 	case resource.TLSInternal:
-		d.linef("https://%s {\n\ttls internal", first.Host)
+		d.linef("%s {\n\ttls internal", g.address("https", first.Host))
 	default:
 		c, err := g.certificate(first.Host)
 		if err != nil {
 			return "", err
 		}
-		d.linef("https://%s {\n\ttls %s", first.Host, c.tls(d))
+		d.linef("%s {\n\ttls %s", g.address("https", first.Host), c.tls(d))
+	}
+	if g.Importer != "" { // no catch-all site of ours is there to have them for all
+		d.WriteString(errorPages)
 	}
 	if len(routes) == 1 && isRoot(first) {
 		g.proxyTo(d, "\t", first)

@@ -18,6 +18,9 @@ const (
 	reasonPort          = "PortInUse"
 	reasonUser          = "UserMissing"
 	reasonProxy         = "ProxyRefused"
+	reasonCaddyfile     = "CaddyfileRefused"
+	reasonImport        = "ImportMissing"
+	reasonConflict      = "RouteConflict"
 )
 
 // checkRoute refuses what must not reach a Caddyfile, whoever let it through.

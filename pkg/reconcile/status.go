@@ -320,10 +320,21 @@ func (b *board) extras(o compile.Compiled) []v1alpha1.Condition {
 			cs = append(cs, v1alpha1.Condition{Type: n.Type, Status: n.Status, Reason: n.Reason, Message: n.Message})
 		}
 	}
+	if why := b.weaker(o.Spec); why != "" {
+		cs = append(cs, v1alpha1.Condition{Type: v1alpha1.ConditionHostServices, Status: v1alpha1.ConditionTrue, Reason: "WeakerPromises", Message: why})
+	}
 	if why := b.unenforced(o); why != "" {
 		cs = append(cs, v1alpha1.Condition{Type: v1alpha1.ConditionLimitsEnforced, Status: v1alpha1.ConditionFalse, Reason: "NotEnforced", Message: why})
 	}
 	return cs
+}
+
+// weaker says what is promised less, because the host's own services are used; "" when nothing is.
+func (b *board) weaker(s *v1alpha1.ContainerSpec) string {
+	if s != nil && len(s.Routes) > 0 && b.core.Host.Ingress.Mode == v1alpha1.ModeSystem {
+		return "routes: the host's own Caddy serves them; a Caddyfile of the host that is broken delays their changes, a site of the host with the same name comes first, and unknown names are the host's"
+	}
+	return ""
 }
 
 // unenforced says which limits the host does not enforce, "" when all are.

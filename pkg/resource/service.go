@@ -58,7 +58,7 @@ type Access struct {
 	Addr     netip.Addr `json:"addr"`
 }
 
-// Proxy is the managed Caddy of the host.
+// Proxy is the Caddy of the host, the managed one or its own.
 type Proxy struct {
 	HTTPPort  int    `json:"httpPort"`
 	HTTPSPort int    `json:"httpsPort,omitempty"` // 0: no TLS anywhere

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"errors"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -161,6 +163,8 @@ func (c *IngressConfig) setDefaults() {
 	setDefault(&c.TLS, "internal")
 	setPointer(&c.GracePeriod, Duration{30 * time.Second})
 	setDefault(&c.User, "caddy")
+	setDefault(&c.Caddyfile, "/etc/caddy/Caddyfile")
+	setDefault(&c.Admin, "localhost:2019")
 }
 
 func (c *PostgresConfig) setDefaults() {
@@ -170,6 +174,20 @@ func (c *PostgresConfig) setDefaults() {
 	setDefault(&c.MaxConnections, 200)
 	// No tenant alone can take what there is.
 	setDefault(&c.ConnectionLimit, min(20, c.MaxConnections/4))
+}
+
+// AdminAddress is what to dial for the admin endpoint of the host's own Caddy.
+func (c *IngressConfig) AdminAddress() (network, address string, err error) {
+	if path, unix := strings.CutPrefix(c.Admin, "unix/"); unix {
+		if !strings.HasPrefix(path, "/") {
+			return "", "", errors.New("must be unix/ and an absolute path, such as unix//run/caddy/admin.sock")
+		}
+		return "unix", path, nil
+	}
+	if _, port, err := net.SplitHostPort(c.Admin); err != nil || port == "" {
+		return "", "", errors.New("must be HOST:PORT such as localhost:2019, or unix//run/caddy/admin.sock")
+	}
+	return "tcp", c.Admin, nil
 }
 
 func suffix(instance string) string {

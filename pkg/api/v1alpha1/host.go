@@ -56,10 +56,13 @@ type RuntimeConfig struct {
 	LogMax *Quantity `json:"logMax,omitempty"`
 }
 
-// IngressConfig of the managed Caddy.
+// ModeSystem uses what the host's operator runs.
+const ModeSystem = "system"
+
+// IngressConfig of the reverse proxy.
 type IngressConfig struct {
-	// Mode: managed, none.
-	Mode string `json:"mode,omitempty" enum:"managed,none"`
+	// Mode: managed (a Caddy of our own), system (the host's own Caddy, whose Caddyfile imports our sites), none.
+	Mode string `json:"mode,omitempty" enum:"managed,system,none"`
 	// HTTPPort that it listens on.
 	HTTPPort int `json:"httpPort,omitempty" min:"1" max:"65535"`
 	// HTTPSPort that it listens on; 0 serves no TLS.
@@ -72,6 +75,10 @@ type IngressConfig struct {
 	GracePeriod *Duration `json:"gracePeriod,omitempty"`
 	// User that Caddy runs as.
 	User string `json:"user,omitempty"`
+	// Caddyfile of the host's own Caddy, which has to have the line that imports our sites. Mode system.
+	Caddyfile string `json:"caddyfile,omitempty"`
+	// Admin endpoint of the host's own Caddy: "localhost:2019", "unix//run/caddy/admin.sock". Mode system.
+	Admin string `json:"admin,omitempty"`
 }
 
 // Certificate is a pair of files for the hosts that match.

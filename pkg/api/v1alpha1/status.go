@@ -36,6 +36,7 @@ const (
 	ConditionLimitsEnforced = "LimitsEnforced"
 	ConditionRolledBack     = "RolledBack"
 	ConditionHeld           = "Held"
+	ConditionHostServices   = "HostServices"
 )
 
 // Phase is one word for people; programs read conditions.

@@ -102,6 +102,10 @@ func (v *hostCheck) ingress() {
 	if !userName.MatchString(c.User) {
 		v.invalid(p.Child("user"), c.User, "%s", unixName)
 	}
+	v.absPath(p.Child("caddyfile"), c.Caddyfile, "name the Caddyfile of the host's own Caddy")
+	if _, _, err := c.AdminAddress(); err != nil {
+		v.invalid(p.Child("admin"), c.Admin, "%v", err)
+	}
 	for i, cert := range c.Certificates {
 		at := p.Child("certificates").Index(i)
 		if len(cert.Hosts) == 0 {
