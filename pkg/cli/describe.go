@@ -26,8 +26,9 @@ func (a *app) describeCommand() *cobra.Command {
 			return a.forEach(cmd, args, func(item v1alpha1.Item) error {
 				separate()
 				separate = func() { fmt.Fprintln(a.out) }
-				a.describe(item)
-				return nil
+				events, err := a.eventsOf(cmd.Context(), item.Metadata.UID)
+				a.describe(item, events)
+				return err
 			})
 		},
 	}
@@ -53,7 +54,7 @@ func describedOf(item v1alpha1.Item) described {
 	return d
 }
 
-func (a *app) describe(item v1alpha1.Item) {
+func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	m, s, d := item.Metadata, item.Status, describedOf(item)
 	var facts [][]terminal.Cell
 	fact := func(name, format string, args ...any) {
@@ -89,6 +90,12 @@ func (a *app) describe(item v1alpha1.Item) {
 		fmt.Fprintf(a.out, "%s %s\n", a.data.Yellow("warning:"), terminal.Escape(r))
 	}
 	a.describeSpec(item)
+	if len(events) > 0 {
+		fmt.Fprintln(a.out, a.data.Bold("Events:"))
+	}
+	for _, e := range events {
+		fmt.Fprintf(a.out, "  %s\n", a.event(e))
+	}
 	a.say("Next step: %s", nextStep(item, a.now()))
 }
 

@@ -36,25 +36,36 @@ func (c *Client) List(ctx context.Context) ([]v1alpha1.Item, error) {
 // Watch yields what is there, WatchSynced, and then each change. It ends with
 // an error: that of ctx, or why the daemon sends no more.
 func (c *Client) Watch(ctx context.Context) iter.Seq2[v1alpha1.WatchEvent, error] {
-	return func(yield func(v1alpha1.WatchEvent, error) bool) {
+	r := get(wire.PathObjects)
+	r.query = url.Values{"watch": {""}}
+	return stream[v1alpha1.WatchEvent](ctx, c, r, true)
+}
+
+// stream yields the documents of an answer as they come. One that is endless
+// ends with an error: that of ctx, or why the daemon sends no more.
+func stream[T any](ctx context.Context, c *Client, r request, endless bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		r := get(wire.PathObjects)
-		r.query = url.Values{"watch": {""}}
 		resp, err := c.do(ctx, r)
 		if err != nil {
-			yield(v1alpha1.WatchEvent{}, err)
+			yield(none, err)
 			return
 		}
 		defer resp.Body.Close()
 		in := json.NewDecoder(resp.Body)
 		for {
-			var e v1alpha1.WatchEvent
-			if err := in.Decode(&e); err != nil {
-				yield(e, c.broken(ctx, err))
+			var v T
+			err := in.Decode(&v)
+			if err == io.EOF && !endless {
 				return
 			}
-			if !yield(e, nil) {
+			if err != nil {
+				yield(none, c.broken(ctx, err))
+				return
+			}
+			if !yield(v, nil) {
 				return
 			}
 		}
@@ -70,6 +81,17 @@ func (c *Client) broken(ctx context.Context, err error) error {
 		return &UnreachableError{Socket: c.socket, Err: errors.New("the daemon ended the connection")}
 	}
 	return fmt.Errorf("read from the daemon: %w", err)
+}
+
+// Events yields the events that are kept and have a higher number than after;
+// with follow also those that come, and then it ends with an error only.
+func (c *Client) Events(ctx context.Context, after int64, follow bool) iter.Seq2[v1alpha1.Event, error] {
+	r := get(wire.PathEvents)
+	r.query = url.Values{"after": {strconv.FormatInt(after, 10)}}
+	if follow {
+		r.query.Set("follow", "")
+	}
+	return stream[v1alpha1.Event](ctx, c, r, follow)
 }
 
 // Sources returns the state of each source.

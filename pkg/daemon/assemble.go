@@ -20,6 +20,7 @@ import (
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/database"
 	"tekton.host/pkg/dns"
+	"tekton.host/pkg/event"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/ingress"
 	"tekton.host/pkg/ledger"
@@ -60,6 +61,7 @@ type Daemon struct {
 	sources    map[string]*source.Directory
 	core       reconcile.Config
 	engine     *reconcile.Engine
+	events     *event.Log
 }
 
 // Open takes the state directory and puts the parts together. Nothing on the
@@ -80,6 +82,9 @@ func Open(o Options) (_ *Daemon, err error) {
 			d.Close()
 		}
 	}()
+	if d.events, err = event.Open(d.layout.Events()); err != nil {
+		return nil, err
+	}
 	drivers, err := d.buildDrivers()
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	g.Go(func() error { return d.engine.Run(ctx) })
 	g.Go(func() error { return api.Serve(ctx, listener) })
 	g.Go(func() error { d.purge(ctx); return nil })
+	g.Go(func() error { d.recordEvents(ctx); return nil })
 	g.Go(func() error { d.tellSystemd(ctx); return nil })
 	g.Go(func() error {
 		for {

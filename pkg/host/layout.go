@@ -25,6 +25,9 @@ func (l Layout) Ledger() string { return l.state("ledger.json") }
 // Missing remembers what a source holds back from deletion.
 func (l Layout) Missing() string { return l.state("missing.json") }
 
+// Events holds what happened, for people.
+func (l Layout) Events() string { return l.state("events.jsonl") }
+
 // Specs is the directory of the default source.
 func (l Layout) Specs() string { return l.state("specs") }
 

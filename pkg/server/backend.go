@@ -15,6 +15,7 @@ type Backend interface {
 	Machines
 	Secrets
 	Data
+	Events
 	// Version of the daemon.
 	Version(ctx context.Context) (v1alpha1.VersionInfo, error)
 }
@@ -79,4 +80,13 @@ type Data interface {
 	RestoreData(ctx context.Context, id string) error
 	// DeleteData deletes data that no object uses for good.
 	DeleteData(ctx context.Context, id string) error
+}
+
+// Events are what happened.
+type Events interface {
+	// Events returns those that are kept and have a higher number, oldest first.
+	Events(ctx context.Context, after int64) ([]v1alpha1.Event, error)
+	// EventsChanged returns a channel that is closed when there are more than at
+	// the time of this call.
+	EventsChanged() <-chan struct{}
 }

@@ -57,6 +57,7 @@ func New(o Options) (*Server, error) {
 	s.route("POST "+wire.PathObjects+"/{kind}/{name}/exec", s.exec)
 	s.route("GET "+wire.PathSources, s.sources)
 	s.route("POST "+wire.PathSources+"/{name}/release-deletes", s.releaseDeletes)
+	s.route("GET "+wire.PathEvents, s.events)
 	s.route("GET "+wire.PathProblems, s.problems)
 	s.route("POST "+wire.PathPlan, s.plan)
 	s.route("POST "+wire.PathApply, s.apply)

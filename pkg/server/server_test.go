@@ -347,3 +347,29 @@ func TestRequestLimits(t *testing.T) {
 		}
 	}
 }
+
+// Events that are followed are told once, in their order, also those that came before.
+func TestEventsAreFollowed(t *testing.T) {
+	b := servertest.New(servertest.State{Events: []v1alpha1.Event{{Seq: 1, Reason: "A"}, {Seq: 2, Reason: "B"}}})
+	socket, _ := serve(t, b)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got string
+	for e, err := range client.New(socket).Events(ctx, 1, true) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got += e.Reason; e.Reason == "B" {
+			b.Update(func(s *servertest.State) { s.Events = append(s.Events, v1alpha1.Event{Seq: 3, Reason: "C"}) })
+		}
+		if e.Reason == "C" {
+			break
+		}
+	}
+	if got != "BC" {
+		t.Errorf("got %s", got)
+	}
+	for _, err := range client.New(socket).Events(ctx, 3, false) {
+		t.Errorf("after the last event: %v", err)
+	}
+}

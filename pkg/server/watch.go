@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -57,16 +58,24 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 		if control.Flush() != nil {
 			return nil
 		}
-		select {
-		case <-r.Context().Done():
+		if !pause(r.Context(), changed) {
 			return nil
-		case <-changed:
 		}
-		select {
-		case <-r.Context().Done():
-			return nil
-		case <-time.After(watchPause):
-		}
+	}
+}
+
+// pause waits for a change and until a burst of them has passed. false: the client has gone.
+func pause(ctx context.Context, changed <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(watchPause):
+		return true
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *secretTest) rotated() {
 func (s *secretTest) leaks(when string, objects ...string) {
 	s.t.Helper()
 	said := map[string]string{}
-	asks := [][]string{{"get", "-o", "yaml"}, {"get", "-o", "json"}, {"plan"}, {"plan", "-f", s.specs("app.yaml")}, {"secret", "list"}, {"data", "list"}}
+	asks := [][]string{{"get", "-o", "yaml"}, {"get", "-o", "json"}, {"plan"}, {"plan", "-f", s.specs("app.yaml")}, {"secret", "list"}, {"data", "list"}, {"events"}}
 	for _, o := range objects {
 		asks = append(asks, []string{"describe", o}, []string{"logs", o})
 	}

@@ -44,12 +44,13 @@ var allowed = map[string][]string{
 	"pkg/dns":       {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/nix":       {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/internal"},
 	"pkg/reconcile": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/plan", "pkg/resource", "pkg/host"},
+	"pkg/event":     {"pkg/api"},
 	"pkg/server":    {"pkg/api", "pkg/spec"},
 	"pkg/client":    {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/cli":       {"pkg/api", "pkg/spec", "pkg/client", "pkg/server/wire", "pkg/internal/terminal"},
 	"pkg/internal":  {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
-		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/supervise", "pkg/server"},
+		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/supervise", "pkg/server", "pkg/event"},
 }
 
 // pure packages read nothing but their arguments.

@@ -24,6 +24,7 @@ type State struct {
 	Sources   []v1alpha1.SourceStatus          `json:"sources"`
 	Problems  []spec.Problem                   `json:"problems"`
 	Plan      v1alpha1.PlanReport              `json:"plan"`
+	Events    []v1alpha1.Event                 `json:"events"`
 	Secrets   []v1alpha1.SecretInfo            `json:"secrets"`
 	Data      []v1alpha1.DataItem              `json:"data"`
 	Deletions map[string][]v1alpha1.PlanData   `json:"deletions"` // by "container/web"
@@ -122,6 +123,16 @@ func (b *Backend) Problems(context.Context) ([]spec.Problem, error) {
 	defer unlock()
 	return slices.Clone(b.state.Problems), err
 }
+
+// Events implements server.Events.
+func (b *Backend) Events(_ context.Context, after int64) ([]v1alpha1.Event, error) {
+	unlock, err := b.enter("Events", "")
+	defer unlock()
+	return slices.DeleteFunc(slices.Clone(b.state.Events), func(e v1alpha1.Event) bool { return e.Seq <= after }), err
+}
+
+// EventsChanged implements server.Events.
+func (b *Backend) EventsChanged() <-chan struct{} { return b.Changed() }
 
 // Plan implements server.Objects.
 func (b *Backend) Plan(_ context.Context, files []v1alpha1.File) (v1alpha1.PlanReport, error) {

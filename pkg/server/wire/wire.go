@@ -39,6 +39,7 @@ const (
 	PathVersion  = "/v1/version"
 	PathObjects  = "/v1/objects"
 	PathSources  = "/v1/sources"
+	PathEvents   = "/v1/events"
 	PathProblems = "/v1/problems"
 	PathPlan     = "/v1/plan"
 	PathApply    = "/v1/apply"
