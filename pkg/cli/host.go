@@ -257,5 +257,10 @@ func (a *app) listData(cmd *cobra.Command, output func() (format, error)) error 
 		})
 	}
 	a.table([]string{"ID", "OWNER", "WHAT", "NAME", "STATE", "SIZE", "DELETED", "GONE"}, rows)
+	for _, d := range items {
+		if d.Message != "" {
+			a.warn("%s: %s", d.ID, d.Message)
+		}
+	}
 	return nil
 }

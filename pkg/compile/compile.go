@@ -107,6 +107,11 @@ func Compile(in Input) Output {
 		}},
 		targets: map[string]*unitOf{}, trashed: map[string]bool{}, specs: map[string]*v1alpha1.ContainerSpec{},
 	}
+	for _, k := range append([]resource.Kind{resource.KindAnswer}, objectKinds...) {
+		for _, name := range slices.Sorted(maps.Keys(in.Observed[k].Unreadable)) {
+			c.unread = append(c.unread, resource.ID{Kind: k, Name: name})
+		}
+	}
 	objects := slices.Clone(in.Objects)
 	slices.SortFunc(objects, func(a, b Object) int {
 		return cmp.Or(cmp.Compare(a.Record.Name, b.Record.Name), cmp.Compare(a.Record.UID, b.Record.UID))
@@ -145,6 +150,8 @@ type compiler struct {
 	trashed map[string]bool
 	// specs of former incarnations, by their document: asked for several times.
 	specs map[string]*v1alpha1.ContainerSpec
+	// unread things are on the host and cannot be read.
+	unread []resource.ID
 	// byOwner indexes what was observed, made when first asked for.
 	byOwner map[string][]resource.Resource
 }
@@ -199,7 +206,27 @@ func (c *compiler) ownedBy(u *unitOf) (rs []resource.Resource, complete bool) {
 			complete = false
 		}
 	}
+	if _, err := c.unreadable(u); err != nil {
+		complete = false
+	}
 	return c.byOwner[u.Record.UID], complete
+}
+
+// unreadable is something of an object that is on the host and cannot be read,
+// and why: a volume of its name, or a part of a machine that it has claimed.
+func (c *compiler) unreadable(u *unitOf) (resource.ID, error) {
+	for _, id := range c.unread {
+		mine := strings.HasPrefix(id.Name, resource.VolumeName(u.Record.Kind, u.Record.Name, ""))
+		if id.Kind != resource.KindVolume {
+			mine = slices.ContainsFunc(c.Claims.Instances[u.Record.UID], func(r InstanceRecord) bool {
+				return id.Name == c.Naming.Machine(c.objectName(u.Record.UID), r.Ordinal)
+			})
+		}
+		if mine {
+			return id, c.Observed.Unknown(id)
+		}
+	}
+	return resource.ID{}, nil
 }
 
 // hasDatabases reports whether the object has, or once had, a database: only
@@ -230,8 +257,8 @@ var databaseKinds = []resource.Kind{resource.KindAccess, resource.KindDatabase, 
 // object's claims is. Where anything else of such an object exists, the ledger
 // was damaged, and nothing is touched.
 func (c *compiler) releaseOrphans() {
-	if c.Unread {
-		return // it may be about to come to be
+	if c.Unread || len(c.unread) > 0 {
+		return // it may be about to come to be, or what cannot be read may be its own
 	}
 	known := make(map[string]bool, len(c.Objects))
 	for _, o := range c.Objects {

@@ -74,6 +74,10 @@ func (c *compiler) settle(u *unitOf) {
 			t.linkers = append(t.linkers, u)
 		}
 	}
+	if c.noteUnreadable(u) {
+		u.keep = true
+		c.keepRoutes(u, true)
+	}
 	if u.Spec.Paused {
 		u.keep = true
 	}
@@ -220,9 +224,19 @@ func (c *compiler) bury(u *unitOf) {
 	for _, r := range c.Claims.Instances[uid] {
 		c.slots.keep(r.Slot, c.Naming.Machine(u.Record.Name, r.Ordinal))
 	}
-	if !entombed {
+	if !entombed || c.noteUnreadable(u) {
 		c.out.Desired.Complete[uid] = false
 	}
+}
+
+// noteUnreadable reports whether something of an object on the host cannot be
+// read. Nothing of the object may change then: what else it has may depend on that.
+func (c *compiler) noteUnreadable(u *unitOf) bool {
+	id, err := c.unreadable(u)
+	if err != nil {
+		u.note(v1alpha1.ConditionStarted, v1alpha1.ConditionUnknown, "Unreadable", "%s cannot be read: %v; until then nothing of %s is changed", id, err, u.Record.Name)
+	}
+	return err != nil
 }
 
 // markTrashed notes the data that goes with the object: its claims go, too.

@@ -81,6 +81,9 @@ func (d *Daemon) ListData(ctx context.Context) ([]v1alpha1.DataItem, error) {
 			ID: volumeID + v.ID, Owner: v1alpha1.Ref{Kind: v.Volume.ObjectKind, Name: v.Volume.ObjectName},
 			What: v1alpha1.DataVolume, Name: v.Volume.Volume, State: v1alpha1.DataState(v.State),
 		}
+		if v.Err != nil {
+			i.Message = v.Err.Error()
+		}
 		if v.State == machine.DataInTrash {
 			i.DeletedAt, i.ExpiresAt = v.Since, v.Since.Add(keep)
 		}

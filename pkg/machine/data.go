@@ -43,6 +43,8 @@ type DataItem struct {
 	State  DataState
 	// Since when it is retained or in the trash.
 	Since time.Time
+	// Err says why its description cannot be read.
+	Err error
 }
 
 // trashed is meta.json of one directory in the trash.
@@ -50,6 +52,14 @@ type trashed struct {
 	Mark      string    `json:"mark"` // of whom it was
 	DeletedAt time.Time `json:"deletedAt"`
 	Volume    marker    `json:"volume"`
+	// err says why it cannot be read; then the entry's name is all that is known.
+	err error
+}
+
+// volumeOf is what a volume's name tells of it.
+func volumeOf(name string) resource.Volume {
+	parts := append(strings.SplitN(name, ".", 3), "", "")
+	return resource.Volume{ObjectKind: parts[0], ObjectName: parts[1], Volume: parts[2]}
 }
 
 // trashVolume moves a volume out of use: description first, then the data in
@@ -92,7 +102,7 @@ func (d *Driver) trashDir(name string, now time.Time) (string, error) {
 		if _, of, _ := strings.Cut(id, trashInfix); of != name {
 			continue
 		}
-		if _, ours, err := d.trashed(id); err != nil || !ours {
+		if _, ours := d.trashed(id); !ours {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(left, trashData)); errors.Is(err, fs.ErrNotExist) {
@@ -134,14 +144,16 @@ func (d *Driver) ListData(ctx context.Context) ([]DataItem, error) {
 	d.data.Lock()
 	defer d.data.Unlock()
 	var out []DataItem
-	err := d.eachVolume(func(name, _ string, m marker) error {
-		owner, ours := d.ours(m.Mark)
+	err := d.eachVolume(func(v foundVolume) error {
+		owner, ours := d.ours(v.marker.Mark)
 		switch {
+		case v.err != nil: // nobody knows whose it is: it is treated as in use
+			out = append(out, DataItem{ID: v.name, Volume: volumeOf(v.name), State: DataInUse, Err: v.err})
 		case !ours:
 		case owner == resource.RetainedOwner:
-			out = append(out, DataItem{ID: name, Volume: m.Volume, State: DataRetained, Since: m.RetainedAt})
+			out = append(out, DataItem{ID: v.name, Volume: v.marker.Volume, State: DataRetained, Since: v.marker.RetainedAt})
 		default:
-			out = append(out, DataItem{ID: name, Volume: m.Volume, Owner: owner, State: DataInUse})
+			out = append(out, DataItem{ID: v.name, Volume: v.marker.Volume, Owner: owner, State: DataInUse})
 		}
 		return ctx.Err()
 	})
@@ -150,7 +162,7 @@ func (d *Driver) ListData(ctx context.Context) ([]DataItem, error) {
 	}
 	err = d.eachTrashed(func(id string, t trashed) error {
 		if _, err := os.Lstat(filepath.Join(d.opts.Layout.Trash(), id, trashData)); err == nil {
-			out = append(out, DataItem{ID: id, Volume: t.Volume.Volume, State: DataInTrash, Since: t.DeletedAt})
+			out = append(out, DataItem{ID: id, Volume: t.Volume.Volume, State: DataInTrash, Since: t.DeletedAt, Err: t.err})
 		}
 		return ctx.Err()
 	})
@@ -164,10 +176,7 @@ func (d *Driver) eachTrashed(f func(id string, t trashed) error) error {
 		return err
 	}
 	for _, id := range names {
-		t, ok, err := d.trashed(id)
-		if err != nil {
-			return err
-		}
+		t, ok := d.trashed(id)
 		if !ok {
 			continue
 		}
@@ -179,25 +188,19 @@ func (d *Driver) eachTrashed(f func(id string, t trashed) error) error {
 }
 
 // trashed reads one entry. ok is false for what is not a volume of ours. An
-// entry whose description was never written has only its name.
-func (d *Driver) trashed(id string) (t trashed, ok bool, err error) {
+// entry whose description was never written, or cannot be read, has only its name.
+func (d *Driver) trashed(id string) (t trashed, ok bool) {
 	seconds, name, found := strings.Cut(id, trashInfix)
 	unix, numErr := strconv.ParseInt(seconds, 10, 64)
 	if !found || numErr != nil || name == "" || strings.ContainsAny(id, "/\x00") {
-		return t, false, nil
+		return t, false
 	}
-	b, err := os.ReadFile(filepath.Join(d.opts.Layout.Trash(), id, trashMeta))
-	if errors.Is(err, fs.ErrNotExist) {
-		return trashed{DeletedAt: time.Unix(unix, 0).UTC()}, true, nil
-	}
-	if err != nil {
-		return t, false, err
-	}
-	if err := json.Unmarshal(b, &t); err != nil {
-		return t, false, fmt.Errorf("decode %s of %s in the trash: %w", trashMeta, id, err)
+	t, found, err := readJSON[trashed](filepath.Join(d.opts.Layout.Trash(), id, trashMeta))
+	if err != nil || !found {
+		return trashed{DeletedAt: time.Unix(unix, 0).UTC(), Volume: marker{Volume: volumeOf(name)}, err: err}, true
 	}
 	_, ok = d.ours(t.Mark)
-	return t, ok, nil
+	return t, ok
 }
 
 // RestoreData takes a volume out of the trash. It is retained then: the next
@@ -205,9 +208,9 @@ func (d *Driver) trashed(id string) (t trashed, ok bool, err error) {
 func (d *Driver) RestoreData(ctx context.Context, id string) error {
 	d.data.Lock()
 	defer d.data.Unlock()
-	t, ok, err := d.trashed(id)
-	if err != nil {
-		return err
+	t, ok := d.trashed(id)
+	if t.err != nil {
+		return fmt.Errorf("restore %s: %w", id, t.err)
 	}
 	v := t.Volume.Volume
 	source := filepath.Join(d.opts.Layout.Trash(), id)
@@ -248,9 +251,7 @@ func (d *Driver) RestoreData(ctx context.Context, id string) error {
 func (d *Driver) DeleteData(ctx context.Context, id string) error {
 	d.data.Lock()
 	defer d.data.Unlock()
-	if _, ok, err := d.trashed(id); err != nil {
-		return err
-	} else if ok {
+	if _, ok := d.trashed(id); ok {
 		source := filepath.Join(d.opts.Layout.Trash(), id)
 		if _, err := os.Lstat(source); err != nil {
 			return fmt.Errorf("delete %s: %w", id, err)

@@ -135,10 +135,74 @@ func TestVolumeCuts(t *testing.T) {
 	if err := r.put(volume(resource.DeleteData), volumeName); reasonOf(err) != "Conflict" {
 		t.Errorf("put over a foreign directory: %v", err)
 	}
-	// An unreadable marker makes volumes Unknown, never absent.
+	// An unreadable marker makes its volume unknown, never absent, and no other.
+	const otherName = "container.other.data"
+	other := resource.Volume{ObjectKind: "Container", ObjectName: "other", Volume: "data", Policy: resource.DeleteData}
+	r.mustPut(other, otherName)
 	r.writeFile(marker, "{", 0o600)
-	if d := r.Observe(r.ctx)[resource.KindVolume]; d.Err == nil {
-		t.Errorf("volumes with a broken marker are known: %v", d.Items)
+	for range 2 { // also when the others are remembered
+		o := r.Observe(r.ctx)
+		if err := resource.Observed(o).Unknown(resource.ID{Kind: resource.KindVolume, Name: volumeName}); err == nil || !strings.Contains(err.Error(), marker) {
+			t.Errorf("of a volume with a broken marker is said: %v", err)
+		}
+		if _, _, present := observed[resource.Volume](r, otherName); !present {
+			t.Errorf("a broken marker hides another volume: %+v", o[resource.KindVolume])
+		}
+	}
+	items, err := r.ListData(r.ctx)
+	if err != nil || len(items) != 2 || items[1].Err == nil || items[0].Err != nil {
+		t.Errorf("listed: %+v %v", items, err)
+	}
+	if err := r.put(volume(resource.DeleteData), volumeName); err == nil {
+		t.Error("a volume was made over a broken marker")
+	}
+	if err := os.Remove(marker); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTrashUndescribed has one entry in the trash whose description nobody can read.
+func TestTrashUndescribed(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"a", "b"} {
+		v := resource.Volume{ObjectKind: "Container", ObjectName: name, Volume: "data", Policy: resource.DeleteData}
+		r.mustPut(v, "container."+name+".data")
+		r.writeFile(filepath.Join(r.layout.Volumes(), "container", name, "data", "file"), name, 0o644)
+		r.mustDelete(v, "container."+name+".data")
+	}
+	broken, err := filepath.Glob(filepath.Join(r.layout.Trash(), "*-volume-container.a.data"))
+	if err != nil || len(broken) != 1 {
+		t.Fatalf("in the trash: %v %v", broken, err)
+	}
+	meta, id := filepath.Join(broken[0], "meta.json"), filepath.Base(broken[0])
+	r.writeFile(meta, `{"deletedAt": [`, 0o600)
+	items, err := r.ListData(r.ctx)
+	if err != nil || len(items) != 2 || items[0].Err == nil || items[0].Volume.ObjectName != "a" || items[0].Since.IsZero() || items[1].Err != nil {
+		t.Errorf("listed: %+v %v", items, err)
+	}
+	if err := r.RestoreData(r.ctx, id); err == nil || !strings.Contains(err.Error(), meta) || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("restore says %v, want which file, and what to do", err)
+	}
+	if n, err := r.PurgeTrash(r.ctx, time.Hour); n != 0 || err != nil {
+		t.Errorf("purged too early: %d %v", n, err)
+	}
+	// As it was told: without the description, the name says enough.
+	if err := os.Remove(meta); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.RestoreData(r.ctx, id); err != nil {
+		t.Errorf("restore without a description: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(r.layout.Volumes(), "container/a/data/file")); string(b) != "a" {
+		t.Errorf("restored: %q %v", b, err)
+	}
+	r.mustPut(resource.Volume{ObjectKind: "Container", ObjectName: "a", Volume: "data", Policy: resource.DeleteData}, "container.a.data")
+	// One that stays unreadable goes when its time is over, like all.
+	r.mustDelete(resource.Volume{ObjectKind: "Container", ObjectName: "a", Volume: "data", Policy: resource.DeleteData}, "container.a.data")
+	broken, _ = filepath.Glob(filepath.Join(r.layout.Trash(), "*-volume-container.a.data"))
+	r.writeFile(filepath.Join(broken[0], "meta.json"), "", 0o600)
+	if n, err := r.PurgeTrash(r.ctx, -time.Hour); n != 2 || err != nil {
+		t.Errorf("purged %d of 2: %v", n, err)
 	}
 }
 

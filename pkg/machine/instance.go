@@ -28,19 +28,18 @@ type recordFile struct {
 // machineFiles are those of a machine that only this driver writes; without
 // a mark: not there.
 type machineFiles struct {
-	record recordFile
-	answer answerFile
+	record               recordFile
+	answer               answerFile
+	recordErr, answerErr error
 }
 
 func (d *Driver) readFiles(machine string) (f machineFiles, err error) {
-	if f.record, _, err = d.record(machine); err != nil {
-		return f, err
+	f.record, _, f.recordErr = d.record(machine)
+	f.answer, _, f.answerErr = readJSON[answerFile](d.answerPath(machine))
+	if _, damaged := errors.AsType[*json.SyntaxError](f.answerErr); damaged {
+		f.answerErr = nil // by a power cut, which has ended the start that had answered
 	}
-	f.answer, _, err = readJSON[answerFile](d.answerPath(machine))
-	if _, damaged := errors.AsType[*json.SyntaxError](err); damaged {
-		return f, nil // by a power cut, which has ended the start that had answered
-	}
-	return f, err
+	return f, errors.Join(f.recordErr, f.answerErr)
 }
 
 func (d *Driver) recordPath(machine string) string {
@@ -194,8 +193,8 @@ func resetRoot(ctx context.Context, dir string) error {
 	return nil
 }
 
-// observeMachines reads all machines. What makes one unreadable makes its kind
-// Unknown: an absent machine would be made again.
+// observeMachines reads all machines. Of one that cannot be read nothing is
+// known: an absent machine would be made again.
 func (d *Driver) observeMachines(ctx context.Context, machines []string) (instances, units, answers resource.Domain) {
 	instances, units, answers = resource.Known(), resource.Known(), resource.Known()
 	probes := map[string]probed{}
@@ -203,44 +202,41 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 		if err := ctx.Err(); err != nil {
 			return resource.Unknown(err), resource.Unknown(err), resource.Unknown(err)
 		}
-		files, err := d.files.get(d.dir(name), func() (machineFiles, error) { return d.readFiles(name) })
+		unit, err := d.observeUnit(name)
 		if err != nil {
-			instances, answers = resource.Unknown(err), resource.Unknown(err)
-		}
-		unit, unitErr := d.observeUnit(name)
-		if unitErr != nil {
-			units = resource.Unknown(unitErr)
+			units.Unread(name, err)
 		}
 		if unit != nil {
-			add(&units, unit.Resource)
+			units.Items[unit.ID] = unit.Resource
 		}
-		owner, ours := d.ours(files.record.Mark)
-		if !ours {
-			continue
+		// The error of a directory that cannot be looked at is that of its files.
+		files, err := d.files.get(d.dir(name), func() (machineFiles, error) { return d.readFiles(name) })
+		if err != nil && files.recordErr == nil && files.answerErr == nil {
+			files.recordErr, files.answerErr = err, err
 		}
-		v := files.record.Instance
-		v.LimitsUnenforced = joinNonEmpty(files.record.DiskUnenforced, unit.unenforced())
-		add(&instances, resource.New(owner, name, name, v))
-		answer := files.answer.Answer
-		if _, ours := d.ours(files.answer.Mark); !ours {
-			continue
+		if files.recordErr != nil {
+			instances.Unread(name, files.recordErr)
+		} else if owner, ours := d.ours(files.record.Mark); ours {
+			v := files.record.Instance
+			v.LimitsUnenforced = joinNonEmpty(files.record.DiskUnenforced, unit.unenforced())
+			r := resource.New(owner, name, name, v)
+			instances.Items[r.ID] = r
 		}
-		if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
-			probes[name] = probed{dir: d.dir(name), answer: answer}
+		if files.answerErr != nil {
+			answers.Unread(name, files.answerErr)
+		} else if owner, ours := d.ours(files.answer.Mark); ours {
+			answer := files.answer.Answer
+			if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
+				probes[name] = probed{dir: d.dir(name), answer: answer}
+			}
+			answer.Failing = d.prober.failing(name, answer.Boot)
+			r := resource.New(owner, name, name, answer)
+			answers.Items[r.ID] = r
 		}
-		answer.Failing = d.prober.failing(name, answer.Boot)
-		add(&answers, resource.New(owner, name, name, answer))
 	}
 	d.prober.want(probes)
 	d.files.bound(len(machines))
 	return instances, units, answers
-}
-
-// add puts a resource into a known domain; an unknown one has no items.
-func add(d *resource.Domain, r resource.Resource) {
-	if d.Err == nil {
-		d.Items[r.ID] = r
-	}
 }
 
 func joinNonEmpty(parts ...string) string {

@@ -145,15 +145,21 @@ func (d *Driver) dropParents(dir string) error {
 
 func (d *Driver) observeVolumes(ctx context.Context) resource.Domain {
 	out := resource.Known()
-	err := d.eachVolume(func(name, _ string, m marker) error {
-		owner, ours := d.ours(m.Mark)
+	err := d.eachVolume(func(v foundVolume) error {
+		if v.err != nil {
+			out.Unread(v.name, v.err)
+			return ctx.Err()
+		}
+		owner, ours := d.ours(v.marker.Mark)
 		if !ours {
 			return ctx.Err()
 		}
-		if !m.Ready {
-			m.Volume.SizeMax = -1 // half made: no wanted value is equal
+		value := v.marker.Volume
+		if !v.marker.Ready {
+			value.SizeMax = -1 // half made: no wanted value is equal
 		}
-		add(&out, resource.New(owner, "", name, m.Volume))
+		r := resource.New(owner, "", v.name, value)
+		out.Items[r.ID] = r
 		return ctx.Err()
 	})
 	if err != nil {
@@ -162,14 +168,19 @@ func (d *Driver) observeVolumes(ctx context.Context) resource.Domain {
 	return out
 }
 
-// foundVolume is a volume's marker and where it was.
+// foundVolume is a volume's marker and where it was, or why it cannot be read.
 type foundVolume struct {
 	name, dir string
 	marker    marker
+	err       error
 }
 
+// errMarker keeps markers that cannot be read from being remembered: a file
+// that is repaired in place does not change its directory.
+var errMarker = errors.New("a marker cannot be read")
+
 // eachVolume calls f for every marker below <state>/volumes.
-func (d *Driver) eachVolume(f func(name, dir string, m marker) error) error {
+func (d *Driver) eachVolume(f func(foundVolume) error) error {
 	root := d.opts.Layout.Volumes()
 	seen := 0
 	defer func() { d.volumes.bound(seen) }()
@@ -184,12 +195,12 @@ func (d *Driver) eachVolume(f func(name, dir string, m marker) error) error {
 		}
 		for _, object := range objects {
 			found, err := d.volumes.get(filepath.Join(root, kind, object), func() ([]foundVolume, error) { return d.volumesOf(kind, object) })
-			if err != nil {
+			if err != nil && !errors.Is(err, errMarker) {
 				return err
 			}
 			seen++
 			for _, v := range found {
-				if err := f(v.name, v.dir, v.marker); err != nil {
+				if err := f(v); err != nil {
 					return err
 				}
 			}
@@ -208,6 +219,7 @@ func (d *Driver) volumesOf(kind, object string) ([]foundVolume, error) {
 		return nil, err
 	}
 	var out []foundVolume
+	var failed error
 	for _, e := range entries {
 		volume, isMarker := strings.CutSuffix(e.Name(), markerSuffix)
 		volume, hidden := strings.CutPrefix(volume, markerPrefix)
@@ -216,13 +228,13 @@ func (d *Driver) volumesOf(kind, object string) ([]foundVolume, error) {
 		}
 		m, found, err := readJSON[marker](filepath.Join(parent, e.Name()))
 		if err != nil {
-			return nil, err
+			failed = errMarker
 		}
-		if found {
-			out = append(out, foundVolume{strings.Join([]string{kind, object, volume}, "."), filepath.Join(parent, volume), m})
+		if found || err != nil {
+			out = append(out, foundVolume{strings.Join([]string{kind, object, volume}, "."), filepath.Join(parent, volume), m, err})
 		}
 	}
-	return out, nil
+	return out, failed
 }
 
 func subdirs(dir string) ([]string, error) {

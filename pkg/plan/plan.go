@@ -140,6 +140,7 @@ func (p *planner) index() {
 				p.leftKind[kind]++
 			}
 		}
+		p.leftKind[kind] += len(d.Unreadable)
 	}
 }
 
@@ -210,7 +211,7 @@ func (p *planner) put(want resource.Resource) {
 // host first, for that is why nobody can look at what is on it.
 func (p *planner) cause(want resource.Resource) string {
 	why := ""
-	if err := p.unknown(want.Kind); err != nil {
+	if err := p.Observed.Unknown(want.ID); err != nil {
 		why = fmt.Sprintf("cannot look at it: %v", err)
 	}
 	for _, n := range putNeeds[want.Kind] {
@@ -222,11 +223,7 @@ func (p *planner) cause(want resource.Resource) string {
 }
 
 func (p *planner) unknown(k resource.Kind) error {
-	d, ok := p.Observed[k]
-	if !ok {
-		return fmt.Errorf("%s was not observed yet", k)
-	}
-	return d.Err
+	return p.Observed.Unknown(resource.ID{Kind: k})
 }
 
 // unmet says what of a need is missing, "" when nothing is. A database that
@@ -257,7 +254,7 @@ func (p *planner) unmet(want resource.Resource, n need) string {
 		if failed {
 			return fmt.Sprintf("waits for %s: %s", r.ID, f.Message)
 		}
-		if err := p.unknown(n.kind); err != nil {
+		if err := p.Observed.Unknown(r.ID); err != nil {
 			return fmt.Sprintf("waits for %s: cannot look at it: %v", r.ID, err)
 		}
 		return "waits for " + r.ID.String()

@@ -369,7 +369,7 @@ func (e *Engine) lookAt(name string) {
 // resyncAt is when to read everything anew: soon while something could not be read.
 func (e *Engine) resyncAt() time.Time {
 	for _, d := range e.facts.Observed {
-		if d.Err != nil {
+		if d.Err != nil || len(d.Unreadable) > 0 {
 			return e.synced.Add(retryUnknown)
 		}
 	}

@@ -28,7 +28,7 @@ func forecast(c Config, f Facts) (Forecast, error) {
 	v := &virtual{facts: f.clone(), claims: map[string]resource.Claim{}}
 	for k, d := range v.facts.Observed {
 		if d.Err == nil {
-			v.facts.Observed[k] = resource.Domain{Items: cloneMap(d.Items)}
+			v.facts.Observed[k] = resource.Domain{Items: cloneMap(d.Items), Unreadable: d.Unreadable}
 		}
 	}
 	for _, e := range f.Claims {

@@ -131,7 +131,9 @@ func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
 	item.Status.Phase = v1alpha1.PhaseDeleting
 	cond := v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Deleting", Message: o.Why}
 	uid := o.Record.UID
-	if fs := b.failures[uid]; len(fs) > 0 {
+	if len(o.Notes) > 0 {
+		cond.Reason, cond.Message = o.Notes[0].Reason, o.Notes[0].Message
+	} else if fs := b.failures[uid]; len(fs) > 0 {
 		cond.Reason, cond.Message, cond.NextRetry = fs[0].Reason, fmt.Sprintf("%s: %s", fs[0].step, fs[0].Message), fs[0].RetryAt
 		explainFull(&cond)
 	} else if bs := b.blocked[uid]; len(bs) > 0 {
@@ -242,10 +244,11 @@ func (b *board) started(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Co
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotStarted", "no machine was made yet"
 		return cond
 	}
-	r, present, known := b.facts.Observed.Get(resource.ID{Kind: resource.KindUnit, Name: o.Target.Machine})
+	id := resource.ID{Kind: resource.KindUnit, Name: o.Target.Machine}
+	r, present, known := b.facts.Observed.Get(id)
 	switch {
 	case !known:
-		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(resource.KindUnit)
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(id)
 	case !present:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotStarted", "the machine is started when its claims, network and data are there"
 	case !r.Value.(resource.Unit).Running:
@@ -254,9 +257,9 @@ func (b *board) started(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Co
 	return cond
 }
 
-// unseen says why a kind is not known, and what happens next.
-func (b *board) unseen(k resource.Kind) string {
-	return fmt.Sprintf("cannot look at it (%v); it is left as it is and looked at again within %s", b.facts.Observed[k].Err, retryUnknown)
+// unseen says why a resource is not known, and what happens next.
+func (b *board) unseen(id resource.ID) string {
+	return fmt.Sprintf("cannot look at it (%v); it is left as it is and looked at again within %s", b.facts.Observed.Unknown(id), retryUnknown)
 }
 
 func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
@@ -264,11 +267,12 @@ func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.C
 	if o.Target == nil {
 		return cond
 	}
-	r, present, known := b.facts.Observed.Get(resource.ID{Kind: resource.KindAnswer, Name: o.Target.Machine})
+	id := resource.ID{Kind: resource.KindAnswer, Name: o.Target.Machine}
+	r, present, known := b.facts.Observed.Get(id)
 	u, running := b.unit(o.Target.Machine)
 	switch {
 	case !known:
-		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(resource.KindAnswer)
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(id)
 	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionTrue, "AsDesired", ""
 		if failing := r.Value.(resource.Answer).Failing; failing != "" {

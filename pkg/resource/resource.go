@@ -2,6 +2,7 @@ package resource
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -113,6 +114,17 @@ func (s Set) Sorted() []Resource {
 type Domain struct {
 	Items Set
 	Err   error
+	// Unreadable names things that are there, or may be, and could not be read:
+	// nothing is known of them, and all of the others.
+	Unreadable map[string]error
+}
+
+// Unread notes that a thing could not be read.
+func (d *Domain) Unread(name string, err error) {
+	if d.Unreadable == nil {
+		d.Unreadable = map[string]error{}
+	}
+	d.Unreadable[name] = err
 }
 
 // Known returns a domain that was observed whole.
@@ -125,14 +137,25 @@ func Unknown(err error) Domain { return Domain{Err: err} }
 // map was never observed and counts as Unknown.
 type Observed map[Kind]Domain
 
-// Get returns the observed resource. known is false when the kind is Unknown.
+// Get returns the observed resource. known is false when the kind is Unknown, or
+// this one of it.
 func (o Observed) Get(id ID) (r Resource, present, known bool) {
 	d, ok := o[id.Kind]
-	if !ok || d.Err != nil {
+	if !ok || d.Err != nil || d.Unreadable[id.Name] != nil {
 		return Resource{}, false, false
 	}
 	r, present = d.Items[id]
 	return r, present, true
+}
+
+// Unknown says why nothing is known of a resource, nil when it is known to be
+// there or not to be there.
+func (o Observed) Unknown(id ID) error {
+	d, ok := o[id.Kind]
+	if !ok {
+		return fmt.Errorf("%s was not observed yet", id.Kind)
+	}
+	return cmp.Or(d.Err, d.Unreadable[id.Name])
 }
 
 // Len is the number of observed resources.

@@ -93,6 +93,8 @@ type DataItem struct {
 	// DeletedAt and ExpiresAt of data in the trash.
 	DeletedAt time.Time `json:"deletedAt,omitzero"`
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	// Message says what is wrong with it.
+	Message string `json:"message,omitempty"`
 }
 
 // LogOptions select the part of a machine's log.
