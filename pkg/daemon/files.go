@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
@@ -108,9 +112,9 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 // editFile replaces (or with an empty text removes) one document of a file and
 // leaves the others as they are. A file without documents is removed.
 func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
-	data, err := os.ReadFile(file)
-	if err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("read %s: %w", file, err)
+	data, err := readPlain(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	docs := spec.Documents(data)
 	objects, _ := spec.Decode(file, data, spec.Options{Host: &d.opts.Host})
@@ -137,6 +141,46 @@ func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
 		return host.SyncDir(filepath.Dir(file))
 	}
 	return host.WriteFile(file, spec.Join(docs), 0o644)
+}
+
+// readPlain reads a file that is to be written. Anything else of that name is
+// neither read, for a pipe never ends, nor replaced: who made it meant something by it.
+func readPlain(file string) ([]byte, error) {
+	info, err := os.Lstat(file)
+	if err != nil {
+		return nil, err
+	}
+	if what := notPlain(info.Mode()); what != "" {
+		e := &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is %s; only plain files are written", file, what), Next: "move it away, then try again"}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			e.Next = "change the file that the link leads to, or put a copy in the place of the link and try again"
+		}
+		return nil, e
+	}
+	// Should it have been replaced since: not by way of a link, and without waiting.
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// notPlain says what a file is that is no plain one.
+func notPlain(mode fs.FileMode) string {
+	switch mode.Type() {
+	case 0:
+		return ""
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	case fs.ModeSocket:
+		return "a socket"
+	}
+	return "a device"
 }
 
 // Delete implements server.Backend: the document goes first, then the request

@@ -1,0 +1,75 @@
+package daemon
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server/wire"
+)
+
+// TestEditPlainFiles: what stands where a document is to be written, and is no
+// plain file, is left as it is, without waiting, and the error says what to do.
+func TestEditPlainFiles(t *testing.T) {
+	const document = "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name: web}\nspec: {system: {host: true}, command: [sleep]}\n"
+	ref := v1alpha1.Ref{Kind: "Container", Name: "web"}
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.WriteFile(target, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, make := range map[string]func(file string) error{
+		"a named pipe":    func(file string) error { return unix.Mkfifo(file, 0o600) },
+		"a directory":     func(file string) error { return os.Mkdir(file, 0o700) },
+		"a symbolic link": func(file string) error { return os.Symlink(target, file) },
+		"a socket": func(file string) error {
+			l, err := net.Listen("unix", file)
+			if err == nil {
+				l.(*net.UnixListener).SetUnlinkOnClose(false)
+				err = l.Close()
+			}
+			return err
+		},
+	} {
+		file := filepath.Join(t.TempDir(), "web.yaml")
+		if err := make(file); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Lstat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{document, ""} { // to write it, and to remove it
+			err := (&Daemon{}).editFile(file, ref, text)
+			e, told := errors.AsType[*wire.Error](err)
+			if !told || !strings.Contains(e.Message, file+" is "+what) || !strings.Contains(e.Next, "try again") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if after, err := os.Lstat(file); err != nil || !os.SameFile(before, after) || after.Mode() != before.Mode() {
+			t.Errorf("%s became %v %v", what, after, err)
+		}
+	}
+	if got, err := os.ReadFile(target); string(got) != document {
+		t.Errorf("what the link leads to is %q %v", got, err)
+	}
+	if _, err := readPlain("/dev/null"); err == nil || !strings.Contains(err.Error(), "a device") {
+		t.Errorf("a device: %v", err)
+	}
+	// Plain ones are written and removed.
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	if err := (&Daemon{}).editFile(file, ref, document); err != nil {
+		t.Error(err)
+	}
+	if err := (&Daemon{}).editFile(file, ref, ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("the emptied file: %v", err)
+	}
+}
