@@ -33,6 +33,9 @@ import (
 // it is: what belongs to nobody keeps its name and differs.
 type snapshot map[string][]string
 
+// unseen are the lines of a snapshot that tell what could not be looked at.
+const unseen = "unseen"
+
 // snapshot needs the host for itself: all that is on it is in there.
 func (k *tekton) snapshot() snapshot {
 	k.t.Helper()
@@ -44,24 +47,35 @@ func (k *tekton) snapshot() snapshot {
 		}
 		slices.Sort(s[what])
 	}
+	try := func(what string, lines []string, err error) {
+		if add(what, lines...); err != nil {
+			add(unseen, fmt.Sprintf("%s: %v", what, err))
+		}
+	}
+	addJSON := func(what, text string) {
+		lines, err := jsonLines(text)
+		try(what, lines, err)
+	}
 	for what, args := range map[string]string{
 		"links": "-d link show", "addresses": "address show", "rules": "rule show", "rules6": "-6 rule show", "routes": "route show table all",
 		"routes6": "-6 route show table all", "neighbors": "neigh show nud permanent",
 	} {
-		add(what, jsonLines(output(append([]string{"ip", "-j"}, strings.Fields(args)...)...))...)
+		addJSON(what, output(append([]string{"ip", "-j"}, strings.Fields(args)...)...))
 	}
-	var ruleset struct{ Nftables json.RawMessage }
-	k.check(json.Unmarshal([]byte(output("nft", "-j", "list", "ruleset")), &ruleset))
-	add("nft", jsonLines(string(ruleset.Nftables))...)
+	addJSON("nft", k.member(output("nft", "-j", "list", "ruleset"), "nftables"))
 	add("mounts", mountLines("self")...)
 	add("processes", k.processLines()...)
 	add("cgroups", k.cgroups()...)
 	add("sysctl", strings.Split(sysctls(), "\n")...)
 	add("state", k.fileLines(k.state())...)
 	add("run", k.fileLines(k.path("run"))...)
-	add("ledger", k.ledgerLines()...)
-	add("databases", k.databaseLines()...)
-	add("ingress", k.caddyLines()...)
+	ledger, err := os.ReadFile(k.state("ledger.json"))
+	k.check(err)
+	addJSON("ledger", k.member(string(ledger), "claims"))
+	lines, err := k.databaseLines()
+	try("databases", lines, err)
+	lines, err = k.caddyLines()
+	try("ingress", lines, err)
 	if systemdhost.Inside() {
 		units := strings.Fields(output("sh", "-c", "systemctl list-units --all --plain --no-legend 'tekton*' | cut -d' ' -f1"))
 		for _, u := range units {
@@ -73,7 +87,7 @@ func (k *tekton) snapshot() snapshot {
 		add("mounts of "+i.Metadata.Name, mountLines(pid)...)
 		for _, what := range []string{"-d address show", "route show table all", "neigh show"} {
 			args := append([]string{"nsenter", "-t", pid, "-n", "ip", "-j"}, strings.Fields(what)...)
-			add("network of "+i.Metadata.Name, jsonLines(output(args...))...)
+			addJSON("network of "+i.Metadata.Name, output(args...))
 		}
 	}
 	return s
@@ -95,6 +109,9 @@ func (k *tekton) stable() (s snapshot) {
 	k.eventually("the host rests", func() error {
 		before := s
 		s = k.snapshot()
+		if faults := s[unseen]; len(faults) > 0 {
+			return fmt.Errorf("not all could be looked at: %q", faults)
+		}
 		if claims := strings.Join(s["ledger"], "\n"); strings.Contains(claims, `"freed"`) {
 			return fmt.Errorf("a slot cools down: %s", claims)
 		}
@@ -210,12 +227,11 @@ var volatile = []string{
 }
 
 // jsonLines has one line an element of a list.
-func jsonLines(text string) []string {
+func jsonLines(text string) (out []string, err error) {
 	var list []any
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return []string{text + err.Error()}
+		return nil, fmt.Errorf("%w: %q", err, text)
 	}
-	var out []string
 	for _, v := range list {
 		for _, o := range v.(map[string]any) {
 			// An element of an nft set is a line of its own: which is first depends on its address.
@@ -228,7 +244,7 @@ func jsonLines(text string) []string {
 		}
 		out = append(out, compact(v))
 	}
-	return out
+	return out, nil
 }
 
 // compact is a value as one line.
@@ -352,13 +368,12 @@ func fileLine(path, name string, info fs.FileInfo) string {
 	return fmt.Sprintf("%s %q %v", line, b, err)
 }
 
-// ledgerLines are the claims.
-func (k *tekton) ledgerLines() []string {
-	b, err := os.ReadFile(k.state("ledger.json"))
-	k.check(err)
-	var ledger struct{ Claims json.RawMessage }
-	k.check(json.Unmarshal(b, &ledger))
-	return jsonLines(string(ledger.Claims))
+// member is one of a JSON object's.
+func (k *tekton) member(text, name string) string {
+	k.t.Helper()
+	var all map[string]json.RawMessage
+	k.check(json.Unmarshal([]byte(text), &all))
+	return string(all[name])
 }
 
 // catalogue is what PostgreSQL has of databases and roles, and who is let in.
@@ -373,53 +388,53 @@ var catalogue = []string{
 }
 
 // databaseLines asks PostgreSQL itself. The second part of a SCRAM verifier is salt.
-func (k *tekton) databaseLines() (out []string) {
+func (k *tekton) databaseLines() (out []string, err error) {
 	k.t.Helper()
 	if _, err := os.Stat(k.path("run", "postgres")); err != nil {
-		return []string{"PostgreSQL does not run"}
+		return []string{"PostgreSQL does not run"}, nil
 	}
 	conn, err := k.connect("postgres")
 	if err != nil {
-		return []string{err.Error()} // it ends: stable looks again
+		return nil, err
 	}
 	defer conn.Close(context.Background())
 	for _, q := range catalogue {
 		rows, err := conn.Query(context.Background(), q)
 		if err != nil {
-			return []string{err.Error()}
+			return nil, err
 		}
 		values, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
-			return []string{err.Error()}
+			return nil, err
 		}
 		for _, v := range values {
 			out = append(out, reSalt.ReplaceAllString(v, "SCRAM"))
 		}
 	}
-	return out
+	return out, nil
 }
 
 var reSalt = regexp.MustCompile(`SCRAM-SHA-256\$4096:[^"]*`)
 
 // caddyLines is the configuration that Caddy says it runs.
-func (k *tekton) caddyLines() []string {
+func (k *tekton) caddyLines() ([]string, error) {
 	k.t.Helper()
 	socket := k.path("run", "caddy", "admin.sock")
 	if _, err := os.Stat(socket); err != nil {
-		return []string{"Caddy does not run"}
+		return []string{"Caddy does not run"}, nil
 	}
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
 	resp, err := client.Get("http://tekton/config/")
 	if err != nil {
-		return []string{err.Error()} // it ends: stable looks again
+		return nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	var indented bytes.Buffer
 	if err := cmp.Or(err, json.Indent(&indented, b, "", " ")); err != nil {
-		return []string{err.Error()}
+		return nil, err
 	}
-	return []string{indented.String()}
+	return []string{indented.String()}, nil
 }
