@@ -33,6 +33,9 @@ type Object struct {
 	Why string
 	// Spec decoded: the wanted one, or the last good one of the record.
 	Spec v1alpha1.Object
+	// Refused are the ordinals of incarnations that were made for a spec which the
+	// source may not have any more: they do not run, not even after a rollback.
+	Refused []int
 }
 
 // Input is all that compile knows.

@@ -104,7 +104,7 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	}
 	uid := u.Record.UID
 	c.want(resource.New(uid, i.Machine, i.Machine, c.instance(u, spec, i)))
-	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
+	enabled := (u.Spec.Enabled == nil || *u.Spec.Enabled) && !u.refused(i)
 	// The former stops only when the directory of its successor is ready.
 	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
 		return

@@ -204,7 +204,14 @@ func (c *compiler) rolledBackTo(u *unitOf, i *Incarnation, why RolledBackRecord)
 	u.Target = i
 	u.effective = c.specOf(u, i)
 	u.note(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue, why.Reason, "the latest change did not answer and was taken back: %s", why.Message)
+	if u.refused(i) {
+		u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "SourcePolicy",
+			"the latest change did not answer (%s), and what ran before is not admitted from its source any more; nothing runs until the spec changes", why.Message)
+	}
 }
+
+// refused reports whether an incarnation may not run any more.
+func (u *unitOf) refused(i *Incarnation) bool { return slices.Contains(u.object.Refused, i.Ordinal) }
 
 // failuresBeforeRollback is how often a new incarnation may end before it has answered.
 const failuresBeforeRollback = 3

@@ -40,10 +40,12 @@ func (c *compiler) begin(o Object) *unitOf {
 		u.Meta = o.Spec.Meta()
 		u.Spec = lower(o.Spec)
 	}
-	if o.Verdict == Refused && u.Spec != nil {
-		stopped := *u.Spec
-		stopped.Enabled, stopped.Paused = new(false), false
-		u.Spec = &stopped
+	if u.Spec != nil && (o.Verdict == Refused || len(o.Refused) > 0) {
+		narrowed := *u.Spec
+		if narrowed.Paused = false; o.Verdict == Refused {
+			narrowed.Enabled = new(false)
+		}
+		u.Spec = &narrowed
 	}
 	u.effective = u.Spec
 	u.live = o.Verdict != Gone && u.Spec != nil

@@ -1,12 +1,14 @@
 package reconcile
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/simworld"
 	"tekton.host/pkg/resource"
 )
 
@@ -75,5 +77,51 @@ func TestNarrowedSource(t *testing.T) {
 	s.wantPhase("a", v1alpha1.PhaseReady)
 	if i := s.item("a"); i.Metadata.UID != uid || i.Status.Slot != slot {
 		t.Errorf("it was %s in slot %d and is %s in slot %d", uid, slot, i.Metadata.UID, i.Status.Slot)
+	}
+}
+
+// TestNoWayBackToTheRefused: a change that fails, or one that pauses, does not
+// bring back what the source may not have any more.
+func TestNoWayBackToTheRefused(t *testing.T) {
+	narrow := &v1alpha1.Admission{Domains: []string{"b.example.org"}}
+	admitted := command(web("b"), "2")
+	admitted.Metadata.Name = "a"
+	for name, change := range map[string]func(*sim){
+		"a change that crashes":       func(s *sim) { s.world.Images["2"] = simworld.Crashes },
+		"a change that never answers": func(s *sim) { s.world.Images["2"] = simworld.Mute },
+		"a pause": func(s *sim) {
+			admitted := admitted
+			admitted.Spec.Paused = true
+			s.put("a.yaml", admitted)
+		},
+	} {
+		for _, before := range []bool{true, false} { // the narrowing is
+			t.Run(fmt.Sprintf("%s, narrowed before: %v", name, before), func(t *testing.T) {
+				s := newSim(t)
+				s.put("a.yaml", web("a"))
+				s.settle()
+				if before {
+					s.narrow(narrow)
+					s.settle()
+				}
+				s.put("a.yaml", admitted)
+				change(s)
+				s.settle()
+				if !before {
+					s.narrow(narrow)
+					s.settle()
+				}
+				if u, present, _ := s.world.Observe().Get(resource.ID{Kind: resource.KindUnit, Name: "a-1"}); present {
+					t.Errorf("what is not admitted runs: %+v; history:\n%s", u, s.history())
+				}
+				if name == "a pause" {
+					return
+				}
+				if ready := s.item("a").Status.Conditions[0]; ready.Reason != "SourcePolicy" || s.item("a").Status.Phase == v1alpha1.PhaseReady {
+					t.Errorf("it is %s and says %+v", s.item("a").Status.Phase, ready)
+				}
+				s.quiet()
+			})
+		}
 	}
 }

@@ -86,7 +86,7 @@ func (c *Core) resolve(f Facts, claims compile.Claims) wanted {
 	for _, k := range known {
 		taken[k.Name] = true
 		delete(c.pending, objectKey{k.Kind, k.Name})
-		w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], judged.Verdicts[k.UID], byKey))
+		w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], claims.Instances[k.UID], judged.Verdicts[k.UID], byKey))
 	}
 	c.addNew(&w, f, winners, taken)
 	c.sourceStatus(&w, f, judged, claims)
@@ -149,11 +149,12 @@ type objectKey struct{ kind, name string }
 
 func keyOf(o v1alpha1.Object) objectKey { return objectKey{o.Type().Kind, o.Meta().Name} }
 
-func (c *Core) knownObject(r compile.ObjectRecord, v absence.Verdict, winners map[objectKey]absence.Winner) compile.Object {
+func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceRecord, v absence.Verdict, winners map[objectKey]absence.Winner) compile.Object {
 	switch v.Decision {
 	case absence.Present:
 		if w, found := winners[objectKey{r.Kind, r.Name}]; found && w.Source == r.Source {
-			return compile.Object{Record: c.nextRecord(r, w), Verdict: compile.Wanted, Spec: w.Object.Object}
+			next := c.nextRecord(r, w)
+			return compile.Object{Record: next, Verdict: compile.Wanted, Spec: w.Object.Object, Refused: c.refusedOf(next, instances)}
 		}
 	case absence.Absent:
 		return compile.Object{Record: r, Verdict: compile.Gone, Why: v.Message, Spec: c.decode(r)}
@@ -162,7 +163,24 @@ func (c *Core) knownObject(r compile.ObjectRecord, v absence.Verdict, winners ma
 	if why := c.refused(r, last); why != "" {
 		return compile.Object{Record: r, Verdict: compile.Refused, Why: why, Spec: last}
 	}
-	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last}
+	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last, Refused: c.refusedOf(r, instances)}
+}
+
+// refusedOf are the incarnations of former specs that the source may not have
+// any more.
+func (c *Core) refusedOf(r compile.ObjectRecord, instances []compile.InstanceRecord) (ordinals []int) {
+	if c.allow(r.Source) == nil {
+		return nil
+	}
+	for _, i := range instances {
+		if string(i.Object) == string(r.Object) {
+			continue
+		}
+		if former, err := c.Decode(r.Kind, i.Object); err == nil && c.refused(r, former) != "" {
+			ordinals = append(ordinals, i.Ordinal)
+		}
+	}
+	return ordinals
 }
 
 // refused says why the last good spec of a record may not stay: its source was
