@@ -70,8 +70,16 @@ func New(o Options) (*Driver, error) {
 	if d.log.GetSink() == nil {
 		d.log = logr.Discard()
 	}
+	// The kernel takes the larger one of this and a link's own. Others depend on
+	// it, so that it is theirs to change.
+	if v, err := readSysctl(looseCheck); err == nil && v == "2" {
+		d.log.Info("machines can forge source addresses whenever nft has no rules of ours, until they are repaired: set it to 0 or 1", "setting", looseCheck, "value", v)
+	}
 	return d, nil
 }
+
+// looseCheck is the setting that, at 2, weakens the links' strict check of sources.
+const looseCheck = "net.ipv4.conf.all.rp_filter"
 
 // Close closes the driver's sockets. What it made stays.
 func (d *Driver) Close() error {

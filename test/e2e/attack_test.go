@@ -259,6 +259,11 @@ func (s *siege) sixes(to, from net.HardwareAddr) []shot {
 		// Lifetime 0: where it is believed, in the control, it changes nothing.
 		{"a router advertisement", frame(every, all, 134, func(t string) []byte { return append(make([]byte, 12), option6(t)...) }), "", ""},
 		{"a neighbour advertisement", frame(every, all, 136, neighbour), "", ""},
+		{"a neighbour solicitation", frame(every, all, 135, neighbour), "", ""},
+		{"a router solicitation", frame(every, all, 133, func(t string) []byte { return append(make([]byte, 4), option6(t)...) }), "", ""},
+		{"an IPv6 redirect", frame(every, all, 137, func(t string) []byte {
+			return append(append(make([]byte, 4), slices.Repeat(target, 2)...), option6(t)...)
+		}), "", ""},
 		{"an echo request to all nodes", frame(every, all, 128, func(t string) []byte { return append(make([]byte, 4), t...) }), "", ""},
 		{"an IPv6 packet in IPv4", func(t string) []byte {
 			return ether(to, from, etherIP, ipv4(s.addr["a"], s.hostSide["a"], 41, ipv6(me, all, 128, append(make([]byte, 4), t...))))
@@ -335,7 +340,10 @@ func (s *siege) controls() {
 	// The same IPv6 packets over a link that has it.
 	link, err := net.InterfaceByName("lan" + s.instance)
 	s.check(err)
-	for _, x := range s.sixes(link.HardwareAddr, net.HardwareAddr{2, 0, 0, 0, 0, 1})[:3] {
+	for _, x := range s.sixes(link.HardwareAddr, net.HardwareAddr{2, 0, 0, 0, 0, 1}) {
+		if x.flushed != "" {
+			continue // what is in IPv4
+		}
 		control(x.name+" of the neighbour", "host", func(token string) error { return s.inject(x.frame(token)) })
 	}
 }

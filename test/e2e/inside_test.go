@@ -59,11 +59,16 @@ var insideAttempts = map[string]string{
 	"raw socket": "EPERM", "packet socket": "EPERM",
 	"kernel log": "EPERM", "kernel log, console": "EPERM", "kernel addresses": "hidden|EPERM|EACCES|ENOENT",
 	"host's bus": "ENOENT", "host's journal": "ENOENT", "the disks": "nothing", "firmware": "nothing", "debug file system": "nothing",
-	"read /dev/kmsg": "ENOENT", "read /dev/mem": "ENOENT", "read /proc/kcore": "ENOENT|EACCES|EPERM", "read /proc/timer_list": "ok|EACCES|ENOENT", // 0400 of the host: "ok" is a file of nspawn over it
-	"read /proc/kallsyms":            "ok|EPERM|EACCES|ENOENT",                          // without the addresses, see above
-	"read /proc/keys":                "ok|ENOENT",                                       // of this user namespace
-	"read /proc/kmsg":                "ok",                                              // nspawn's FIFO covers it
-	"read /proc/1/root/proc/version": "EACCES|EPERM", "trace the first": "EPERM|EACCES", // nspawn's stub was started by the host's root
+	// Files of the kernel that tell of the whole host. What nspawn lays over them,
+	// on some versions, is empty.
+	"read /dev/kmsg": "ENOENT", "read /dev/mem": "ENOENT", "read /proc/kcore": "ENOENT|EACCES|EPERM|empty", "read /proc/timer_list": "EACCES|ENOENT|empty",
+	"read /proc/kallsyms":        "ok|EPERM|EACCES|ENOENT|empty", // without the addresses, see above
+	"read /proc/keys":            "ENOENT|empty",                 // of this user namespace, which has none
+	"read /proc/kmsg":            "EAGAIN|empty",                 // nspawn's FIFO covers it
+	"read kcore of a fresh proc": "EACCES|ENOENT|EPERM", "read kmsg of a fresh proc": "EACCES|ENOENT|EPERM", "read timer_list of a fresh proc": "EACCES|ENOENT|EPERM",
+	"read vmallocinfo of a fresh proc": "EACCES|ENOENT|EPERM", "read slabinfo of a fresh proc": "EACCES|ENOENT|EPERM", "read pagetypeinfo of a fresh proc": "EACCES|ENOENT|EPERM",
+	"read kpageflags of a fresh proc": "EACCES|ENOENT|EPERM",
+	"read /proc/1/root/proc/version":  "EACCES|EPERM", "trace the first": "EPERM|EACCES", // nspawn's stub was started by the host's root
 	"memory of the first":                     "ok|EPERM", // of nothing: no byte was asked for
 	"write /proc/sys/fs/binfmt_misc/register": "ENOENT|EACCES|EROFS", "write /proc/sys/kernel/core_pattern": "EACCES|EROFS",
 	"write /proc/sys/kernel/hostname": "EACCES|EROFS", "write /proc/sys/kernel/modprobe": "ENOENT|EACCES|EROFS", "write /proc/sys/vm/drop_caches": "EACCES|EROFS",

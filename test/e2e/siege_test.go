@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,40 @@ func (s *siege) reach(when string, flushed bool) {
 	wg.Wait()
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("%s: the attacker connects to (-want +got):\n%s", when, diff)
+	}
+}
+
+// sockets of the host are in no machine: those of our services, and one that
+// has a name and no file, which belongs to a network namespace.
+func (s *siege) sockets() {
+	s.t.Helper()
+	abstract := "@tekton-canary-" + s.instance
+	l, err := net.Listen("unix", abstract)
+	s.check(err)
+	s.t.Cleanup(func() { l.Close() })
+	wants := map[string]string{abstract: "refused"}
+	for _, pattern := range []string{s.path("run", "tekton.sock"), s.path("run", "postgres", ".s.PGSQL.5432"), s.state("*", "*", "control.sock")} {
+		found, err := filepath.Glob(pattern)
+		s.check(err)
+		for _, path := range found {
+			wants[path] = "no such file or directory"
+		}
+	}
+	tried := 0
+	for socket, want := range wants {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			continue
+		}
+		c.Close()
+		tried++
+		if got := s.mustAsk("a", "/dial", "network", "unix", "addr", socket); !strings.HasSuffix(got, want) {
+			s.t.Errorf("the host's socket %s from inside: %s, want %s", socket, got, want)
+		}
+	}
+	// Beside those three the supervisors of five machines, PostgreSQL and DNS.
+	if tried < 3+7 {
+		s.t.Errorf("the host itself reaches %d of %v", tried, wants)
 	}
 }
 

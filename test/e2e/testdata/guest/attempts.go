@@ -56,7 +56,10 @@ func attempts() map[string]func() error {
 		out[name] = func() error { return raw(call) }
 	}
 	for _, path := range []string{"/proc/kcore", "/proc/kmsg", "/proc/kallsyms", "/proc/timer_list", "/proc/keys", "/proc/1/root/proc/version", "/dev/mem", "/dev/kmsg"} {
-		out["read "+path] = func() error { return opened(path, os.O_RDONLY) }
+		out["read "+path] = func() error { return readable(path) }
+	}
+	for _, name := range []string{"kcore", "kmsg", "timer_list", "vmallocinfo", "slabinfo", "pagetypeinfo", "kpageflags"} {
+		out["read "+name+" of a fresh proc"] = func() error { return readFresh(name) }
 	}
 	for _, path := range []string{"/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/vm/drop_caches",
 		"/proc/sys/fs/binfmt_misc/register", "/proc/sys/kernel/hostname", "/sys/kernel/uevent_helper", "/sys/power/state", "/run/tekton/init"} {
@@ -104,6 +107,33 @@ func opened(path string, flag int) error {
 		f.Close()
 	}
 	return err
+}
+
+// readable fails also when there is nothing in it.
+func readable(path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if n, err := unix.Read(int(f.Fd()), make([]byte, 64)); n > 0 || err != nil {
+		return err
+	}
+	return errors.New("empty")
+}
+
+// readFresh reads where nothing is mounted over the kernel's files.
+func readFresh(name string) error {
+	dir, err := os.MkdirTemp("/run", "proc")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(dir)
+	if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
+		return fmt.Errorf("no fresh proc: %w", err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	return readable(filepath.Join(dir, name))
 }
 
 func socket(family, kind, proto int) error {

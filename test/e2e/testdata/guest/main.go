@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,7 +156,7 @@ func appendFile(r *http.Request) (string, error) {
 
 // dial tells how a connection goes: open, refused, timeout.
 func dial(r *http.Request) (string, error) {
-	conn, err := net.DialTimeout("tcp", r.FormValue("addr"), 500*time.Millisecond)
+	conn, err := net.DialTimeout(cmp.Or(r.FormValue("network"), "tcp"), r.FormValue("addr"), 500*time.Millisecond)
 	var timeout net.Error
 	switch {
 	case err == nil:
