@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/spec"
 )
 
 // TestBadFiles puts everything that is no good spec beside two good ones.
@@ -63,13 +66,12 @@ func TestBadFiles(t *testing.T) {
 	if out, err := k.run("validate", k.specs("a-good.yaml"), k.specs("z-good-again.yaml")); exitCode(err) != 1 || !strings.Contains(out, "z-good-again.yaml:") {
 		t.Errorf("a name that two files use: %v %s", err, out)
 	}
-	// And so does the daemon of those that have a name.
-	for _, name := range []string{"unknown-key", "wrong-case", "wrong-type", "dup-key", "nul"} {
+	// And so does the daemon, of those that have a name as objects.
+	k.problems(slices.Concat(slices.Collect(maps.Keys(bad)), []string{"fifo.yaml", "dangling.yaml"})...)
+	for _, name := range []string{"unknown-key", "wrong-case", "wrong-type", "dup-key"} {
 		i, err := k.item(name)
 		if err != nil {
-			if name != "nul" {
-				t.Error(err)
-			}
+			t.Error(err)
 			continue
 		}
 		if i.Status.Phase != v1alpha1.PhaseRejected || i.Metadata.Source.Line == 0 {
@@ -95,6 +97,24 @@ func TestBadFiles(t *testing.T) {
 	k.write("unknown-key.yaml", k.guest("unknown-key"))
 	k.ready("unknown-key")
 	k.check(os.RemoveAll(k.specs("fifo.yaml")))
+}
+
+// problems waits until each of the source's files has one.
+func (k *tekton) problems(files ...string) {
+	k.t.Helper()
+	k.eventually("each file has a problem", func() error {
+		problems, err := k.api().Problems(k.t.Context())
+		if err != nil {
+			return err
+		}
+		without := slices.DeleteFunc(slices.Clone(files), func(name string) bool {
+			return slices.ContainsFunc(problems, func(p spec.Problem) bool { return p.File == k.specs(name) })
+		})
+		if len(without) > 0 {
+			return fmt.Errorf("none with %v", without)
+		}
+		return nil
+	})
 }
 
 // TestDirectoryVanishes makes the directory unreadable in every way: nothing
