@@ -31,6 +31,9 @@ func (l Layout) Events() string { return l.state("events.jsonl") }
 // Specs is the directory of the default source.
 func (l Layout) Specs() string { return l.state("specs") }
 
+// Git holds one mirror a git source.
+func (l Layout) Git() string { return l.state("git") }
+
 // Machines holds one directory an instance.
 func (l Layout) Machines() string { return l.state("machines") }
 

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +32,10 @@ type Command struct {
 	Dir string
 	// Credential to run as; nil keeps ours.
 	Credential *syscall.Credential
+	// Stdout takes the output as it comes, instead of the result; an error of it ends the command.
+	Stdout io.Writer
+	// DiesWithUs kills the program when this process is gone, also by SIGKILL.
+	DiesWithUs bool
 }
 
 // RunError is a command that failed: argv, how it ended, and the end of what it said.
@@ -61,11 +67,20 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.Credential}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay
+	if c.DiesWithUs {
+		// The kernel means the thread that started the program: it must live until the end.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
 	var stdout, stderr boundedBuffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
