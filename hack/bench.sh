@@ -6,7 +6,7 @@
 #
 #   BENCH_QUICK=1   a few runs and small numbers, two minutes
 #   BENCH_N, BENCH_RUNS, BENCH_OBJECTS, BENCH_IDLE (seconds)
-#   BENCH_ONLY      one part: one, many, route, whole, idle, pass
+#   BENCH_ONLY      one part: one, many, route, whole, idle, pass, git
 #   BENCH_KEEP=1    keep the scratch directory, with the daemon's log
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -55,6 +55,13 @@ if [ -z "${BENCH_ONLY:-}" ] || [ "$BENCH_ONLY" = pass ]; then
       END { for (o in least) { aim = o == 1000 ? "   aim < 20 ms: " (least[o] < 20 ? "met" : "MISSED: compile and plan of every object") : ""
         printf "%-42s %.1f ms%s\n", "pass over " o " converged objects", least[o], aim } }'
   [ "${BENCH_ONLY:-}" != pass ] || exit 0
+fi
+if [ -z "${BENCH_ONLY:-}" ] || [ "$BENCH_ONLY" = git ]; then
+  go test ./pkg/source/git -run '^$' -bench '^BenchmarkOneOfManyFiles$' -benchtime 5x |
+    awk '/^Benchmark/ { for (i = 3; i < NF; i += 2) v[$(i + 1)] = $i
+      printf "%-42s %.0f ms, %.2f × the script (%.0f ms)   aim < 0.5: %s\n", "one of 5,000 files of a repository pushed", v["ms-one-changed"], v["×script"], v["ms-script"], v["×script"] < 0.5 ? "met" : "MISSED"
+      printf "    nothing pushed %.0f ms; all 5,000 new %.0f ms\n", v["ms-unchanged"], v["ms-all-files"] }'
+  [ "${BENCH_ONLY:-}" != git ] || exit 0
 fi
 export BENCH_BIN=$dir/bin BENCH_DIR=$dir
 mkdir "$dir/sys" # that of the new network namespace

@@ -106,7 +106,7 @@ start_daemon() {
   echo "$daemon" >"$own/pid"
   local i
   for i in $(seq 300); do
-    tekton sources >/dev/null 2>&1 && return
+    tekton source list >/dev/null 2>&1 && return
     kill -0 "$daemon" 2>/dev/null || break
     sleep 0.1
   done

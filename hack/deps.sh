@@ -8,7 +8,9 @@ packages=(
   dbus mmdebstrap busybox-static debian-archive-keyring   # the booted systemd host of the tests
   nix-bin                                                 # the language: nix/ is parsed and evaluated, not built
   user-mode-linux e2fsprogs util-linux procps             # limits on a real cgroup2; quotas
-  git nano rsync vim-tiny                                 # what edits directories of specs in the tests
+  git openssh-client                                      # specs from repositories
+  openssh-server                                          # the remote of the tests
+  nano rsync vim-tiny                                     # what edits directories of specs in the tests
   strace                                                  # sees every program that starts
   ca-certificates curl python3 make gcc libc6-dev         # demo and its examples, build, race detector
 )

@@ -21,11 +21,12 @@ rec {
   socketGroup = or' settings.socketGroup "tekton";
   # The daemon makes what lies below its own directories itself.
   ownDirs = [ stateDir runDir ];
-  sourceDirs = builtins.filter (path: !below stateDir path) (map (s: s.path) sources);
+  sourceDirs = builtins.filter (path: path != null && !below stateDir path) (map (s: s.path or null) sources);
+  repositories = builtins.any (s: (s.git or null) != null) sources;
   writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ];
   links = "tk${instance}";
   ingressPorts = when (used settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
   dnsPorts = when (managed settings.dns) [ 53 ];
   databasePorts = when (managed settings.postgres) [ (or' settings.postgres.port 5432) ];
-  serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ];
+  serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ] ++ when repositories [ (or' settings.git.user "tekton-git") ];
 }

@@ -64,7 +64,25 @@ in
     };
     sources = optional (types.listOf (types.submodule { options = {
       name = required types.str "name of the source, a DNS label.";
-      path = required types.str "path of a directory with *.yaml and *.yml files.";
+      path = optional types.str "`/var/lib/tekton/specs` (below stateDir)" "path of a directory with *.yaml and *.yml files; not with git.";
+      git = optional (types.submodule { options = {
+        url = required types.str "url of the repository: https://HOST/PATH or ssh://USER@HOST/PATH.";
+        branch = optional types.str "`main` (where there is git)" "branch to follow.";
+        path = optional types.str "none" "path of the directory with *.yaml and *.yml files, as in the repository; absent: its top.";
+        interval = optional duration "`1m` (where there is git)" "interval at which the branch is looked at, beside `tekton source sync`.";
+        timeout = optional duration "`2m` (where there is git)" "timeout of one look.";
+        maxSize = optional size "`256M` (where there is git)" "maxSize of what one fetch may bring.";
+        partial = optional types.bool "none" "partial true takes the good files of a commit though others have problems; else a commit is taken whole or not at all.";
+        auth = {
+          sshKeyFile = optional types.str "none" "sshKeyFile holds the private key, without a passphrase; ssh only.";
+          knownHostsFile = optional types.str "none" "knownHostsFile holds the remote's host keys; required with ssh.";
+          tokenFile = optional types.str "none" "tokenFile holds a token or password; https only.";
+          username = optional types.str "`git` (where there is a tokenFile)" "username that goes with the token.";
+        };
+        verify = optional (types.submodule { options = {
+          allowedSignersFile = required types.str "allowedSignersFile lists SSH keys and whose they are, as ssh-keygen(1) describes it.";
+        }; }) "none" "verify demands that commits are signed.";
+      }; }) "none" "git repository that the specs are read from; not with path.";
       allow = optional (types.submodule { options = {
         kinds = optional (types.listOf types.str) "none" "kinds; absent: all.";
         maxTrust = optional (types.enum [ "untrusted" "trusted" ]) "`untrusted` (where there is allow)" "maxTrust: untrusted (default), trusted.";
@@ -76,6 +94,9 @@ in
         maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
       }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";
     }; })) "none" "sources of specs; absent: one directory \"local\" at STATEDIR/specs that may do everything.";
+    git = {
+      user = optional types.str "`tekton-git`" "user that git and ssh run as; not root.";
+    };
     trashFor = optional duration "`72h`" "trashFor is how long deleted data is kept.";
     slotCooldown = optional duration "`5m`" "slotCooldown before an address is used again.";
     parallelStarts = optional (types.ints.between 0 1024) "none" "parallelStarts of machines; 0: four a CPU.";

@@ -45,7 +45,8 @@ in
         pkgs.util-linux
       ]
       ++ optional ingress cfg.caddyPackage
-      ++ optional postgres cfg.postgresPackage;
+      ++ optional postgres cfg.postgresPackage
+      ++ lib.optionals effective.repositories [ pkgs.git pkgs.openssh ];
 
       serviceConfig = {
         Type = "notify";

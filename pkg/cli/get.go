@@ -200,7 +200,11 @@ func (a *app) talkAboutSources(ctx context.Context, shown int) error {
 	if shown == 0 {
 		fmt.Fprintln(a.err, "No objects.")
 		if len(sources) > 0 && len(problems) == 0 {
-			fmt.Fprintf(a.err, "Next step: put a spec into %s, or run tekton apply -f FILE\n", terminal.Escape(sources[0].Path))
+			next := "put a spec into %s, or run tekton apply -f FILE"
+			if sources[0].Git != nil {
+				next = "push a spec to %s"
+			}
+			fmt.Fprintf(a.err, "Next step: "+next+"\n", terminal.Escape(fromWhere(sources[0])))
 		}
 	}
 	for _, p := range problems {
@@ -217,5 +221,7 @@ func (a *app) warnSource(s v1alpha1.SourceStatus) {
 		a.warn("source %s holds the deletion of %s: %s\nNext step: bring the files back, or run tekton release-deletes %s", s.Name, plural(len(s.Held), "object"), s.Message, s.Name)
 	} else if !s.Complete {
 		a.warn("source %s could not be read whole, nothing is deleted: %s", s.Name, s.Message)
+	} else if s.Git != nil && s.Git.Error != "" {
+		a.warn("source %s stays at commit %s: %s", s.Name, short(s.Git.Commit), s.Git.Error)
 	}
 }

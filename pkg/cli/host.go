@@ -40,48 +40,6 @@ func (a *app) restartCommand() *cobra.Command {
 	}
 }
 
-func (a *app) sourcesCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "sources",
-		Short: "List where specs come from, and what is wrong there",
-		Args:  cobra.NoArgs,
-	}
-	output := formatFlag(cmd, asJSON, asYAML)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		f, err := output()
-		if err != nil {
-			return err
-		}
-		sources, err := a.client.Sources(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if f != asTable {
-			return a.write(f, listOf(sources))
-		}
-		var rows [][]terminal.Cell
-		for _, s := range sources {
-			state := terminal.Cell{Text: "Complete", Paint: a.data.Green}
-			if len(s.Held) > 0 {
-				state = terminal.Cell{Text: fmt.Sprintf("Holds %d", len(s.Held)), Paint: a.data.Red}
-			} else if !s.Complete {
-				state = terminal.Cell{Text: "Incomplete", Paint: a.data.Yellow}
-			}
-			rows = append(rows, []terminal.Cell{terminal.Text(s.Name), terminal.Text(s.Path), terminal.Text(fmt.Sprint(s.Objects)), state})
-		}
-		a.table([]string{"NAME", "PATH", "OBJECTS", "STATE"}, rows)
-		problems, err := a.client.Problems(cmd.Context())
-		for _, p := range problems {
-			a.warn("%s", p.Error())
-		}
-		for _, s := range sources {
-			a.warnSource(s)
-		}
-		return err
-	}
-	return cmd
-}
-
 func (a *app) releaseDeletesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "release-deletes SOURCE",

@@ -20,6 +20,10 @@ func objectPath(ref v1alpha1.Ref, action string) string {
 	return wire.PathObjects + "/" + url.PathEscape(ref.Kind) + "/" + url.PathEscape(ref.Name) + action
 }
 
+func sourcePath(name, action string) string {
+	return wire.PathSources + "/" + url.PathEscape(name) + action
+}
+
 func get(path string) request { return request{method: http.MethodGet, path: path} }
 
 // Version of the daemon.
@@ -126,7 +130,23 @@ func (c *Client) Restart(ctx context.Context, ref v1alpha1.Ref) error {
 
 // ReleaseDeletes lets a source's held deletions happen.
 func (c *Client) ReleaseDeletes(ctx context.Context, source string) ([]v1alpha1.Ref, error) {
-	return ask[[]v1alpha1.Ref](ctx, c, request{method: http.MethodPost, path: wire.PathSources + "/" + url.PathEscape(source) + "/release-deletes"})
+	return ask[[]v1alpha1.Ref](ctx, c, request{method: http.MethodPost, path: sourcePath(source, "/release-deletes")})
+}
+
+// SyncSource looks at a git source's remote now, and returns when the branch's
+// commit is in effect.
+func (c *Client) SyncSource(ctx context.Context, source string) (v1alpha1.GitStatus, error) {
+	return ask[v1alpha1.GitStatus](ctx, c, request{method: http.MethodPost, path: sourcePath(source, "/sync")})
+}
+
+// SuspendSource has a git source not look at its remote.
+func (c *Client) SuspendSource(ctx context.Context, source string) error {
+	return c.tell(ctx, request{method: http.MethodPost, path: sourcePath(source, "/suspend")})
+}
+
+// ResumeSource has a git source look at its remote again.
+func (c *Client) ResumeSource(ctx context.Context, source string) error {
+	return c.tell(ctx, request{method: http.MethodPost, path: sourcePath(source, "/resume")})
 }
 
 // Logs returns the log of an object's machine, as the machine wrote it.

@@ -30,6 +30,7 @@ import (
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/secret"
 	"tekton.host/pkg/source"
+	"tekton.host/pkg/source/git"
 	"tekton.host/pkg/spec"
 	"tekton.host/pkg/supervise"
 )
@@ -47,27 +48,28 @@ type Options struct {
 
 // Daemon is one running tekton.
 type Daemon struct {
-	opts       Options
-	layout     host.Layout
-	naming     resource.Naming
-	id         string
-	lock       *flock.Flock
-	ledger     *ledger.File
-	supervisor *supervise.Manager
-	machines   *machine.Driver
-	networks   *network.Driver
-	databases  *database.Driver
-	secrets    *secret.Secrets
-	sources    map[string]*source.Directory
-	core       reconcile.Config
-	engine     *reconcile.Engine
-	events     *event.Log
+	opts         Options
+	layout       host.Layout
+	naming       resource.Naming
+	id           string
+	lock         *flock.Flock
+	ledger       *ledger.File
+	supervisor   *supervise.Manager
+	machines     *machine.Driver
+	networks     *network.Driver
+	databases    *database.Driver
+	secrets      *secret.Secrets
+	sources      map[string]*source.Directory
+	repositories map[string]*git.Source
+	core         reconcile.Config
+	engine       *reconcile.Engine
+	events       *event.Log
 }
 
 // Open takes the state directory and puts the parts together. Nothing on the
 // host changes but in that directory. Close gives it back.
 func Open(o Options) (_ *Daemon, err error) {
-	d := &Daemon{opts: o, sources: map[string]*source.Directory{}}
+	d := &Daemon{opts: o, sources: map[string]*source.Directory{}, repositories: map[string]*git.Source{}}
 	d.layout = host.Layout{State: o.Host.StateDir, Run: o.Host.RunDir, Secrets: o.Host.SecretsDir}
 	subnet, err := netip.ParsePrefix(o.Host.Subnet)
 	if err != nil {
@@ -260,10 +262,20 @@ func (d *Daemon) cgroupParent() string {
 	return "tekton-" + d.naming.Instance
 }
 
-// buildSources opens the configured directories. The default one is made.
+// buildSources opens the configured sources. The default directory is made.
 func (d *Daemon) buildSources() ([]reconcile.Source, error) {
 	var out []reconcile.Source
+	mirrors := map[string]bool{}
 	for _, c := range d.opts.Host.Sources {
+		if c.Git != nil {
+			s, err := d.newGit(c)
+			if err != nil {
+				return nil, err
+			}
+			d.repositories[c.Name], mirrors[c.Name] = s, true
+			out = append(out, s)
+			continue
+		}
 		if c.Path == d.layout.Specs() {
 			if err := source.EnsureMarker(c.Path); err != nil {
 				return nil, err
@@ -276,7 +288,7 @@ func (d *Daemon) buildSources() ([]reconcile.Source, error) {
 		d.sources[c.Name] = s
 		out = append(out, s)
 	}
-	return out, nil
+	return out, git.Forget(d.layout.Git(), mirrors)
 }
 
 // decoder reads the files of a source.

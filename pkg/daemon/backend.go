@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -54,7 +55,11 @@ func (d *Daemon) Changed() <-chan struct{} { return d.engine.Changed() }
 // Sources implements server.Backend.
 func (d *Daemon) Sources(context.Context) ([]v1alpha1.SourceStatus, error) {
 	v, err := d.view()
-	return v.Result.Sources, err
+	out := slices.Clone(v.Result.Sources)
+	for i := range out {
+		out[i].Git = d.gitStatus(out[i].Name)
+	}
+	return out, err
 }
 
 // Problems implements server.Backend.

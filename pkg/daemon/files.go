@@ -36,6 +36,9 @@ func (d *Daemon) Apply(ctx context.Context, sourceName string, files []v1alpha1.
 	if err != nil {
 		return nil, err
 	}
+	if c.Git != nil {
+		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is a git repository", c.Name), Next: fmt.Sprintf("commit the specs to branch %s of %s and push", c.Git.Branch, c.Git.URL)}
+	}
 	docs, err := d.readDocuments(c, files)
 	if err != nil {
 		return nil, err
@@ -53,9 +56,12 @@ func (d *Daemon) Apply(ctx context.Context, sourceName string, files []v1alpha1.
 
 func (d *Daemon) sourceConfig(name string) (v1alpha1.SourceConfig, error) {
 	for _, s := range d.opts.Host.Sources {
-		if name == "" || s.Name == name {
+		if name == "" && s.Git == nil || s.Name == name {
 			return s, nil
 		}
+	}
+	if name == "" {
+		return v1alpha1.SourceConfig{}, &wire.Error{Code: wire.Conflict, Message: "no source is a directory that specs could be written to", Next: "commit the spec to the repository of a git source and push"}
 	}
 	return v1alpha1.SourceConfig{}, &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("there is no source %q", name), Next: "sources are listed in the daemon's configuration"}
 }
@@ -191,6 +197,9 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 		return d.deleteRejected(ref, err)
 	}
 	ref.Kind = r.Kind
+	if err := d.refuseCommitted(ref, r.Source); err != nil {
+		return v1alpha1.DeleteResult{}, err
+	}
 	result := v1alpha1.DeleteResult{Ref: ref, UID: r.UID, Data: d.dataEffects(r)}
 	if _, mine := d.sources[r.Source]; mine {
 		if err := d.editFile(r.File, ref, ""); err != nil {

@@ -97,6 +97,9 @@ func (c *Core) sourceList() []absence.Source {
 	out := make([]absence.Source, len(c.Host.Sources))
 	for i, s := range c.Host.Sources {
 		out[i] = absence.Source{Name: s.Name}
+		if s.Git != nil {
+			out[i].Percent = absence.GitPercent
+		}
 	}
 	return out
 }
@@ -345,6 +348,9 @@ func (c *Core) sourceStatus(w *wanted, f Facts, judged absence.Output, claims co
 	w.dropShown()
 	for _, s := range c.Host.Sources {
 		st := v1alpha1.SourceStatus{Name: s.Name, Path: s.Path}
+		if s.Git != nil {
+			st.Path = s.Git.Path
+		}
 		if snap, read := f.Snapshots[s.Name]; read {
 			st.Revision, st.Complete, st.Unsettled, st.Objects = snap.Revision, snap.Complete, snap.Unsettled, len(snap.Objects)
 			if snap.Err != nil {

@@ -42,6 +42,11 @@ type Objects interface {
 	Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteResult, error)
 	// ReleaseDeletes lets a source's held deletions happen, once, and returns them.
 	ReleaseDeletes(ctx context.Context, source string) ([]v1alpha1.Ref, error)
+	// SyncSource looks at a git source's remote now. It returns when the
+	// branch's commit is in effect, or why it is not.
+	SyncSource(ctx context.Context, source string) (v1alpha1.GitStatus, error)
+	// SuspendSource has a git source not look at its remote, or look again.
+	SuspendSource(ctx context.Context, source string, suspended bool) error
 }
 
 // Machines are what runs for the objects.

@@ -67,6 +67,19 @@ func (s *Server) releaseDeletes(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, released, err)
 }
 
+func (s *Server) syncSource(w http.ResponseWriter, r *http.Request) error {
+	status, err := s.backend.SyncSource(r.Context(), r.PathValue("name"))
+	return answer(w, status, err)
+}
+
+func (s *Server) suspendSource(w http.ResponseWriter, r *http.Request) error {
+	return answer(w, struct{}{}, s.backend.SuspendSource(r.Context(), r.PathValue("name"), true))
+}
+
+func (s *Server) resumeSource(w http.ResponseWriter, r *http.Request) error {
+	return answer(w, struct{}{}, s.backend.SuspendSource(r.Context(), r.PathValue("name"), false))
+}
+
 func (s *Server) problems(w http.ResponseWriter, r *http.Request) error {
 	problems, err := s.backend.Problems(r.Context())
 	return answer(w, problems, err)

@@ -166,13 +166,13 @@ func (s *scan) list() ([]string, error) {
 		return nil, fmt.Errorf("the directory %s of source %s cannot be listed, nothing is deleted meanwhile: %w", s.d.path, s.d.name, err)
 	}
 	s.dir = dir
-	names = slices.DeleteFunc(names, func(n string) bool { return !candidate(n) })
+	names = slices.DeleteFunc(names, func(n string) bool { return !SpecFile(n) })
 	slices.Sort(names)
 	return names, nil
 }
 
-// candidate reports whether a file of this name is a spec file.
-func candidate(name string) bool {
+// SpecFile reports whether a file of this name is a spec file.
+func SpecFile(name string) bool {
 	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 

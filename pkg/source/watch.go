@@ -257,7 +257,7 @@ func planWatches(path string) watchPlan {
 		return p
 	}
 	for _, e := range entries {
-		if e.Type()&os.ModeSymlink != 0 && candidate(e.Name()) {
+		if e.Type()&os.ModeSymlink != 0 && SpecFile(e.Name()) {
 			p.follow(filepath.Join(dir, e.Name()))
 		}
 	}

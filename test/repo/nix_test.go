@@ -224,7 +224,7 @@ func TestModuleKnowsDefaults(t *testing.T) {
 			"ownDirs": []any{s.StateDir, s.RunDir}, "sourceDirs": []any{}, "writable": []any{s.StateDir, s.RunDir},
 			"links": "tk" + instance, "dnsPorts": []any{53.0}, "databasePorts": []any{float64(s.Postgres.Port)},
 			"ingressPorts": []any{float64(s.Ingress.HTTPPort), float64(*s.Ingress.HTTPSPort)},
-			"serviceUsers": []any{s.Ingress.User, s.Postgres.User},
+			"serviceUsers": []any{s.Ingress.User, s.Postgres.User}, "repositories": false,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("instance %q: nix/effective.nix differs from the daemon (-daemon +module):\n%s", instance, diff)

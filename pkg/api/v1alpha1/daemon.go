@@ -48,7 +48,8 @@ type DeleteResult struct {
 
 // SourceStatus is what tekton knows of a source.
 type SourceStatus struct {
-	Name     string `json:"name"`
+	Name string `json:"name"`
+	// Path of the directory; in the repository, where there is Git.
 	Path     string `json:"path,omitempty"`
 	Revision string `json:"revision,omitempty"`
 	Objects  int    `json:"objects"`
@@ -61,6 +62,25 @@ type SourceStatus struct {
 	HeldSince time.Time `json:"heldSince,omitzero"`
 	// Unsettled files are being written.
 	Unsettled []string `json:"unsettled,omitempty"`
+	// Git says where a source that is a repository stands.
+	Git *GitStatus `json:"git,omitempty"`
+}
+
+// GitStatus is where a git source stands.
+type GitStatus struct {
+	URL    string `json:"url"`
+	Branch string `json:"branch"`
+	// Commit whose specs are in effect, and when it was made.
+	Commit      string    `json:"commit,omitempty"`
+	CommittedAt time.Time `json:"committedAt,omitzero"`
+	// Rejected is a newer commit that is not used; Error says why.
+	Rejected string `json:"rejected,omitempty"`
+	// SyncedAt is when the remote was last reached by this daemon.
+	SyncedAt time.Time `json:"syncedAt,omitzero"`
+	// Error is why the branch's newest commit is not in effect.
+	Error string `json:"error,omitempty"`
+	// Suspended sources are not looked at until they are resumed.
+	Suspended bool `json:"suspended,omitempty"`
 }
 
 // SecretInfo is what may be said about a secret: never its value.

@@ -143,7 +143,11 @@ func (h *Host) Default() {
 		if a := s.Sources[i].Allow; a != nil {
 			setDefault(&a.MaxTrust, "untrusted")
 		}
+		if g := s.Sources[i].Git; g != nil {
+			g.setDefaults()
+		}
 	}
+	setDefault(&s.Git.User, "tekton-git")
 	setDefault(&s.Runtime.Supervisor, "auto")
 	setPointer(&s.Runtime.Seccomp, true)
 	setPointer(&s.Runtime.LogMax, Quantity{Bytes: 16 << 20, text: "16M"})
@@ -188,6 +192,16 @@ func (c *IngressConfig) AdminAddress() (network, address string, err error) {
 		return "", "", errors.New("must be HOST:PORT such as localhost:2019, or unix//run/caddy/admin.sock")
 	}
 	return "tcp", c.Admin, nil
+}
+
+func (g *GitSource) setDefaults() {
+	setDefault(&g.Branch, "main")
+	setPointer(&g.Interval, Duration{time.Minute})
+	setPointer(&g.Timeout, Duration{2 * time.Minute})
+	setPointer(&g.MaxSize, Quantity{Bytes: 256 << 20, text: "256M"})
+	if g.Auth.TokenFile != "" {
+		setDefault(&g.Auth.Username, "git")
+	}
 }
 
 func suffix(instance string) string {

@@ -38,6 +38,8 @@ type HostSpec struct {
 	DNS DNSConfig `json:"dns,omitzero"`
 	// Sources of specs; absent: one directory "local" at STATEDIR/specs that may do everything.
 	Sources []SourceConfig `json:"sources,omitempty"`
+	// Git says how git is run for sources that are repositories.
+	Git GitConfig `json:"git,omitzero"`
 	// TrashFor is how long deleted data is kept.
 	TrashFor *Duration `json:"trashFor,omitempty"`
 	// SlotCooldown before an address is used again.
@@ -117,14 +119,65 @@ type DNSConfig struct {
 	Upstreams []string `json:"upstreams,omitempty"`
 }
 
-// SourceConfig is where specs come from.
+// GitConfig says how git is run.
+type GitConfig struct {
+	// User that git and ssh run as; not root.
+	User string `json:"user,omitempty"`
+}
+
+// SourceConfig is where specs come from: a directory, or a branch of a git
+// repository.
 type SourceConfig struct {
 	// Name of the source, a DNS label.
 	Name string `json:"name"`
-	// Path of a directory with *.yaml and *.yml files.
-	Path string `json:"path"`
+	// Path of a directory with *.yaml and *.yml files; not with git.
+	Path string `json:"path,omitempty"`
+	// Git repository that the specs are read from; not with path.
+	Git *GitSource `json:"git,omitempty"`
 	// Allow admits specs; absent: everything (the operator's own directory).
 	Allow *Admission `json:"allow,omitempty"`
+}
+
+// GitSource is a branch of a repository. Its specs are read from the commit,
+// there is no work tree.
+type GitSource struct {
+	// URL of the repository: https://HOST/PATH or ssh://USER@HOST/PATH.
+	URL string `json:"url"`
+	// Branch to follow.
+	Branch string `json:"branch,omitempty"`
+	// Path of the directory with *.yaml and *.yml files, as in the repository; absent: its top.
+	Path string `json:"path,omitempty"`
+	// Interval at which the branch is looked at, beside `tekton source sync`.
+	Interval *Duration `json:"interval,omitempty"`
+	// Timeout of one look.
+	Timeout *Duration `json:"timeout,omitempty"`
+	// MaxSize of what one fetch may bring.
+	MaxSize *Quantity `json:"maxSize,omitempty"`
+	// Partial true takes the good files of a commit though others have problems; else a commit is taken whole or not at all.
+	Partial bool `json:"partial,omitempty"`
+	// Auth to the remote; absent: none.
+	Auth GitAuth `json:"auth,omitzero"`
+	// Verify demands that commits are signed.
+	Verify *GitVerify `json:"verify,omitempty"`
+}
+
+// GitAuth is how the remote knows us, and we it. The files may be readable by
+// root alone.
+type GitAuth struct {
+	// SSHKeyFile holds the private key, without a passphrase; ssh only.
+	SSHKeyFile string `json:"sshKeyFile,omitempty"`
+	// KnownHostsFile holds the remote's host keys; required with ssh.
+	KnownHostsFile string `json:"knownHostsFile,omitempty"`
+	// TokenFile holds a token or password; https only.
+	TokenFile string `json:"tokenFile,omitempty"`
+	// Username that goes with the token.
+	Username string `json:"username,omitempty"`
+}
+
+// GitVerify says whose signature a commit must have.
+type GitVerify struct {
+	// AllowedSignersFile lists SSH keys and whose they are, as ssh-keygen(1) describes it.
+	AllowedSignersFile string `json:"allowedSignersFile"`
 }
 
 // Admission is what the specs of a source may ask for. An absent list admits

@@ -32,15 +32,20 @@ var defaultNotes = map[string]map[string]string{
 		"spec.probe.http.path":      "where the probe is http",
 	},
 	KindHost: {
-		"spec.stateDir":                 "/var/lib/tekton-INSTANCE with an instance",
-		"spec.runDir":                   "/run/tekton-INSTANCE with an instance",
-		"spec.secretsDir":               "below stateDir",
-		"spec.subnet":                   "with an instance 10.N.0.0/16, N from 101 to 250 by its name",
-		"spec.ingress.tls":              "off where httpsPort is 0",
-		"spec.postgres.connectionLimit": "at most a quarter of maxConnections",
-		"spec.sources[].name":           "without sources: one that may do everything",
-		"spec.sources[].path":           "below stateDir",
-		"spec.sources[].allow.maxTrust": "where there is allow",
+		"spec.stateDir":                    "/var/lib/tekton-INSTANCE with an instance",
+		"spec.runDir":                      "/run/tekton-INSTANCE with an instance",
+		"spec.secretsDir":                  "below stateDir",
+		"spec.subnet":                      "with an instance 10.N.0.0/16, N from 101 to 250 by its name",
+		"spec.ingress.tls":                 "off where httpsPort is 0",
+		"spec.postgres.connectionLimit":    "at most a quarter of maxConnections",
+		"spec.sources[].name":              "without sources: one that may do everything",
+		"spec.sources[].path":              "below stateDir",
+		"spec.sources[].allow.maxTrust":    "where there is allow",
+		"spec.sources[].git.branch":        "where there is git",
+		"spec.sources[].git.interval":      "where there is git",
+		"spec.sources[].git.timeout":       "where there is git",
+		"spec.sources[].git.maxSize":       "where there is git",
+		"spec.sources[].git.auth.username": "where there is a tokenFile",
 	},
 }
 
@@ -57,7 +62,8 @@ func DefaultsTable(kind string) []Row {
 			collect(rows, before, flatten(c))
 		}
 	case KindHost:
-		for _, h := range []*Host{{}, {Spec: HostSpec{Sources: []SourceConfig{{Name: "NAME", Path: "/PATH", Allow: &Admission{}}}}}} {
+		repository := SourceConfig{Name: "NAME", Git: &GitSource{URL: "URL", Auth: GitAuth{TokenFile: "/PATH"}}}
+		for _, h := range []*Host{{}, {Spec: HostSpec{Sources: []SourceConfig{{Name: "NAME", Path: "/PATH", Allow: &Admission{}}, repository}}}} {
 			before := flatten(h)
 			h.Default()
 			collect(rows, before, flatten(h))

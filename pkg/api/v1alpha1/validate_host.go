@@ -119,20 +119,26 @@ func (v *hostCheck) ingress() {
 	}
 }
 
+// unprivileged checks a user that something of ours runs as.
+func (v *hostCheck) unprivileged(p *field.Path, user, who string) {
+	if !userName.MatchString(user) {
+		v.invalid(p, user, "%s", unixName)
+	}
+	if user == "root" {
+		v.invalid(p, user, "is refused by %s; name an unprivileged user", who)
+	}
+}
+
 func (v *hostCheck) services() {
 	p, pg := specPath.Child("postgres"), v.spec.Postgres
-	if !userName.MatchString(pg.User) {
-		v.invalid(p.Child("user"), pg.User, "%s", unixName)
-	}
-	if pg.User == "root" {
-		v.invalid(p.Child("user"), pg.User, "is refused by PostgreSQL; name an unprivileged user")
-	}
+	v.unprivileged(p.Child("user"), pg.User, "PostgreSQL")
 	if pg.BinDir != "" {
 		v.absPath(p.Child("binDir"), pg.BinDir, "")
 	}
 	if pg.ConnectionLimit > pg.MaxConnections {
 		v.invalid(p.Child("connectionLimit"), pg.ConnectionLimit, "of one role must not be more than maxConnections (%d)", pg.MaxConnections)
 	}
+	v.unprivileged(specPath.Child("git", "user"), v.spec.Git.User, "git")
 	v.domain(specPath.Child("dns", "domain"), v.spec.DNS.Domain)
 	for i, up := range v.spec.DNS.Upstreams {
 		_, errAddr := netip.ParseAddr(up)
@@ -153,7 +159,12 @@ func (v *hostCheck) sources() {
 		p := list.Index(i)
 		v.label(p.Child("name"), s.Name, "name the source")
 		v.unique(names, s.Name, p.Child("name"))
-		if v.absPath(p.Child("path"), s.Path, "name a directory of spec files") {
+		switch {
+		case s.Git != nil && s.Path != "":
+			v.forbidden(p.Child("path"), "is of a directory, and this source is a git repository; write git.path for a directory in it")
+		case s.Git != nil:
+			v.gitSource(p.Child("git"), s.Git)
+		case v.absPath(p.Child("path"), s.Path, "name a directory of spec files, or a git repository with git"):
 			v.unique(paths, s.Path, p.Child("path"))
 		}
 		if s.Allow != nil {

@@ -204,6 +204,51 @@ func (b *Backend) Delete(_ context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteRe
 	return v1alpha1.DeleteResult{Ref: ref, UID: uid, Data: b.state.Deletions[ref.String()]}, nil
 }
 
+// SyncSource implements server.Objects: what the source's Error says is why it fails.
+func (b *Backend) SyncSource(_ context.Context, source string) (v1alpha1.GitStatus, error) {
+	unlock, err := b.enter("SyncSource", source)
+	defer unlock()
+	if err != nil {
+		return v1alpha1.GitStatus{}, err
+	}
+	g, err := b.repository(source)
+	switch {
+	case err != nil:
+		return v1alpha1.GitStatus{}, err
+	case g.Suspended:
+		return *g, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is suspended", source), Next: "tekton source resume " + source}
+	case g.Error != "":
+		return *g, &wire.Error{Code: wire.Invalid, Message: g.Error}
+	}
+	return *g, nil
+}
+
+// SuspendSource implements server.Objects.
+func (b *Backend) SuspendSource(_ context.Context, source string, suspended bool) error {
+	unlock, err := b.enter("SuspendSource", fmt.Sprintf("%s %t", source, suspended))
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	g, err := b.repository(source)
+	if err == nil {
+		g.Suspended = suspended
+	}
+	return err
+}
+
+func (b *Backend) repository(source string) (*v1alpha1.GitStatus, error) {
+	for _, s := range b.state.Sources {
+		switch {
+		case s.Name == source && s.Git == nil:
+			return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is a directory", source)}
+		case s.Name == source:
+			return s.Git, nil
+		}
+	}
+	return nil, &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("there is no source %q", source)}
+}
+
 // ReleaseDeletes implements server.Objects.
 func (b *Backend) ReleaseDeletes(_ context.Context, source string) ([]v1alpha1.Ref, error) {
 	unlock, err := b.enter("ReleaseDeletes", source)

@@ -1,0 +1,231 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"tekton.host/pkg/spec"
+)
+
+// Rejection is why a commit is not used.
+type Rejection struct {
+	Commit   string
+	Problems []spec.Problem // of its specs, as COMMIT:PATH
+	Err      error          // without Problems: what is wrong with the commit itself
+}
+
+func (r *Rejection) Error() string {
+	if r.Err != nil {
+		return fmt.Sprintf("commit %s is not used: %v", short(r.Commit), r.Err)
+	}
+	if more := len(r.Problems) - 1; more > 0 {
+		return fmt.Sprintf("commit %s is not used: %v; and %d more", short(r.Commit), r.Problems[0], more)
+	}
+	return fmt.Sprintf("commit %s is not used: %v", short(r.Commit), r.Problems[0])
+}
+
+func (r *Rejection) Unwrap() error { return r.Err }
+
+// short is a commit's id for people.
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// Watch looks at the remote, at once and then at each interval and when it is
+// asked to, until ctx ends. It calls notify when the snapshot has changed.
+func (s *Source) Watch(ctx context.Context, notify func()) error {
+	for {
+		if s.look(ctx) {
+			notify()
+		}
+		// Not all hosts at the same second.
+		wait := s.Interval + rand.N(s.Interval/10+1)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.asked:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Sync looks at the remote now, and returns when what the branch has is in
+// effect, or why it is not.
+func (s *Source) Sync(ctx context.Context) error {
+	done := make(chan error, 1)
+	s.mu.Lock()
+	s.waiting = append(s.waiting, done)
+	s.mu.Unlock()
+	s.ask()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Source) ask() {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+}
+
+// look looks once, for all who wait for it, and reports whether the snapshot
+// is another one now. Who comes while it is under way waits for the next.
+func (s *Source) look(ctx context.Context) (changed bool) {
+	s.mu.Lock()
+	waiting, before, first := s.waiting, s.revision(), !s.attempted
+	s.waiting = nil
+	s.mu.Unlock()
+
+	err := ErrSuspended
+	if !s.isSuspended() {
+		if err = s.sync(ctx); ctx.Err() != nil {
+			err = ctx.Err()
+		} else {
+			first = s.note(err) && first
+		}
+	}
+	for _, w := range waiting {
+		w <- err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return first || s.revision() != before
+}
+
+// note remembers how a look ended.
+func (s *Source) note(err error) bool {
+	rejection, rejected := errors.AsType[*Rejection](err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.trouble()
+	s.attempted = true
+	if s.err = err; rejected {
+		s.err, s.rejected = nil, rejection
+	} else if err == nil {
+		s.rejected = nil
+	}
+	if err != nil && (told == nil || told.Error() != err.Error()) {
+		s.Log.Info("what the branch has is not in effect", "url", s.URL, "branch", s.Branch, "why", err.Error())
+	}
+	return true
+}
+
+// sync brings what the branch has into effect.
+func (s *Source) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := s.load(ctx); err != nil {
+		s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
+	}
+	r, err := s.newRunner()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	head, err := r.head(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.syncedAt = s.Now()
+	good, rejected := s.good, s.rejected
+	s.mu.Unlock()
+	switch {
+	case good != nil && good.id == head:
+		return nil
+	case rejected != nil && rejected.Commit == head && rejected.Err == nil:
+		return rejected // the same files have the same problems
+	}
+	c, err := r.fetch(ctx, head)
+	if err == nil {
+		err = s.take(ctx, r, c)
+		r.tidy(ctx)
+	}
+	if _, rejected := errors.AsType[*Rejection](err); err != nil && !rejected && r.damaged(ctx) {
+		// What is in effect is in memory, and in the ledger.
+		return errors.Join(err, r.remove())
+	}
+	return err
+}
+
+// take brings a fetched commit into effect, if it may be.
+func (s *Source) take(ctx context.Context, r *runner, c commit) error {
+	next, err := s.examine(ctx, r, c)
+	if err != nil {
+		return err
+	}
+	if s.isSuspended() {
+		return ErrSuspended
+	}
+	if err := r.accept(ctx, c); err != nil {
+		return err
+	}
+	s.Log.Info("commit in effect", "commit", c.id, "objects", len(next.objects), "decoded", next.decoded)
+	s.mu.Lock()
+	s.good, s.rejected = next, nil
+	s.mu.Unlock()
+	return nil
+}
+
+// examine reads a commit that may be used; else it returns a Rejection.
+func (s *Source) examine(ctx context.Context, r *runner, c commit) (*reading, error) {
+	if s.AllowedSignersFile != "" {
+		if err := r.verify(ctx, c.id); err != nil {
+			return nil, err
+		}
+	}
+	next, err := s.read(ctx, r, c)
+	if err != nil {
+		return nil, err
+	}
+	if problems := next.all(); len(problems) > 0 && !s.Partial {
+		return nil, &Rejection{Commit: c.id, Problems: problems}
+	}
+	return next, nil
+}
+
+// load reads the commit that was in effect when the last daemon ended, once.
+// Its error says that the mirror cannot be used; it is gone then.
+func (s *Source) load(ctx context.Context) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if s.isLoaded() {
+		return nil
+	}
+	r, err := s.newRunner()
+	if err != nil {
+		return nil // the look tells
+	}
+	defer r.close()
+	c, found, err := r.recall(ctx)
+	var last *reading
+	if err == nil && found {
+		last, err = s.examine(ctx, r, c)
+	}
+	if ctx.Err() != nil {
+		return nil // the next one tries again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loaded, s.good = true, last
+	// The configuration has changed since: of signers, of what is admitted.
+	if rejection, rejected := errors.AsType[*Rejection](err); rejected {
+		s.rejected = rejection
+		return nil
+	}
+	if err != nil {
+		return errors.Join(err, r.remove())
+	}
+	return nil
+}
+
+func (s *Source) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
+}
