@@ -119,6 +119,7 @@ func Compile(in Input) Output {
 	slices.SortFunc(objects, func(a, b Object) int {
 		return cmp.Or(cmp.Compare(a.Record.Name, b.Record.Name), cmp.Compare(a.Record.UID, b.Record.UID))
 	})
+	c.findUnclaimed()
 	c.slots, c.ports = newSlotPool(c), c.readPorts()
 	units := make([]*unitOf, 0, len(objects))
 	for _, o := range objects {
@@ -135,6 +136,7 @@ func Compile(in Input) Output {
 		c.out.Objects = append(c.out.Objects, u.Compiled)
 	}
 	c.releaseOrphans()
+	c.holdExceptions()
 	c.slots.release()
 	c.hostWide(units)
 	return c.out
@@ -142,9 +144,11 @@ func Compile(in Input) Output {
 
 type compiler struct {
 	Input
-	out     Output
-	slots   *slotPool
-	targets map[string]*unitOf // live objects by name
+	out   Output
+	slots *slotPool
+	// unclaimed machines: what the ledger has lost.
+	unclaimed unclaimed
+	targets   map[string]*unitOf // live objects by name
 	// machines named by claimed instances, made when first asked for.
 	machines map[holder]bool
 	// ports wanted so far: host ports of objects compiled before.
@@ -289,12 +293,12 @@ func (c *compiler) hostWide(units []*unitOf) {
 	c.out.Desired.Complete[resource.HostOwner] = true
 	var need hostNeeds
 	for _, u := range units {
-		need.add(u)
+		c.addNeeds(&need, u)
 	}
 	for _, r := range c.hostResources(need) {
 		c.want(r)
 	}
-	if c.Unread {
+	if c.Unread || len(c.unclaimed.machines) > 0 {
 		c.holdHost()
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Claims.All)) {

@@ -98,23 +98,22 @@ func (c *compiler) neverAnswered(i *Incarnation) bool {
 func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	var all []*Incarnation
 	for _, r := range c.Claims.Instances[u.Record.UID] {
+		if want != "" && r.RolledBack != nil && r.RolledBack.Fingerprint != want {
+			r.RolledBack = nil // that update is not wanted any more; should it be again, it is tried again
+		}
 		all = append(all, c.incarnation(u, r))
 	}
 	rolled, isRolled := c.Claims.RolledBack[u.Record.UID]
 	n := len(all)
 	switch {
 	case n == 0:
-		if left := c.unclaimed(u); left != "" {
-			u.keep = true
-			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "LedgerDamaged",
-				"%s is there, but the ledger has no instance of the object; nothing of it is touched; restore the ledger, or remove the machine by hand", left)
-		}
 		if u.keep || u.noStart || want == "" {
 			return
 		}
 		c.newIncarnation(u, 1, want)
 	case isRolled && rolled.Fingerprint == want && c.otherThan(all, want) != nil:
 		good := c.otherThan(all, want)
+		good.RolledBack = &rolled
 		c.rolledBackTo(u, good, rolled)
 		c.drop(u, slices.DeleteFunc(all, func(i *Incarnation) bool { return i == good }))
 	case u.keep || u.noStart || want == "" || all[n-1].Fingerprint == want:
@@ -125,21 +124,6 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		c.replace(u, all, want)
 	}
 	c.chooseServing(u)
-	if isRolled && rolled.Fingerprint == want && !u.keep {
-		c.wantRecord(rolledBackPrefix+u.Record.UID, u.Record.UID, rolled)
-	}
-}
-
-// unclaimed is the machine of an object that has no claimed instance, "" when
-// there is none: claims outlive what they are for.
-func (c *compiler) unclaimed(u *unitOf) string {
-	left, _ := c.ownedBy(u)
-	for _, r := range left {
-		if r.Instance != "" {
-			return r.Instance
-		}
-	}
-	return ""
 }
 
 // otherThan is the newest incarnation with another fingerprint.
@@ -227,8 +211,8 @@ func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
 		return
 	}
 	record := RolledBackRecord{Fingerprint: want, Reason: reason, Message: message}
-	c.wantRecord(rolledBackPrefix+u.Record.UID, u.Record.UID, record)
-	if _, durable := c.Claims.RolledBack[u.Record.UID]; !durable {
+	u.Former.RolledBack = &record
+	if c.Claims.RolledBack[u.Record.UID].Fingerprint != want {
 		return // first the record, so that a crash cannot try the failed one again
 	}
 	failedOne := u.Target

@@ -91,7 +91,8 @@ func (t portTable) conflict(c *compiler, p resource.Publish, uid string) string 
 	return ""
 }
 
-// readPorts fills the table from the ledger: the first claim wins.
+// readPorts fills the table from the ledger, and, should that have lost a claim,
+// from the firewall: the first claim wins.
 func (c *compiler) readPorts() portTable {
 	t := portTable{}
 	for key, e := range c.Claims.All {
@@ -105,6 +106,13 @@ func (c *compiler) readPorts() portTable {
 			continue
 		}
 		t.add(resource.Publish{HostIP: ap.Addr(), HostPort: int(ap.Port()), Protocol: protocol}, e.Owner)
+	}
+	for _, r := range c.Observed[resource.KindEndpoint].Items {
+		for _, p := range r.Value.(resource.Endpoint).Publish {
+			if r.Owner != "" {
+				t.add(p, r.Owner)
+			}
+		}
 	}
 	return t
 }
@@ -139,10 +147,15 @@ type hostNeeds struct {
 	machines, routes, databases bool
 }
 
-func (h *hostNeeds) add(u *unitOf) {
+// addNeeds adds what an object needs.
+func (c *compiler) addNeeds(h *hostNeeds, u *unitOf) {
 	h.machines = true
-	// A rolled back object runs with another spec than the wanted one.
-	for _, s := range []*v1alpha1.ContainerSpec{u.Spec, u.effective} {
+	specs := []*v1alpha1.ContainerSpec{u.Spec, u.effective}
+	// What runs, or serves again, may have been made for another spec.
+	for _, i := range u.incarnations() {
+		specs = append(specs, c.specOf(u, &i))
+	}
+	for _, s := range specs {
 		if s != nil {
 			h.routes = h.routes || len(s.Routes) > 0
 			h.databases = h.databases || len(s.Databases) > 0
@@ -230,9 +243,7 @@ func (c *compiler) keepHostClaim(key string) {
 	if _, wanted := c.out.Desired.Present[id]; wanted || e.Owner != resource.HostOwner || strings.HasPrefix(key, slotPrefix) {
 		return
 	}
-	// Retained data keeps its claim: it says whose source may adopt it. Without
-	// data a claim is of use only to an object that is about to make it.
-	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) && (c.trashed[rest] || !c.Unread && !c.declared(rest)) {
+	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) && (c.trashed[rest] || c.unused(rest)) {
 		return
 	}
 	if name, isSysctl := strings.CutPrefix(key, SysctlKey("")); isSysctl {
@@ -248,11 +259,13 @@ func (c *compiler) wanted(kind resource.Kind, name string) bool {
 	return found
 }
 
-// declared reports whether there is an object of the kind and name that made
-// the claim on data.
-func (c *compiler) declared(key string) bool {
+// unused reports whether the claim on data that is not there is of no use. While
+// data is retained, its claim says whose source may adopt it; without, it is for
+// an object that is about to make it. What PostgreSQL retains cannot be seen.
+func (c *compiler) unused(key string) bool {
 	d := c.Claims.Data[key]
-	return slices.ContainsFunc(c.Objects, func(o Object) bool { return o.Record.Kind == d.Kind && o.Record.Name == d.Name })
+	isDatabase := strings.HasPrefix(key, string(resource.KindDatabase)+"/")
+	return !isDatabase && !c.Unread && !slices.ContainsFunc(c.Objects, func(o Object) bool { return o.Record.Kind == d.Kind && o.Record.Name == d.Name })
 }
 
 // dataGone reports whether data has left the host.

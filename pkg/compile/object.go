@@ -87,6 +87,7 @@ func (c *compiler) settle(u *unitOf) {
 	if !ok {
 		u.keep = true
 	}
+	c.keepUnclaimed(u)
 	c.chooseIncarnations(u, fingerprint)
 	if u.keep {
 		return
@@ -146,10 +147,19 @@ func secretName(cr v1alpha1.Credential) string {
 	return cr.Name
 }
 
-// checkData refuses data that another source left under the same kind and name.
+// checkData refuses data that another source left under the same kind and name,
+// and what is left of which the ledger does not say whose it is.
 func (c *compiler) checkData(u *unitOf) {
 	for _, key := range c.dataKeys(u) {
-		if d, found := c.Claims.Data[key]; found && d.Source != u.Record.Source {
+		d, found := c.Claims.Data[key]
+		kind, name, _ := strings.Cut(key, "/")
+		have, _, _ := c.Observed.Get(resource.ID{Kind: resource.Kind(kind), Name: name})
+		switch {
+		case !found && have.Owner == resource.RetainedOwner:
+			u.keep = true
+			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "DataConflict",
+				"%s was left by an object that the ledger has lost, so it may be of another source. Restore the ledger, delete the data (tekton data delete %s) or choose another name", key, key)
+		case found && d.Source != u.Record.Source:
 			u.noStart = true
 			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "DataConflict",
 				"%s was left by %s/%s of source %q; this object comes from source %q. Delete the data (tekton data delete %s) or choose another name",
@@ -213,7 +223,8 @@ func (c *compiler) bury(u *unitOf) {
 	}
 	left, known := c.ownedBy(u)
 	_, entombed := c.Claims.Tombstones[uid]
-	if entombed && known && len(left) == 0 {
+	// Only a buried object says that its data is in the trash: first go the claims on that.
+	if entombed && known && len(left) == 0 && !c.claimsTrash(u) {
 		return
 	}
 	// The tombstone first: without it nothing of the object goes.
@@ -241,9 +252,21 @@ func (c *compiler) noteUnreadable(u *unitOf) bool {
 	return err != nil
 }
 
+// claimsTrash reports whether the ledger still has claims on data that has gone
+// with the object.
+func (c *compiler) claimsTrash(u *unitOf) bool {
+	return u.Spec != nil && slices.ContainsFunc(c.dataKeys(u), func(key string) bool {
+		_, claimed := c.Claims.Data[key]
+		return claimed && c.trashed[key] && c.dataGone(key)
+	})
+}
+
 // markTrashed notes the data that goes with the object: its claims go, too.
 func (c *compiler) markTrashed(u *unitOf) {
 	for _, key := range c.dataKeys(u) {
+		if d, claimed := c.Claims.Data[key]; claimed && d.Source != u.Record.Source {
+			continue // it was refused that data
+		}
 		kind, name, _ := strings.Cut(key, "/")
 		if c.out.Desired.Policies[resource.ID{Kind: resource.Kind(kind), Name: name}] == resource.DeleteData {
 			c.trashed[key] = true

@@ -25,7 +25,7 @@ const (
 	routePrefix      = "route/"      // route/HOST/PATH → nothing; the owner is the claim
 	portPrefix       = "port/"       // port/IP:PORT/PROTO → nothing
 	dataPrefix       = "data/"       // data/volume/NAME, data/database/NAME → DataRecord
-	rolledBackPrefix = "rolledback/" // rolledback/UID → RolledBackRecord
+	rolledBackPrefix = "rolledback/" // rolledback/UID → RolledBackRecord, of older versions
 )
 
 // SysctlKey is the ledger's key of a changed kernel setting.
@@ -66,6 +66,8 @@ type InstanceRecord struct {
 	Fingerprint string `json:"fingerprint"`
 	// Object that this incarnation was made for: a rollback returns to it.
 	Object json.RawMessage `json:"object"`
+	// RolledBack is the update that failed, and from which this one serves again.
+	RolledBack *RolledBackRecord `json:"rolledBack,omitempty"`
 }
 
 // SlotRecord is a slot in use, or, with Freed set, one that cools down.
@@ -155,8 +157,13 @@ func (last Claims) Next(entries []resource.Claim) (Claims, error) {
 			return Claims{}, fmt.Errorf("ledger entry %q: %w", e.Key, err)
 		}
 	}
-	for uid := range c.Instances {
-		slices.SortFunc(c.Instances[uid], func(a, b InstanceRecord) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
+	for uid, records := range c.Instances {
+		slices.SortFunc(records, func(a, b InstanceRecord) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
+		for _, r := range records {
+			if r.RolledBack != nil {
+				c.RolledBack[uid] = *r.RolledBack
+			}
+		}
 	}
 	return c, nil
 }

@@ -51,14 +51,12 @@ func (c *compiler) emitRoutes(u *unitOf) {
 	for _, r := range spec.Routes {
 		exact := r.PathType == "Exact"
 		name := resource.RouteName(r.Host, r.Path, exact)
-		key := routePrefix + name
-		id := resource.ID{Kind: resource.KindClaim, Name: key}
-		if owner := c.claimedBy(id); owner != "" && owner != u.Record.UID {
+		if owner := c.routedFor(name); owner != "" && owner != u.Record.UID {
 			u.note(v1alpha1.ConditionRouteReady, v1alpha1.ConditionFalse, "RouteConflict",
 				"%s%s is served for %s; remove the route there or here", r.Host, r.Path, c.nameOf(owner))
 			continue
 		}
-		c.wantRecord(key, u.Record.UID, nil)
+		c.wantRecord(routePrefix+name, u.Record.UID, nil)
 		u.URLs = append(u.URLs, c.routeURL(r))
 		if !enabled {
 			continue
@@ -99,15 +97,17 @@ func (c *compiler) answersUnknown() bool {
 	return !seen || d.Err != nil
 }
 
-// claimedBy is the owner of a claim: in the ledger, or wanted earlier in this pass.
-func (c *compiler) claimedBy(id resource.ID) string {
-	if e, found := c.Claims.All[id.Name]; found {
+// routedFor is the owner of a route's claim: in the ledger, wanted earlier in this
+// pass, or, should the ledger have lost it, whom the proxy serves it for.
+func (c *compiler) routedFor(name string) string {
+	if e, found := c.Claims.All[routePrefix+name]; found {
 		return e.Owner
 	}
-	if r, found := c.out.Desired.Present[id]; found {
+	if r, found := c.out.Desired.Present[resource.ID{Kind: resource.KindClaim, Name: routePrefix + name}]; found {
 		return r.Owner
 	}
-	return ""
+	r, _, _ := c.Observed.Get(resource.ID{Kind: resource.KindRoute, Name: name})
+	return r.Owner
 }
 
 func (c *compiler) nameOf(uid string) string {

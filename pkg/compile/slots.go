@@ -44,6 +44,7 @@ func newSlotPool(c *compiler) *slotPool {
 	slices.SortFunc(p.cool, func(a, b int) int {
 		return cmp.Or(c.Claims.Slots[a].Freed.Compare(c.Claims.Slots[b].Freed), cmp.Compare(a, b))
 	})
+	maps.Copy(p.taken, c.unclaimed.slots)
 	// A slot without a claim may still be seen on the host: a link or an address of an older life.
 	for _, k := range []resource.Kind{resource.KindLink, resource.KindAttachment, resource.KindEndpoint} {
 		for _, r := range c.Observed[k].Items {
@@ -96,7 +97,7 @@ func (p *slotPool) release() {
 		if p.used[n] != "" {
 			continue
 		}
-		if p.c.holdsSlot(n, r.Machine) {
+		if p.c.holdsSlot(n, r.Machine) || p.c.unclaimed.slots[n] {
 			p.c.hold(resource.ID{Kind: resource.KindClaim, Name: slotKey(n)})
 			continue
 		}

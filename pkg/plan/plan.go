@@ -15,7 +15,8 @@ type Input struct {
 	Observed resource.Observed
 	// Failures mask a resource until their RetryAt.
 	Failures map[resource.ID]resource.Failure
-	// Busy has the BusyKey of every step in flight: what was observed there is changing.
+	// Busy has the BusyKey of every step in flight: what was observed there is
+	// changing. Claiming is its key while any claim is in flight.
 	Busy map[string]bool
 	Now  time.Time
 }
@@ -175,18 +176,19 @@ func (p *planner) masked(r resource.Resource, v resource.Verb) bool {
 	return true
 }
 
-// claimsUnseen reports whether a new claim has to wait until claims of the host,
-// which are in flight, were observed: what those take (a slot) looks free until
+// claimsUnseen reports whether a new claim has to wait until those in flight were
+// observed: what they take (a slot, a port on every address) looks free until
 // then, and would be given to a second one.
 func (p *planner) claimsUnseen(r resource.Resource) bool {
-	if r.Kind != resource.KindClaim || !p.Busy[hostClaims] {
+	if r.Kind != resource.KindClaim || !p.Busy[Claiming] {
 		return false
 	}
 	_, there, _ := p.Observed.Get(r.ID)
 	return !there
 }
 
-var hostClaims = BusyKey(resource.Resource{ID: resource.ID{Kind: resource.KindClaim}, Owner: resource.HostOwner})
+// Claiming is the key of all claims in flight, whosever they are.
+const Claiming = "claims"
 
 func (p *planner) put(want resource.Resource) {
 	if p.masked(want, resource.Put) {

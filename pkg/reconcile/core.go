@@ -129,11 +129,22 @@ func (c *Core) unread(f Facts) bool {
 }
 
 // Begin says that a step is under way: its object is left alone until End.
-func (c *Core) Begin(s resource.Step) { c.busy[plan.BusyKey(s.Resource)]++ }
+func (c *Core) Begin(s resource.Step) {
+	c.busy[plan.BusyKey(s.Resource)]++
+	if s.Resource.Kind == resource.KindClaim {
+		c.busy[plan.Claiming]++
+	}
+}
 
 // End says that a step has ended and that what it touched was observed anew.
 func (c *Core) End(s resource.Step) {
-	key := plan.BusyKey(s.Resource)
+	c.end(plan.BusyKey(s.Resource))
+	if s.Resource.Kind == resource.KindClaim {
+		c.end(plan.Claiming)
+	}
+}
+
+func (c *Core) end(key string) {
 	if c.busy[key]--; c.busy[key] <= 0 {
 		delete(c.busy, key)
 	}

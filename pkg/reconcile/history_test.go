@@ -77,7 +77,7 @@ func (h *history) event() {
 	what := rapid.SampledFrom(slices.Sorted(maps.Keys(happenings))).Draw(h.rt, "event")
 	h.note("--- "+what+" "+name, resource.Step{}, nil)
 	happenings[what](h, name)
-	h.ignorant(rapid.SampledFrom(singles[:len(singles)-lostSorts]).Draw(h.rt, "unknown"), rapid.SampledFrom(pairsOfKinds).Draw(h.rt, "unknown pair"))
+	h.ignorant(rapid.SampledFrom(singles[:len(singles)-len(claimSorts)]).Draw(h.rt, "unknown"), rapid.SampledFrom(pairsOfKinds).Draw(h.rt, "unknown pair"))
 	h.secretFree()
 }
 
@@ -235,7 +235,7 @@ func (h *history) steps(n int) {
 // end lets all faults end and asserts that what is wanted is there, and no more.
 func (h *history) end() {
 	h.note("--- the faults end", resource.Step{}, nil)
-	h.faultAt, h.world.Unknown, h.hit = -1, map[resource.Kind]error{}, ""
+	h.faultAt, h.world.Unknown, h.hits = -1, map[resource.Kind]error{}, nil
 	h.sourceErr, h.unmarked, h.secretsErr = nil, false, nil
 	h.secrets["token"] = "canary-1009"
 	h.world.Images = map[string]simworld.Image{}
@@ -252,6 +252,7 @@ func (h *history) end() {
 	}
 	h.nothingLeft(wanted)
 	h.unique()
+	h.keptData()
 	h.quiet()
 	h.secretFree()
 }

@@ -5,14 +5,11 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"testing"
 	"time"
-
-	"tekton.host/pkg/resource"
 )
 
-// everyCombination (TEKTON_TEST_MATRIX=all, 20 minutes) runs every fault at
+// everyCombination (TEKTON_TEST_MATRIX=all, a quarter of an hour) runs every fault at
 // every boundary also with a second object; else there one fault, in turn, at
 // every second boundary. A scenario alone always has all of them.
 var everyCombination = os.Getenv("TEKTON_TEST_MATRIX") == "all"
@@ -131,11 +128,12 @@ func ownerOf(s *sim, name string) string {
 func (s *sim) judge(sc scenario, want outcome, f, second fault) {
 	s.t.Helper()
 	s.converged(want, sc.racy)
+	s.keptData()
 	s.unique()
 	s.quiet()
 	s.secretFree()
-	if second == noFault && f.local() && !strings.HasPrefix(s.hit, resource.HostOwner+"/") {
-		s.independent(want, s.hit)
+	if second == noFault && f.local() {
+		s.independent(want)
 	}
 	if f.invisible() && second.invisible() && !sc.racy {
 		s.undisturbed(want)

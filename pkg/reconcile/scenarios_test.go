@@ -53,6 +53,11 @@ func routed(c v1alpha1.Container, host string) v1alpha1.Container {
 	return c
 }
 
+func withPort(c v1alpha1.Container, hostIP string) v1alpha1.Container {
+	c.Spec.Network.Ports = []v1alpha1.Port{{HostPort: 25, Port: 25, HostIP: hostIP, Protocol: "tcp"}}
+	return c
+}
+
 func TestOneFileComesAndGoes(t *testing.T) {
 	s := newSim(t)
 	before := s.world.Snapshot()

@@ -74,9 +74,10 @@ type sim struct {
 	landed    int // steps
 	faultAt   int
 	fault     fault
-	second    fault // befalls the next step of another object than the first one's
-	two       bool  // there is, or was, a second fault
-	hit       string
+	second    fault               // befalls the next step of another object than the first one's
+	two       bool                // there is, or was, a second fault
+	hit       string              // BusyKey of the step that had the fault
+	hits      []resource.Resource // of its batch
 	last      Result
 }
 
@@ -292,8 +293,8 @@ func (s *sim) land(i int) {
 	switch {
 	case s.landed == s.faultAt:
 		f, s.hit = s.fault, plan.BusyKey(step.Resource)
-		if step.Resource.Kind == resource.KindClaim {
-			s.hit = resource.HostOwner + "/ledger" // several objects' claims
+		for _, x := range batch {
+			s.hits = append(s.hits, x.Resource)
 		}
 	case s.second != noFault && s.hit != "" && plan.BusyKey(step.Resource) != s.hit:
 		f, s.second, s.two = s.second, noFault, true

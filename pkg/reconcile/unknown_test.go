@@ -43,8 +43,8 @@ func unknownSnapshot(name string, change func(*source.Snapshot)) ignorance {
 	}}
 }
 
-// lostClaims takes the entries of one sort out of the ledger. That it can be
-// read in part only is not one of the three values; what runs must survive it.
+// lostClaims takes the entries of one sort out of the ledger. TestLostClaims goes
+// on with what is left of it.
 func lostClaims(prefix string) ignorance {
 	return ignorance{name: "claims of " + prefix, of: func(f *Facts) {
 		claims, items := []resource.Claim{}, resource.Set{}
@@ -77,7 +77,7 @@ func ignorances() (single, pairs []ignorance) {
 		unknownSnapshot("source half read", func(s *source.Snapshot) { s.Complete, s.Objects = false, s.Objects[:len(s.Objects)/2] }),
 		unknownSnapshot("source being written", func(s *source.Snapshot) { s.Unsettled, s.Objects = s.Files, nil }),
 		unknownSnapshot(emptySource, func(s *source.Snapshot) { s.Marked, s.Objects, s.Files = false, nil, nil }))
-	for _, prefix := range []string{"object/", "instance/", "slot/", "route/", "data/", "tombstone/"} { // lostSorts, last
+	for _, prefix := range claimSorts { // last
 		single = append(single, lostClaims(prefix))
 	}
 	return single, pairs
@@ -85,9 +85,9 @@ func ignorances() (single, pairs []ignorance) {
 
 const emptySource = "source empty and unmarked"
 
-// lostSorts is how many of the single ones are lost parts of the ledger: random
-// histories leave them out, for a ledger that was damaged is no Unknown.
-const lostSorts = 6
+// claimSorts are the sorts of entries that the ledger may lose. They are the last
+// of the single ones: random histories leave them out.
+var claimSorts = []string{"object/", "instance/", "slot/", "route/", "port/", "data/", "tombstone/"}
 
 var singles, pairsOfKinds = ignorances()
 
@@ -110,9 +110,8 @@ func (s *sim) ignorant(is ...ignorance) {
 			s.t.Fatalf("pass: %v", err)
 		}
 		for id := range removals(r.Plan) {
-			// A part of the ledger that is lost may take other entries and, where no
-			// object is known any more, the host's own things along.
-			lost := strings.HasPrefix(i.name, "claims of") && (strings.HasPrefix(id, "claim/") || s.ofHost(id))
+			// Lost entries of the ledger may take others along: it is restored whole.
+			lost := strings.HasPrefix(i.name, "claims of") && strings.HasPrefix(id, "claim/")
 			// With no object known at all, an empty directory is just that.
 			nobodys := i.name == emptySource && s.ofHost(id) && !s.knowsObjects()
 			unheard := strings.HasPrefix(i.name, "source") && (news[s.owner(id)] || len(news) > 0 && s.ofHost(id))

@@ -44,6 +44,10 @@ func (w *World) Repair() {
 // observeServices shows what the drivers show of a service that does not run:
 // its files as they are, itself and what only it can tell as different or Unknown.
 func (w *World) observeServices(o resource.Observed) {
+	// What PostgreSQL retains is shown to nobody, be it up or not.
+	for _, k := range []resource.Kind{resource.KindRole, resource.KindDatabase} {
+		maps.DeleteFunc(o[k].Items, func(_ resource.ID, r resource.Resource) bool { return r.Owner == resource.RetainedOwner })
+	}
 	for kind, s := range w.services {
 		if d := o[kind]; !s.down || d.Err != nil || len(d.Items) == 0 {
 			continue
@@ -86,7 +90,7 @@ func (w *World) serve(s resource.Step) error {
 	kind := s.Resource.Kind
 	switch kind {
 	case resource.KindRole, resource.KindDatabase:
-		if w.services[resource.KindCluster].down {
+		if w.services[resource.KindCluster].down || !w.has(resource.KindCluster, func(resource.Resource) bool { return true }) {
 			return resource.Because("PostgresUnavailable", fmt.Errorf("%s: PostgreSQL does not answer", s))
 		}
 	case resource.KindRoute:

@@ -132,6 +132,10 @@ func takenOver(now resource.Resource, s resource.Step) bool {
 	return s.Seen != nil && s.Seen.Owner == s.Resource.Owner && now.Owner != s.Seen.Owner
 }
 
+// ownMark are the kinds of things that their drivers give to no other object,
+// whatever the plan saw.
+var ownMark = map[resource.Kind]bool{resource.KindVolume: true, resource.KindInstance: true, resource.KindUnit: true}
+
 // refuse is the part of a driver's own checks that the engine relies on: the
 // thing may be somebody else's by now.
 func (w *World) refuse(s resource.Step) error {
@@ -140,7 +144,11 @@ func (w *World) refuse(s resource.Step) error {
 		return resource.Terminal("Conflict", fmt.Errorf("%s is there already and not ours; rename or remove it", r.ID))
 	}
 	if now, exists := w.Things[r.ID]; exists && now.Owner != r.Owner {
-		expected := s.Verb == resource.Put && (now.Owner == resource.RetainedOwner || s.Seen != nil && s.Seen.Owner == now.Owner)
+		seen := s.Seen != nil && s.Seen.Owner == now.Owner
+		expected := s.Verb == resource.Put && (now.Owner == resource.RetainedOwner || seen)
+		if seen && ownMark[r.Kind] && now.Owner != resource.RetainedOwner {
+			return resource.Taken("Conflict", fmt.Errorf("%s belongs to %s", r.ID, now.Owner))
+		}
 		if !expected {
 			return resource.ErrStale
 		}
