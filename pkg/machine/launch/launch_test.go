@@ -108,7 +108,10 @@ func TestVolumePath(t *testing.T) {
 	if got, err := VolumePath("/v", "container.web.data"); got != "/v/container/web/data" || err != nil {
 		t.Errorf("%s %v", got, err)
 	}
-	for _, bad := range []string{"", "a.b", "a.b.c.d", "a..c", "a.b/../../x.c"} {
+	if got, err := VolumePath("/v", "container.web..root"); got != "/v/container/web/.root" || err != nil {
+		t.Errorf("the kept root of a storePath: %s %v", got, err)
+	}
+	for _, bad := range []string{"", "a.b", "a.b.c.d", "a.b..", "a.b...", "a.b...c", "a..c", "a.b/../../x.c"} {
 		if got, err := VolumePath("/v", bad); err == nil {
 			t.Errorf("%q became %s", bad, got)
 		}

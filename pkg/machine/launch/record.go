@@ -46,14 +46,15 @@ func ReadRecord(dir string) (Record, error) {
 	return r, nil
 }
 
-// VolumePath is the directory of a volume below the volumes' root.
+// VolumePath is the directory of a volume below the volumes' root. The last part
+// may begin with a dot: so does the name of a kept root (compile.RootVolume).
 func VolumePath(root, name string) (string, error) {
-	parts := strings.Split(name, ".")
-	if len(parts) != 3 {
+	parts := strings.SplitN(name, ".", 3)
+	if len(parts) != 3 || strings.Contains(strings.TrimPrefix(parts[2], "."), ".") {
 		return "", fmt.Errorf("volume name %q is not KIND.NAME.VOLUME", name)
 	}
 	for _, p := range parts {
-		if p == "" || strings.ContainsAny(p, "/\x00") {
+		if p == "" || p == "." || strings.ContainsAny(p, "/\x00") {
 			return "", fmt.Errorf("volume name %q has an invalid part", name)
 		}
 	}
