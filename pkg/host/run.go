@@ -85,21 +85,22 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
 		}
-		tail := strings.TrimSpace(stderr.String())
+		tail := strings.TrimSpace(stderr.kept.String())
 		if len(tail) > stderrTail {
 			tail = "…" + tail[len(tail)-stderrTail:]
 		}
-		return stdout.Bytes(), &RunError{Argv: c.Argv, Err: err, Stderr: tail}
+		return stdout.kept.Bytes(), &RunError{Argv: c.Argv, Err: err, Stderr: tail}
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 // boundedBuffer keeps the first maxOutput bytes and counts the rest as written.
-type boundedBuffer struct{ bytes.Buffer }
+// It embeds no buffer: io.Copy would find its ReadFrom, which knows no bound.
+type boundedBuffer struct{ kept bytes.Buffer }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if room := maxOutput - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(room, len(p))])
+	if room := maxOutput - b.kept.Len(); room > 0 {
+		b.kept.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
 }
