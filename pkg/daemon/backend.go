@@ -7,7 +7,6 @@ import (
 	"io"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -55,11 +54,7 @@ func (d *Daemon) Changed() <-chan struct{} { return d.engine.Changed() }
 // Sources implements server.Backend.
 func (d *Daemon) Sources(context.Context) ([]v1alpha1.SourceStatus, error) {
 	v, err := d.view()
-	out := slices.Clone(v.Result.Sources)
-	for i := range out {
-		out[i].Git = d.gitStatus(out[i].Name)
-	}
-	return out, err
+	return d.withGit(v.Result.Sources), err
 }
 
 // Problems implements server.Backend.

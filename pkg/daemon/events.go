@@ -26,7 +26,7 @@ func (d *Daemon) recordEvents(ctx context.Context) {
 	for known := false; ; {
 		changed := d.Changed()
 		if v, err := d.view(); err == nil {
-			next := event.Snapshot{Items: v.Result.Items, Sources: v.Result.Sources}
+			next := event.Snapshot{Items: v.Result.Items, Sources: d.withGit(v.Result.Sources)}
 			if known {
 				if err := d.events.Append(event.Between(last, next, time.Now().UTC().Truncate(time.Millisecond))); err != nil {
 					d.opts.Log.Error(err, "an event is lost")

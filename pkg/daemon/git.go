@@ -45,6 +45,15 @@ func (d *Daemon) gitStatus(name string) *v1alpha1.GitStatus {
 	return out
 }
 
+// withGit adds where repositories stand, which the engine does not know.
+func (d *Daemon) withGit(sources []v1alpha1.SourceStatus) []v1alpha1.SourceStatus {
+	out := slices.Clone(sources)
+	for i := range out {
+		out[i].Git = d.gitStatus(out[i].Name)
+	}
+	return out
+}
+
 // repository finds a git source.
 func (d *Daemon) repository(name string) (*git.Source, error) {
 	if _, err := d.sourceConfig(name); err != nil {

@@ -154,7 +154,8 @@ func message(s v1alpha1.Status, typ string) string {
 	return c.Message
 }
 
-// sources tells of sources that cannot be read whole or that hold deletions.
+// sources tells of sources that cannot be read whole or that hold deletions,
+// and of their commits.
 func (t *teller) sources(old, next []v1alpha1.SourceStatus) {
 	for _, is := range next {
 		i := slices.IndexFunc(old, func(s v1alpha1.SourceStatus) bool { return s.Name == is.Name })
@@ -175,5 +176,20 @@ func (t *teller) sources(old, next []v1alpha1.SourceStatus) {
 		case is.Complete && !was.Complete:
 			t.tell(source, v1alpha1.EventNormal, "Complete", "read whole again")
 		}
+		t.commits(source, was.Git, is.Git)
+	}
+}
+
+// commits tells of the commits of a git source.
+func (t *teller) commits(source v1alpha1.Item, was, is *v1alpha1.GitStatus) {
+	if is == nil {
+		return
+	}
+	was = cmp.Or(was, &v1alpha1.GitStatus{})
+	if is.Commit != was.Commit && is.Commit != "" {
+		t.tell(source, v1alpha1.EventNormal, "CommitInEffect", "commit %s of %s", is.Commit, is.Branch)
+	}
+	if is.Rejected != was.Rejected && is.Rejected != "" {
+		t.tell(source, v1alpha1.EventWarning, "CommitRejected", "%s", is.Error)
 	}
 }

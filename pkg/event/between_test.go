@@ -70,16 +70,24 @@ func TestBetweenSources(t *testing.T) {
 	well := v1alpha1.SourceStatus{Name: "local", Complete: true}
 	unread := v1alpha1.SourceStatus{Name: "local", Message: "specs: permission denied"}
 	held := v1alpha1.SourceStatus{Name: "local", Complete: true, Held: []v1alpha1.Ref{{Name: "a"}, {Name: "b"}}, Message: "more than 30 %"}
+	git := func(commit, rejected, err string) []v1alpha1.SourceStatus {
+		return []v1alpha1.SourceStatus{{Name: "fleet", Complete: true, Git: &v1alpha1.GitStatus{Branch: "main", Commit: commit, Rejected: rejected, Error: err}}}
+	}
 	for name, tc := range map[string]struct {
 		old, next []v1alpha1.SourceStatus
 		want      []string
 	}{
-		"first look": {nil, []v1alpha1.SourceStatus{well}, nil},
-		"unreadable": {[]v1alpha1.SourceStatus{well}, []v1alpha1.SourceStatus{unread}, []string{"Warning Incomplete (specs: permission denied)"}},
-		"back":       {[]v1alpha1.SourceStatus{unread}, []v1alpha1.SourceStatus{well}, []string{"Normal Complete (read whole again)"}},
-		"held":       {[]v1alpha1.SourceStatus{well}, []v1alpha1.SourceStatus{held}, []string{"Warning DeletesHeld (2 deletions wait: more than 30 %)"}},
-		"held still": {[]v1alpha1.SourceStatus{held}, []v1alpha1.SourceStatus{held}, nil},
-		"released":   {[]v1alpha1.SourceStatus{held}, []v1alpha1.SourceStatus{well}, []string{"Normal DeletesReleased (no deletion waits any more)"}},
+		"first look":      {nil, []v1alpha1.SourceStatus{well}, nil},
+		"unreadable":      {[]v1alpha1.SourceStatus{well}, []v1alpha1.SourceStatus{unread}, []string{"Warning Incomplete (specs: permission denied)"}},
+		"back":            {[]v1alpha1.SourceStatus{unread}, []v1alpha1.SourceStatus{well}, []string{"Normal Complete (read whole again)"}},
+		"held":            {[]v1alpha1.SourceStatus{well}, []v1alpha1.SourceStatus{held}, []string{"Warning DeletesHeld (2 deletions wait: more than 30 %)"}},
+		"held still":      {[]v1alpha1.SourceStatus{held}, []v1alpha1.SourceStatus{held}, nil},
+		"commit":          {git("a", "", ""), git("b", "", ""), []string{"Normal CommitInEffect (commit b of main)"}},
+		"first commit":    {[]v1alpha1.SourceStatus{{Name: "fleet", Complete: true}}, git("a", "", ""), []string{"Normal CommitInEffect (commit a of main)"}},
+		"bad commit":      {git("a", "", ""), git("a", "b", "a.yaml:1:1: bad"), []string{"Warning CommitRejected (a.yaml:1:1: bad)"}},
+		"the same commit": {git("a", "b", "bad"), git("a", "b", "and the remote is gone"), nil},
+		"mended":          {git("a", "b", "bad"), git("c", "", ""), []string{"Normal CommitInEffect (commit c of main)"}},
+		"released":        {[]v1alpha1.SourceStatus{held}, []v1alpha1.SourceStatus{well}, []string{"Normal DeletesReleased (no deletion waits any more)"}},
 	} {
 		got := event.Between(event.Snapshot{Sources: tc.old}, event.Snapshot{Sources: tc.next}, time.Unix(1, 0))
 		if diff := cmp.Diff(tc.want, texts(got)); diff != "" {
