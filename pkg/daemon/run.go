@@ -66,7 +66,7 @@ func (d *Daemon) awaitEnd(ctx context.Context) error {
 		changed := d.engine.Changed()
 		v := d.engine.View()
 		if v.Read && v.Settled(time.Now().Add(stuckAfter)) {
-			return notReady(v.Result.Items)
+			return errors.Join(notReady(v.Result.Items), notRead(d.withGit(v.Result.Sources)))
 		}
 		select {
 		case <-changed:
@@ -75,6 +75,20 @@ func (d *Daemon) awaitEnd(ctx context.Context) error {
 			return errors.Join(ctx.Err(), notReady(v.Result.Items))
 		}
 	}
+}
+
+// notRead says which sources are not known as they are now.
+func notRead(sources []v1alpha1.SourceStatus) error {
+	var errs []error
+	for _, s := range sources {
+		switch {
+		case !s.Complete:
+			errs = append(errs, fmt.Errorf("source %s: %s", s.Name, s.Message))
+		case s.Git != nil && s.Git.Error != "":
+			errs = append(errs, fmt.Errorf("source %s: %s", s.Name, s.Git.Error))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func notReady(items []v1alpha1.Item) error {
