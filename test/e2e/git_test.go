@@ -74,6 +74,9 @@ func TestGitSource(t *testing.T) {
 	if s := k.fleet(); s.Git.Commit != first || s.Git.Rejected != bad || s.Git.Error == "" || s.Git.SyncedAt.IsZero() {
 		t.Errorf("status %+v", s.Git)
 	}
+	if out := k.must("events", "-o", "json"); !strings.Contains(out, "CommitRejected") || !strings.Contains(out, first) {
+		t.Errorf("events say\n%s", out)
+	}
 	if out := k.must("source", "list"); !strings.Contains(out, "Rejected "+bad[:12]) {
 		t.Errorf("source list says\n%s", out)
 	}
@@ -187,6 +190,34 @@ func TestGitRemoval(t *testing.T) {
 	k.must("source", "resume", "fleet")
 	k.gone("b")
 	k.eventually("nothing is left", k.nothingLeft)
+}
+
+// TestGitOnce: --once waits for the remote, and a commit that is not used is no success.
+func TestGitOnce(t *testing.T) {
+	t.Parallel()
+	k, r, srv := fleet(t)
+	k.signal(syscall.SIGTERM)
+	r.Push(map[string]string{at("web"): k.guest("web")})
+	if code, out := k.once(); code != 0 || len(k.machines()) != 1 {
+		t.Errorf("with a good commit: %d %s", code, out)
+	}
+	r.Push(map[string]string{at("web"): k.guest("web", "comand: [x]")})
+	if code, out := k.once(); code != 1 || !strings.Contains(out, at("web")) || len(k.machines()) != 1 {
+		t.Errorf("with a bad commit: %d %s", code, out)
+	}
+	srv.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	if code, out := k.once(); code != 1 || !strings.Contains(out, "503") || len(k.machines()) != 1 {
+		t.Errorf("without the remote: %d %s", code, out)
+	}
+	srv.Intercept(nil)
+	r.Push(map[string]string{at("web"): ""})
+	if code, out := k.once(); code != 0 || len(k.machines()) != 0 {
+		t.Errorf("with nothing wanted: %d %s", code, out)
+	}
+	k.up()
 }
 
 // TestGitKilled kills the daemon while it fetches: git dies with it, what is in

@@ -21,6 +21,8 @@ import (
 const (
 	// maxTree bounds the listing of a directory: a hundred thousand entries.
 	maxTree = 16 << 20
+	// maxFiles bounds the spec files of a commit.
+	maxFiles = 20_000
 	// maxContent bounds all spec files of a commit together.
 	maxContent = 64 << 20
 )
@@ -57,6 +59,9 @@ func (s *Source) read(ctx context.Context, r *runner, c commit) (*reading, error
 	entries, err := r.tree(ctx, c)
 	if err != nil {
 		return nil, err
+	}
+	if len(entries) > maxFiles {
+		return nil, &Rejection{Commit: c.id, Err: fmt.Errorf("it has %d spec files; at most %d are possible in one source", len(entries), maxFiles)}
 	}
 	out := &reading{commit: c, contents: map[blob]content{}}
 	known := map[blob]content{}
@@ -127,6 +132,10 @@ func (r *reading) all() []spec.Problem {
 		}
 		first[name] = o.FieldPosition("metadata.name")
 	}
+	if more := len(out) - spec.MaxProblems; more > 0 {
+		last := out[spec.MaxProblems]
+		out = append(out[:spec.MaxProblems], spec.Problem{Position: last.Position, Reason: last.Reason, Message: fmt.Sprintf("and %d more problems from here on", more)})
+	}
 	for i := range out {
 		out[i].File = short(r.id) + ":" + out[i].File
 	}
@@ -167,7 +176,7 @@ func (r *runner) tree(ctx context.Context, c commit) ([]entry, error) {
 		}
 		return nil, err
 	}
-	return parseTree(out.Bytes())
+	return parseTree(out.kept.Bytes())
 }
 
 // parseTree reads `ls-tree -z -l`: MODE TYPE ID SIZE<tab>NAME<nul>.
@@ -209,7 +218,7 @@ func (r *runner) blobs(ctx context.Context, ids []string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseBatch(&out.Buffer, ids)
+	return parseBatch(&out.kept, ids)
 }
 
 // parseBatch reads `cat-file --batch`: ID TYPE SIZE<lf>CONTENT<lf>.
@@ -236,9 +245,10 @@ func parseBatch(data io.Reader, ids []string) ([][]byte, error) {
 	return out, nil
 }
 
-// bounded is a buffer that refuses what is too much.
+// bounded is a buffer that refuses what is too much. It does not embed it:
+// io.Copy would find its ReadFrom, which knows no bound.
 type bounded struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	left int
 }
 
@@ -246,5 +256,5 @@ func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= len(p); b.left < 0 {
 		return 0, errors.New("too much output")
 	}
-	return b.Buffer.Write(p)
+	return b.kept.Write(p)
 }

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -139,4 +140,35 @@ func TestLimits(t *testing.T) {
 	}
 	r.Push(map[string]string{"c.yaml": doc("c")})
 	good(t, s, "a", "b", "c")
+}
+
+// TestManyFiles: a directory or its files may be too much.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		entries, size int
+		want          string
+	}{
+		"entries":     {170_000, 1, "too many entries"},
+		"files":       {maxFiles + 1, 1, "it has 20001 spec files"},
+		"names twice": {maxFiles, 1, "and 100 more"},
+		"bytes":       {70, source.MaxFileSize, "more than 67108864 bytes together"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := gittest.New(t)
+			o, _ := options(t, gittest.Serve(t, r).Address())
+			s := open(t, o)
+			r.Push(map[string]string{"a.yaml": doc("a")})
+			good(t, s, "a")
+			blob := r.Run(strings.Repeat("x", tc.size), "-C", r.Clone, "hash-object", "-w", "--stdin")
+			var list strings.Builder
+			for i := range tc.entries {
+				fmt.Fprintf(&list, "100644 blob %s\t%060d.yaml\n", blob, i)
+			}
+			tree := r.Run(list.String(), "-C", r.Clone, "mktree")
+			r.Git("push", "--quiet", "--force", "origin", r.Git("commit-tree", tree, "-m", "much")+":refs/heads/main")
+			refused(t, s, tc.want, "a")
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,11 +54,20 @@ func (r *runner) ensure(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make the mirror: %w", err)
 	}
-	// Again on one that is there: it may have been cut short. Nothing is overwritten.
+	if r.begun("HEAD") && r.begun("config") {
+		return nil
+	}
+	// Also where it was cut short: nothing is overwritten.
 	if _, err := r.start(ctx, run{args: []string{"init", "--quiet", "--bare", "--template=", "--initial-branch=none", r.Dir}, anywhere: true}); err != nil {
 		return fmt.Errorf("make the mirror: %w", err)
 	}
 	return nil
+}
+
+// begun reports whether a file of the mirror has content.
+func (r *runner) begun(name string) bool {
+	info, err := os.Lstat(filepath.Join(r.Dir, name))
+	return err == nil && info.Size() > 0
 }
 
 // fetch brings the branch's commit, without its history.
@@ -181,12 +191,18 @@ func (r *runner) tidy(ctx context.Context) {
 	}
 }
 
-// damaged reports whether the mirror itself is broken.
+// damaged reports whether the mirror itself is broken: git has looked and says so.
 func (r *runner) damaged(ctx context.Context) bool {
 	_, err := r.git(ctx, "fsck", "--connectivity-only", "--no-dangling", "--no-progress")
 	exit, ok := errors.AsType[*exec.ExitError](err)
-	return ok && exit.Exited() && ctx.Err() == nil
+	return ok && exit.Exited() && exit.ExitCode() != notExecuted && exit.ExitCode() != notFound && ctx.Err() == nil
 }
+
+// Exit codes of prlimit where there is no git that it could become.
+const (
+	notExecuted = 126
+	notFound    = 127
+)
 
 func (r *runner) remove() error {
 	if err := os.RemoveAll(r.Dir); err != nil {

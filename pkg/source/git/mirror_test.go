@@ -1,13 +1,17 @@
 package git
 
 import (
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"tekton.host/pkg/internal/testenv"
 	"tekton.host/pkg/source/git/gittest"
 )
 
@@ -76,15 +80,7 @@ func TestDamage(t *testing.T) {
 				t.Errorf("neither whole nor an error: %+v", snap)
 			}
 			r.Push(map[string]string{"b.yaml": doc("b")})
-			snap, err := look(t, s)
-			if err != nil { // seen only now; it is made anew for the next look
-				t.Logf("first look: %v", err)
-				snap, err = look(t, s)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			wants(t, snap, "a", "b")
+			good(t, s, "a", "b")
 			if size := sizeOf(t, o.Dir); size > 512<<10 {
 				t.Errorf("the mirror has %d bytes", size)
 			}
@@ -114,6 +110,111 @@ func TestGrowth(t *testing.T) {
 	if size := sizeOf(t, o.Dir); size > 9<<20 {
 		t.Errorf("the mirror has %d bytes after 20 commits of 1 MB", size)
 	}
+}
+
+// TestKilledAnywhere kills daemons at random moments of a look, with nothing
+// but SIGKILL to them alone. The next one finds the last good commit, whole, and
+// goes on.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	o, _ := options(t, gittest.Serve(t, r).Address())
+	r.Push(map[string]string{"a.yaml": doc("n0")})
+	good(t, open(t, o), "n0")
+	text, err := json.Marshal(map[string]any{"Name": o.Name, "URL": o.URL, "Branch": o.Branch, "Interval": o.Interval, "Timeout": o.Timeout,
+		"MaxSize": o.MaxSize, "Dir": o.Dir, "RunDir": o.RunDir, "User": o.User})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := lookOnce(string(text)); err != nil {
+		t.Fatal(err)
+	}
+	whole := 4 * time.Since(begin) // a look that fetches does more than one that finds nothing
+	killed := 0
+	for i := 1; i <= 25; i++ {
+		name, former := fmt.Sprint("n", i), fmt.Sprint("n", i-1)
+		r.Push(map[string]string{"a.yaml": doc(name)})
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), lookEnv+"="+string(text))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(whole))
+		cmd.Process.Kill()
+		if cmd.Wait() != nil {
+			killed++
+		}
+		s := open(t, o)
+		snap := s.Snapshot(t.Context())
+		if have := snap.Objects; !snap.Complete || len(have) != 1 || have[0].Meta().Name != name && have[0].Meta().Name != former {
+			t.Fatalf("round %d: %+v", i, snap)
+		}
+		good(t, s, name)
+	}
+	if killed == 0 {
+		t.Error("nobody was killed")
+	}
+	t.Logf("%d of 25 killed", killed)
+	locks, err := exec.Command("find", o.Dir, "-name", "*.lock", "-o", "-name", "tmp_*").Output()
+	if err != nil || len(locks) > 0 {
+		t.Errorf("left: %s %v", locks, err)
+	}
+}
+
+// TestWithoutGit: that git cannot be run damages nothing.
+func TestWithoutGit(t *testing.T) {
+	r := gittest.New(t)
+	o, _ := options(t, gittest.Serve(t, r).Address())
+	r.Push(map[string]string{"a.yaml": doc("a")})
+	good(t, open(t, o), "a")
+	prlimit, err := exec.LookPath("prlimit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, path := gittest.Dir(t), os.Getenv("PATH")
+	if err := os.Symlink(prlimit, filepath.Join(bin, "prlimit")); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, o)
+	t.Setenv("PATH", bin)
+	snap := s.Snapshot(t.Context())
+	_, looked := look(t, s)
+	t.Setenv("PATH", path)
+	if snap.Complete || snap.Err == nil || looked == nil || !strings.Contains(looked.Error(), "failed to execute git") {
+		t.Errorf("without git: %+v, %v", snap, looked)
+	}
+	wants(t, s.Snapshot(t.Context()), "a")
+}
+
+// TestNoSpace: a full disk stops what is new, and with room it goes on.
+func TestNoSpace(t *testing.T) {
+	testenv.Root(t, "mount")
+	t.Parallel()
+	r := gittest.New(t)
+	o, _ := options(t, gittest.Serve(t, r).Address())
+	state := filepath.Dir(o.Dir)
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1M,mode=755", "none", state).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", "--lazy", state).Run() })
+	s := open(t, o)
+	r.Push(map[string]string{"a.yaml": doc("a")})
+	good(t, s, "a")
+	put(t, filepath.Join(state, "full"), "")
+	exec.Command("dd", "if=/dev/zero", "of="+filepath.Join(state, "full"), "bs=4k", "status=none").Run() // until it is full
+	r.Push(map[string]string{"b.yaml": doc("b")})
+	snap, err := look(t, s)
+	wants(t, snap, "a")
+	if err == nil || !strings.Contains(err.Error(), "No space left") {
+		t.Errorf("on a full disk: %v", err)
+	}
+	wants(t, open(t, o).Snapshot(t.Context()), "a")
+	remove(t, filepath.Join(state, "full"))
+	good(t, s, "a", "b")
 }
 
 func cutPacks(t *testing.T, dir string) {

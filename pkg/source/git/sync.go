@@ -120,7 +120,7 @@ func (s *Source) sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	if err := s.load(ctx); err != nil {
-		s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
+		return err
 	}
 	r, err := s.newRunner()
 	if err != nil {
@@ -141,14 +141,24 @@ func (s *Source) sync(ctx context.Context) error {
 	case rejected != nil && rejected.Commit == head && rejected.Err == nil:
 		return rejected // the same files have the same problems
 	}
+	err = s.bring(ctx, r, head)
+	if _, rejected := errors.AsType[*Rejection](err); err == nil || rejected || !r.damaged(ctx) {
+		return err
+	}
+	// What is in effect is in memory, and in the ledger.
+	s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
+	if err := errors.Join(r.remove(), r.ensure(ctx)); err != nil {
+		return err
+	}
+	return s.bring(ctx, r, head)
+}
+
+// bring fetches the branch's commit and brings it into effect.
+func (s *Source) bring(ctx context.Context, r *runner, head string) error {
 	c, err := r.fetch(ctx, head)
 	if err == nil {
 		err = s.take(ctx, r, c)
 		r.tidy(ctx)
-	}
-	if _, rejected := errors.AsType[*Rejection](err); err != nil && !rejected && r.damaged(ctx) {
-		// What is in effect is in memory, and in the ledger.
-		return errors.Join(err, r.remove())
 	}
 	return err
 }
@@ -190,7 +200,7 @@ func (s *Source) examine(ctx context.Context, r *runner, c commit) (*reading, er
 }
 
 // load reads the commit that was in effect when the last daemon ended, once.
-// Its error says that the mirror cannot be used; it is gone then.
+// Its error says why the mirror could not be used. A damaged one is gone then.
 func (s *Source) load(ctx context.Context) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
@@ -210,17 +220,20 @@ func (s *Source) load(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil // the next one tries again
 	}
+	// Rejected now: the configuration has changed since, of signers or of what is admitted.
+	rejection, rejected := errors.AsType[*Rejection](err)
+	if err != nil && !rejected {
+		if !r.damaged(ctx) {
+			return err
+		}
+		s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
+		if err := r.remove(); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loaded, s.good = true, last
-	// The configuration has changed since: of signers, of what is admitted.
-	if rejection, rejected := errors.AsType[*Rejection](err); rejected {
-		s.rejected = rejection
-		return nil
-	}
-	if err != nil {
-		return errors.Join(err, r.remove())
-	}
+	s.loaded, s.good, s.rejected = true, last, rejection
 	return nil
 }
 
