@@ -95,9 +95,11 @@ type Incarnation struct {
 
 // Output is what compile yields.
 type Output struct {
-	Desired  resource.Desired
-	Objects  []Compiled // sorted by name
-	NextWake time.Time  // zero: no timer needed
+	Desired resource.Desired
+	Objects []Compiled // sorted by name
+	// Unclaimed are the machines whose claims the ledger has lost, sorted.
+	Unclaimed []string
+	NextWake  time.Time // zero: no timer needed
 }
 
 // Compile derives what is to be on the host.

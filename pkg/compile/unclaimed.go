@@ -2,7 +2,9 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,7 +47,7 @@ func (c *compiler) findUnclaimed() {
 			u.slots[slot], u.addrs[c.Naming.Addr(slot)] = true, true
 		}
 	}
-	c.unclaimed = u
+	c.unclaimed, c.out.Unclaimed = u, slices.Sorted(maps.Values(u.machines))
 }
 
 // isClaimed reports whether the ledger has the instance that a thing is of.

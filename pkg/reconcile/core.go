@@ -11,6 +11,7 @@ import (
 	"tekton.host/pkg/plan"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/source"
+	"tekton.host/pkg/spec"
 )
 
 // Config is what a Core is told once.
@@ -97,6 +98,12 @@ func (c *Core) Pass(f Facts) (Result, error) {
 		Desired: out.Desired, Observed: f.Observed, Failures: c.failures.facts(), Busy: c.busySet(), Now: f.Now,
 	})
 	r := Result{Compiled: out, Plan: p, Sources: wanted.sources, Problems: wanted.problems, Busy: len(c.busy) > 0}
+	for _, machine := range out.Unclaimed {
+		r.Problems = append(r.Problems, Problem{Problem: spec.Problem{
+			Position: spec.Position{File: c.Layout.Ledger()}, Reason: "LedgerDamaged",
+			Message: "the claim of machine " + machine + " is lost; nothing of it is touched; next step: restore the ledger, or remove the machine by hand",
+		}})
+	}
 	r.Items = c.status(f, wanted, out, p)
 	r.Reread, r.RereadAt = wanted.reread, wanted.nextWake
 	r.NextWake = earliest(out.NextWake, p.NextWake, wanted.nextWake)

@@ -52,6 +52,7 @@ func lostAtEach(t *testing.T, sc scenario, change int) {
 				}
 			}
 			s.noMoreGoes(lost, going)
+			s.toldOfLoss()
 			if !more {
 				s.mended(known, lost)
 			}
@@ -106,6 +107,21 @@ func (s *sim) noMoreGoes(lost []string, going *sim) {
 	for machine, n := range s.world.Starts {
 		if !revived && n > going.world.Starts[machine] {
 			s.t.Fatalf("without %v %s is started %d times, else %d; history:\n%s", lost, machine, n, going.world.Starts[machine], s.history())
+		}
+	}
+}
+
+// toldOfLoss asserts I9 for machines of which no object is known any more.
+func (s *sim) toldOfLoss() {
+	s.t.Helper()
+	known := map[string]bool{}
+	for _, i := range s.last.Items {
+		known[i.Metadata.Name] = true
+	}
+	for id, r := range s.world.Things {
+		i, isMachine := r.Value.(resource.Instance)
+		if isMachine && !known[i.Hostname] && !slices.ContainsFunc(s.last.Problems, func(p Problem) bool { return strings.Contains(p.Message, id.Name) }) {
+			s.t.Fatalf("nobody is told of %s; history:\n%s", id.Name, s.history())
 		}
 	}
 }
