@@ -65,7 +65,7 @@ let
     "the daemon says that it is ready, and is watched" = unit.serviceConfig.Type == "notify" && unit.serviceConfig.WatchdogSec != "";
     "machines outlive the daemon" = unit.serviceConfig.KillMode == "process" && !unit.stopIfChanged;
     "the daemon writes below its own directories only" = unit.serviceConfig.ProtectSystem == "strict"
-      && unit.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/var/lib/tekton-previews" ];
+      && unit.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/nix/var/nix/gcroots" "-/var/lib/tekton-previews" ];
     "the daemon loads no modules and does not set the clock" = unit.serviceConfig.ProtectKernelModules
       && lib.hasPrefix "~" unit.serviceConfig.CapabilityBoundingSet
       && lib.all (c: lib.hasInfix c unit.serviceConfig.CapabilityBoundingSet) [ "CAP_SYS_MODULE" "CAP_SYS_TIME" "CAP_SYS_RAWIO" ];
@@ -81,7 +81,7 @@ let
     "the second layer comes with the system's rules" = lib.hasInfix "169.254.169.254/32" example.networking.nftables.tables.tekton-static.content;
     "a second daemon has its own" = second.networking.nftables.tables ? "tekton-static-demo" && second.networking.firewall.interfaces ? "tkdemo*"
       && second.networking.firewall.interfaces."tkdemo*".allowedUDPPorts == [ ]
-      && second.systemd.services.tektond.serviceConfig.ReadWritePaths == [ "/var/lib/tekton-demo" "/run/tekton-demo" ];
+      && second.systemd.services.tektond.serviceConfig.ReadWritePaths == [ "/var/lib/tekton-demo" "/run/tekton-demo" "-/nix/var/nix/gcroots" ];
     "networkd keeps rules that are not its own" = example.systemd.network.config.networkConfig.ManageForeignRoutingPolicyRules == false;
     "users" = minimal.users.groups ? tekton && minimal.users.users.caddy.isSystemUser && minimal.users.users.postgres.isSystemUser
       && example.users.groups.tekton.members == [ "admin" ];

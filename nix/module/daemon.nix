@@ -64,7 +64,10 @@ in
         # Children of the daemon enter machines (tekton exec), so nothing here may take
         # from them what a machine has: no NoNewPrivileges (sudo), no address families.
         ProtectSystem = "strict";
-        ReadWritePaths = effective.writable ++ map (dir: "-${dir}") effective.sourceDirs;
+        ReadWritePaths = effective.writable ++ map (dir: "-${dir}") (
+          # Roots of the garbage collector for what machines run on.
+          [ "/nix/var/nix/gcroots" ] ++ effective.sourceDirs
+        );
         ProtectHome = "read-only";
         ProtectKernelModules = true;
         ProtectKernelLogs = true;

@@ -44,8 +44,10 @@ type Input struct {
 	Layout       host.Layout
 	Naming       resource.Naming
 	Installation string
-	Now          time.Time
-	Objects      []Object
+	// NixOS says that the host's own userland lies in the Nix store.
+	NixOS   bool
+	Now     time.Time
+	Objects []Object
 	// Unread says that a source was not read whole: there may be objects that
 	// nobody knows of yet.
 	Unread   bool
@@ -255,7 +257,7 @@ func (c *compiler) hasDatabases(u *unitOf) bool {
 // objectKinds are those that an object's deletion waits for; its claims go last.
 var objectKinds = []resource.Kind{
 	resource.KindRoute, resource.KindRecord, resource.KindUnit, resource.KindAttachment, resource.KindLink,
-	resource.KindException, resource.KindEndpoint, resource.KindPassword, resource.KindVolume, resource.KindInstance,
+	resource.KindException, resource.KindEndpoint, resource.KindPassword, resource.KindVolume, resource.KindInstance, resource.KindGCRoot,
 }
 
 var databaseKinds = []resource.Kind{resource.KindAccess, resource.KindDatabase, resource.KindRole}

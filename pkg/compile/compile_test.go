@@ -445,3 +445,35 @@ func TestHotFields(t *testing.T) {
 		t.Error("a changed secret changes nothing")
 	}
 }
+
+// TestGCRoots: what a machine runs on out of the Nix store is kept for as long
+// as its directory is there, also while it is disabled.
+func TestGCRoots(t *testing.T) {
+	const closure = "/nix/store/a-system"
+	inStore := func(s *v1alpha1.ContainerSpec) { s.System = v1alpha1.System{StorePath: closure} }
+	for name, tt := range map[string]struct {
+		nixos bool
+		edit  func(*v1alpha1.ContainerSpec)
+		want  string
+	}{
+		"storePath":          {edit: inStore, want: closure},
+		"storePath on NixOS": {nixos: true, edit: inStore, want: closure},
+		"disabled":           {edit: func(s *v1alpha1.ContainerSpec) { inStore(s); s.Enabled, s.Reason = new(false), "test" }, want: closure},
+		"host":               {},
+		"host on NixOS":      {nixos: true, want: "/state/machines/web-1/system"},
+		"rootfs on NixOS":    {nixos: true, edit: func(s *v1alpha1.ContainerSpec) { s.System = v1alpha1.System{RootFS: "/srv/root"} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld("10.1.0.0/16")
+			w.in.NixOS = tt.nixos
+			w.want("web", tt.edit)
+			r, present := w.settle().Desired.Present[resource.ID{Kind: resource.KindGCRoot, Name: "web-1"}]
+			if v, _ := r.Value.(resource.GCRoot); v.Target != tt.want || present != (tt.want != "") {
+				t.Errorf("root is %q, want %q", v.Target, tt.want)
+			}
+			if present && (r.Owner != "uid-web" || r.Instance != "web-1") {
+				t.Errorf("it is of %s, %s", r.Owner, r.Instance)
+			}
+		})
+	}
+}

@@ -103,7 +103,11 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 		return
 	}
 	uid := u.Record.UID
-	c.want(resource.New(uid, i.Machine, i.Machine, c.instance(u, spec, i)))
+	instance := c.instance(u, spec, i)
+	c.want(resource.New(uid, i.Machine, i.Machine, instance))
+	if target := c.inStore(instance); target != "" {
+		c.want(resource.New(uid, i.Machine, i.Machine, resource.GCRoot{Target: target}))
+	}
 	enabled := (u.Spec.Enabled == nil || *u.Spec.Enabled) && !u.refused(i)
 	// The former stops only when the directory of its successor is ready.
 	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
@@ -119,6 +123,15 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	link := resource.Link{Name: i.Link, Peer: c.Naming.Peer(i.Slot), Label: i.Machine, HostAddr: c.Naming.HostAddr(i.Slot), Addr: addr}
 	c.want(resource.New(uid, i.Machine, i.Link, link))
 	c.emitUnit(u, spec, i, link)
+}
+
+// inStore is what of the Nix store an incarnation runs on, "" for nothing.
+func (c *compiler) inStore(i resource.Instance) string {
+	if i.System.Host && c.NixOS {
+		// Each start takes the system that is the host's current one then.
+		return c.Layout.SystemLink(i.Name)
+	}
+	return i.System.StorePath
 }
 
 // holdInstance leaves all that is there of an incarnation as it is.

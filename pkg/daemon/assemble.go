@@ -26,6 +26,7 @@ import (
 	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/machine"
 	"tekton.host/pkg/network"
+	"tekton.host/pkg/nix"
 	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/secret"
@@ -102,6 +103,7 @@ func Open(o Options) (_ *Daemon, err error) {
 	d.core = reconcile.Config{
 		Host: o.Host, Layout: d.layout, Naming: d.naming, Installation: d.id, Decode: spec.FromJSON,
 	}
+	_, d.core.NixOS = host.CurrentSystem()
 	starts := o.Host.ParallelStarts
 	if starts == 0 {
 		// A start is bound by CPU, but waits in between: for mounts, the kernel's
@@ -239,7 +241,7 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, d.machines, passwords, d.databases, names, proxy}, nil
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy}, nil
 }
 
 // systemCaddy is the host's own Caddy, nil where ours is to be used.

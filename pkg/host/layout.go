@@ -37,6 +37,15 @@ func (l Layout) Git() string { return l.state("git") }
 // Machines holds one directory an instance.
 func (l Layout) Machines() string { return l.state("machines") }
 
+// SystemLink is the name of a link in a machine's directory: to the system of
+// the NixOS host that its latest start took its userland from.
+const SystemLink = "system"
+
+// SystemLink of a machine.
+func (l Layout) SystemLink(machine string) string {
+	return filepath.Join(l.Machines(), machine, SystemLink)
+}
+
 // Volumes holds kind/name/volume.
 func (l Layout) Volumes() string { return l.state("volumes") }
 

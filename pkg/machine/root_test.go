@@ -124,8 +124,8 @@ func plantInEtc(t *testing.T, name, content string) {
 func TestStorePath(t *testing.T) {
 	r := newRig(t)
 	system := storePath(t, r)
-	root := resource.Volume{ObjectKind: "Container", ObjectName: "nix", Volume: "root", Policy: resource.DeleteData}
-	r.mustPut(root, "container.nix.root")
+	root := resource.Volume{ObjectKind: "Container", ObjectName: "nix", Volume: ".root", Policy: resource.DeleteData}
+	r.mustPut(root, "container.nix..root")
 	data := resource.Volume{ObjectKind: "Container", ObjectName: "nix", Volume: "data"}
 	r.mustPut(data, "container.nix.data")
 	i := r.instance(4, "", func(i *resource.Instance) {
@@ -133,7 +133,7 @@ func TestStorePath(t *testing.T) {
 		i.Command, i.Mounts = nil, nil
 		i.DNS = r.naming.Service()
 		i.Environment = []string{"PLAIN=1"}
-		i.Volumes = []resource.Bind{{Source: "container.nix.root", Target: "/"}, {Source: "container.nix.data", Target: "/var/lib/data"}}
+		i.Volumes = []resource.Bind{{Source: "container.nix..root", Target: "/"}, {Source: "container.nix.data", Target: "/var/lib/data"}}
 		i.Secrets = []resource.Secret{{Name: "s", File: r.writeFile(filepath.Join(r.layout.Secrets, "s"), `a"b$c`, 0o600), Env: "SECRET"}}
 	})
 	u := r.run(i)
@@ -157,7 +157,7 @@ func TestStorePath(t *testing.T) {
 	}
 	r.mustDelete(u, i.Name)
 	var st syscall.Stat_t
-	if err := syscall.Stat(filepath.Join(r.layout.Volumes(), "container/nix/root/state"), &st); err != nil || st.Uid != 0 {
+	if err := syscall.Stat(filepath.Join(r.layout.Volumes(), "container/nix/.root/state"), &st); err != nil || st.Uid != 0 {
 		t.Errorf("the root volume's file has uid %d on disk (%v), want the unshifted 0", st.Uid, err)
 	}
 	// A new incarnation, with other ids, finds the same root.

@@ -36,8 +36,24 @@ func NewRoots(installation string) Roots {
 // garbage collection can have missed it. Which path the name kept before does
 // not matter; path is then kept in its stead.
 func (r Roots) Put(ctx context.Context, name, path string) error {
-	if err := validRoot(name, path); err != nil {
-		return err
+	if dir, base := filepath.Split(path); dir != storeDir+"/" || base == "" || strings.HasPrefix(base, ".") {
+		return fmt.Errorf("%q is not %s/NAME", path, storeDir)
+	}
+	return r.put(ctx, name, path)
+}
+
+// PutLink keeps what a link outside of the store leads to at the time of a
+// collection; it need not be there yet.
+func (r Roots) PutLink(ctx context.Context, name, link string) error {
+	if !filepath.IsAbs(link) {
+		return fmt.Errorf("%q is no absolute path", link)
+	}
+	return r.put(ctx, name, link)
+}
+
+func (r Roots) put(ctx context.Context, name, path string) error {
+	if name == "" || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("GC root %q is not a plain file name", name)
 	}
 	link := filepath.Join(r.dir, name)
 	if now, err := os.Readlink(link); err == nil && now == path {
@@ -63,23 +79,14 @@ func (r Roots) Put(ctx context.Context, name, path string) error {
 	return awaitCollector(ctx)
 }
 
-func validRoot(name, path string) error {
-	if name == "" || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".new") || strings.ContainsAny(name, "/\x00") {
-		return fmt.Errorf("GC root %q is not a plain file name", name)
-	}
-	if dir, base := filepath.Split(path); dir != storeDir+"/" || base == "" || strings.HasPrefix(base, ".") {
-		return fmt.Errorf("%q is not %s/NAME", path, storeDir)
-	}
-	return nil
-}
-
 // collectorPoll is how often the collector's lock is tried.
 const collectorPoll = 100 * time.Millisecond
 
 // awaitCollector returns when the collector that may run has ended. One that
 // begins later sees the roots that are there now.
 func awaitCollector(ctx context.Context) error {
-	f, err := os.OpenFile(gcLock, os.O_RDWR|os.O_CREATE, 0o600)
+	// Read-only: a confined daemon sees Nix's state so.
+	f, err := os.OpenFile(gcLock, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the garbage collector's lock: %w", err)
 	}

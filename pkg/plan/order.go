@@ -33,6 +33,7 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindClaim:      nil,
 	resource.KindPassword:   own(resource.KindClaim),
 	resource.KindVolume:     own(resource.KindClaim),
+	resource.KindGCRoot:     own(resource.KindClaim),
 	resource.KindInstance:   own(resource.KindClaim),
 	resource.KindRecord:     own(resource.KindClaim),
 	resource.KindException:  append(own(resource.KindClaim), host(resource.KindTable, resource.KindPolicy)...),
@@ -45,7 +46,8 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindAnswer:     own(resource.KindUnit, resource.KindAttachment),
 	resource.KindRoute:      append(own(resource.KindClaim), host(resource.KindProxy)...),
 	resource.KindUnit: append(
-		own(resource.KindClaim, resource.KindVolume, resource.KindAccess, resource.KindEndpoint, resource.KindException, resource.KindInstance, resource.KindLink),
+		own(resource.KindClaim, resource.KindGCRoot, resource.KindVolume, resource.KindAccess, resource.KindEndpoint, resource.KindException,
+			resource.KindInstance, resource.KindLink),
 		host(resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl)...),
 
 	// Of the host itself: the claim that keeps a setting's original is written by the driver.
@@ -74,6 +76,7 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindPassword:   {resource.KindRole},
 	resource.KindVolume:     {resource.KindUnit},
 	resource.KindInstance:   {resource.KindUnit, resource.KindAttachment, resource.KindLink, resource.KindEndpoint},
+	resource.KindGCRoot:     {resource.KindUnit, resource.KindInstance},
 	resource.KindClaim:      nil,
 
 	// Of the host itself: when nothing of any object stands on it.

@@ -20,6 +20,7 @@ type Config struct {
 	Layout       host.Layout
 	Naming       resource.Naming
 	Installation string
+	NixOS        bool // the host's own userland lies in the Nix store
 	// Decode reads a stored object of a kind (spec.FromJSON).
 	Decode func(kind string, data []byte) (v1alpha1.Object, error)
 }
@@ -89,7 +90,7 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	c.missing = wanted.missing
 	c.forgetSpecs(wanted.objects)
 	out := compile.Compile(compile.Input{
-		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, Now: f.Now,
+		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, NixOS: c.NixOS, Now: f.Now,
 		Objects: wanted.objects, Unread: c.unread(f), Claims: claims, Observed: f.Observed,
 		Secrets: f.Secrets, SecretsErr: f.SecretsErr, Failures: c.failures.facts(),
 	})

@@ -70,6 +70,7 @@ var names = []string{"a", "b", "c", "d"}
 var unknowable = []resource.Kind{
 	resource.KindDatabase, resource.KindRole, resource.KindRoute, resource.KindUnit, resource.KindLink,
 	resource.KindAnswer, resource.KindInstance, resource.KindVolume, resource.KindEndpoint, resource.KindTable,
+	resource.KindGCRoot,
 }
 
 func (h *history) event() {

@@ -24,7 +24,7 @@ var areas = []struct {
 	{v1alpha1.ConditionSecretsReady, nil},
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
 	{v1alpha1.ConditionNetworkReady, []resource.Kind{resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindRecord}},
-	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
+	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindGCRoot, resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
 	{v1alpha1.ConditionAnswered, []resource.Kind{resource.KindAnswer}},
 	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindRoute}},
 }
@@ -210,7 +210,7 @@ var doing = map[resource.Kind]string{
 	resource.KindDatabase: "making the database", resource.KindAccess: "making the database",
 	resource.KindEndpoint: "setting up the network", resource.KindException: "setting up the network",
 	resource.KindLink: "setting up the network", resource.KindRecord: "setting up the network",
-	resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
+	resource.KindGCRoot: "preparing the machine", resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
 	resource.KindUnit: "starting the machine", resource.KindAttachment: "connecting the machine",
 	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route",
 }

@@ -68,6 +68,11 @@ type Limits struct {
 	DiskMax    int64 `json:"diskMax,omitempty"`  // bytes of the writable root layer
 }
 
+// GCRoot keeps the system of a machine from Nix's garbage collector. Name = machine name.
+type GCRoot struct {
+	Target string `json:"target"` // a store path, or a link to one that need not be there yet
+}
+
 // Instance is the prepared directory of one incarnation of an object: its
 // marker, root layer and the supervisor's spec. Name = machine name.
 type Instance struct {
@@ -154,6 +159,7 @@ type Answer struct {
 }
 
 func (Volume) Kind() Kind   { return KindVolume }
+func (GCRoot) Kind() Kind   { return KindGCRoot }
 func (Instance) Kind() Kind { return KindInstance }
 func (Unit) Kind() Kind     { return KindUnit }
 func (Answer) Kind() Kind   { return KindAnswer }
@@ -164,6 +170,9 @@ func (v Volume) Equal(o Value) bool {
 	v.Policy, v.Enforced, w.Policy, w.Enforced = "", "", "", ""
 	return ok && v == w
 }
+
+// Equal compares where the root leads to.
+func (v GCRoot) Equal(o Value) bool { return v == o }
 
 // Equal compares the fingerprint and what can be changed hot. Rendered bytes
 // take no part, so that an upgrade of tekton restarts nothing.

@@ -32,6 +32,7 @@ const (
 	KindVolume     Kind = "volume"     // a data directory that outlives machines
 	KindEndpoint   Kind = "endpoint"   // the firewall elements of one instance
 	KindException  Kind = "exception"  // a declared link between two machines: nft element and ip rules
+	KindGCRoot     Kind = "gcroot"     // what keeps a closure in the Nix store from the garbage collector
 	KindInstance   Kind = "instance"   // the prepared directory of one instance
 	KindLink       Kind = "link"       // a veth pair, both ends on the host
 	KindUnit       Kind = "unit"       // the running machine of one instance

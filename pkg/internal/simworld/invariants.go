@@ -40,10 +40,12 @@ func (w *World) check(s resource.Step) error {
 		}
 		return w.checkAddress(s, v, violated)
 	case resource.Endpoint:
-		if s.Verb == resource.Delete && w.has(resource.KindUnit, func(u resource.Resource) bool {
-			return u.Instance == r.Instance && u.Value.(resource.Unit).Running
-		}) {
+		if s.Verb == resource.Delete && w.runs(r.Instance) {
 			return violated("design §3", "the firewall element goes while the machine runs")
+		}
+	case resource.GCRoot:
+		if s.Verb == resource.Delete && w.runs(r.Instance) {
+			return violated("design §3", "the garbage collector root goes while the machine runs")
 		}
 	case resource.Route:
 		if s.Verb == resource.Put && !w.backendAnswers(v.Backend.Addr()) {
@@ -82,10 +84,19 @@ func (w *World) checkStart(s resource.Step, violated violatedFunc) error {
 			}
 		}
 	}
-	if _, prepared := w.Things[resource.ID{Kind: resource.KindInstance, Name: r.Name}]; !prepared || !link {
+	instance, prepared := w.Things[resource.ID{Kind: resource.KindInstance, Name: r.Name}]
+	if !prepared || !link {
 		return violated("design §3", "the machine starts without its directory or link")
 	}
+	// The simulated host is a NixOS one: its own userland lies in the store, too.
+	if system := instance.Value.(resource.Instance).System; (system.Host || system.StorePath != "") && !w.hasThing(resource.KindGCRoot, r.Name) {
+		return violated("design §3", "the machine starts before its garbage collector root")
+	}
 	return nil
+}
+
+func (w *World) runs(machine string) bool {
+	return w.has(resource.KindUnit, func(u resource.Resource) bool { return u.Instance == machine && u.Value.(resource.Unit).Running })
 }
 
 // checkAddress asserts I4 for a link's address.

@@ -105,6 +105,9 @@ func TestValidate(t *testing.T) {
 }
 
 func TestVolumePath(t *testing.T) {
+	if got, err := VolumePath("/v", "container.web..root"); got != "/v/container/web/.root" || err != nil {
+		t.Errorf("a root: %s, %v", got, err)
+	}
 	if got, err := VolumePath("/v", "container.web.data"); got != "/v/container/web/data" || err != nil {
 		t.Errorf("%s %v", got, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
 )
 
@@ -35,7 +36,7 @@ var skeletonDirs = map[string]fs.FileMode{
 
 // skeleton fills dir, which is on the launcher's own tmpfs, with the lower
 // layer of a machine that runs the host's userland; all of it belongs to base.
-func skeleton(dir string, r Record, host hostSystem) error {
+func skeleton(dir string, r Record, userland hostSystem) error {
 	i := r.Instance
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -47,7 +48,7 @@ func skeleton(dir string, r Record, host hostSystem) error {
 	for d, mode := range skeletonDirs {
 		s.dir(d, mode)
 	}
-	for name, target := range host.links {
+	for name, target := range userland.links {
 		s.link(name, target)
 	}
 	for _, f := range hostCopies {
@@ -169,12 +170,44 @@ func nixosSystem(sw, etc string) hostSystem {
 	return h
 }
 
+// keepSystem links the machine's directory, which is the working directory, to
+// the host's current system; that link is a root of Nix's garbage collector.
+// Should the host switch meanwhile, it does so again: a system that is not the
+// current one any more may be collected before the link is seen.
+func keepSystem() (system string, isNixOS bool, err error) {
+	const next = host.SystemLink + ".next"
+	for {
+		system, isNixOS = host.CurrentSystem()
+		if !isNixOS {
+			return "", false, nil
+		}
+		if kept, _ := os.Readlink(host.SystemLink); kept == system {
+			return system, true, nil
+		}
+		os.Remove(next) // what a start that was cut short left
+		if err := os.Symlink(system, next); err != nil {
+			return "", false, err
+		}
+		if err := os.Rename(next, host.SystemLink); err != nil {
+			return "", false, err
+		}
+	}
+}
+
 // detectHost returns how to show the host's userland: /usr on FHS hosts, the
 // store and the current system's profile on NixOS.
 func detectHost() (hostSystem, error) {
 	var h hostSystem
-	if sw, err := filepath.EvalSymlinks("/run/current-system/sw"); err == nil && strings.HasPrefix(sw, storeDir+"/") {
-		etc, _ := filepath.EvalSymlinks("/etc/static") // not there: nothing to show
+	system, isNixOS, err := keepSystem()
+	if err != nil {
+		return h, err
+	}
+	if isNixOS {
+		sw, err := filepath.EvalSymlinks(filepath.Join(system, "sw"))
+		if err != nil {
+			return h, fail(ExitSystem, "system.host: the host's current system has no sw: %v", err)
+		}
+		etc, _ := filepath.EvalSymlinks(filepath.Join(system, "etc")) // not there: nothing to show
 		h = nixosSystem(sw, etc)
 	} else {
 		h.binds = []resource.Bind{{Source: "/usr", Target: "/usr"}}

@@ -74,7 +74,7 @@ func (s *stage) build() error {
 
 // hostRoot is an overlay over a skeleton, with the host's userland bound in.
 func (s *stage) hostRoot() error {
-	host, err := detectHost()
+	userland, err := detectHost()
 	if err != nil {
 		return err
 	}
@@ -82,14 +82,14 @@ func (s *stage) hostRoot() error {
 	if err := os.Mkdir(lower, 0o755); err != nil {
 		return err
 	}
-	if err := skeleton(lower, s.rec, host); err != nil {
+	if err := skeleton(lower, s.rec, userland); err != nil {
 		return err
 	}
 	if err := s.overlay(lower); err != nil {
 		return err
 	}
 	told := false
-	for _, b := range host.binds {
+	for _, b := range userland.binds {
 		b.ReadOnly = true
 		err := s.bind(b, true)
 		if Code(err) == ExitIDMap {
