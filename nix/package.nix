@@ -49,7 +49,10 @@ buildGo126Module {
   '';
 
   nativeBuildInputs = [ installShellFiles ];
-  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+  postInstall = ''
+    install -D -m 0644 -t $out/share/tekton specs/*.schema.json
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     for shell in bash zsh fish; do
       $out/bin/tekton completion $shell >tekton.$shell
       installShellCompletion --cmd tekton --$shell tekton.$shell

@@ -12,7 +12,7 @@ let
     writeText = name: text: derivation name // { inherit text; };
     runCommand = name: _: script: derivation name // { inherit script; };
   }
-  // lib.genAttrs [ "caddy" "coreutils" "nftables" "postgresql" "tekton" "util-linux" ] derivation;
+  // lib.genAttrs [ "caddy" "coreutils" "git" "nftables" "openssh" "postgresql" "tekton" "util-linux" ] derivation;
 
   evaluate =
     module:
@@ -102,7 +102,11 @@ let
     "a wrong duration" = fails (enabled { trashFor = "3 days"; });
     "a wrong size" = fails (enabled { runtime.logMax = "500m"; });
     "an unknown field" = fails (enabled { subnets = "10.0.0.0/16"; });
-    "a source without path" = fails (enabled { sources = [ { name = "a"; } ]; });
+    "a source without name" = fails (enabled { sources = [ { path = "/a"; } ]; });
+    "a branch as a source brings Git along" =
+      let branch = evaluate (enabled { sources = [ { name = "a"; git.url = "https://git.example.org/specs.git"; } ]; });
+      in map (p: p.name) branch.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" "git" "openssh" ]
+        && branch.systemd.services.tektond.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/nix/var/nix/gcroots" ];
     "supervised machines under a confined daemon" = fails (enabled { runtime.supervisor = "supervised"; });
     "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
     "containers get no Nix daemon, no DHCP and their name from the spec" =
@@ -110,6 +114,7 @@ let
     "the package has all programs, and says which version it is" =
       package.subPackages == map (name: "cmd/${name}") (lib.attrNames (builtins.readDir ../../cmd))
       && lib.any (lib.hasSuffix "wire.version=0123456") package.ldflags;
+    "the package has the schemas that tekton new names" = lib.hasInfix "$out/share/tekton specs/*.schema.json" package.postInstall;
     "the flake has what the documents name" = lib.attrNames flake == [ "checks" "devShells" "nixosModules" "overlays" "packages" "templates" ]
       && flake.packages.aarch64-linux ? container-agent && builtins.pathExists (flake.templates.default.path + "/flake.nix");
     "right values" = !(fails (enabled { trashFor = "1h30m"; runtime.logMax = "8Mi"; sources = [ { name = "a"; path = "/a"; allow = { }; } ]; }));

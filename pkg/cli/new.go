@@ -47,10 +47,12 @@ func schemaLine(kind string) string {
 	line := "# yaml-language-server: $schema=%s\n"
 	if exe, err := os.Executable(); err == nil {
 		if exe, err = filepath.EvalSymlinks(exe); err == nil {
-			// PREFIX/libexec/tekton/tekton → PREFIX/share/tekton.
-			installed := filepath.Join(filepath.Dir(exe), "../../share/tekton", name)
-			if _, err := os.Stat(installed); err == nil {
-				return fmt.Sprintf(line, installed)
+			// PREFIX/libexec/tekton/tekton, or PREFIX/bin/tekton of the Nix package → PREFIX/share/tekton.
+			for _, share := range []string{"../../share/tekton", "../share/tekton"} {
+				installed := filepath.Join(filepath.Dir(exe), share, name)
+				if _, err := os.Stat(installed); err == nil {
+					return fmt.Sprintf(line, installed)
+				}
 			}
 		}
 	}
