@@ -290,7 +290,8 @@ func (d *Daemon) buildSources() ([]reconcile.Source, error) {
 		d.sources[c.Name] = s
 		out = append(out, s)
 	}
-	return out, git.Forget(d.layout.Git(), mirrors)
+	// A daemon that was killed left copies of keys in the run directories.
+	return out, errors.Join(git.Forget(d.layout.Git(), mirrors), git.Forget(d.layout.RunService("git"), nil))
 }
 
 // decoder reads the files of a source.

@@ -169,6 +169,58 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
+// TestEnvironment: nothing in our own environment or in anybody's configuration
+// reaches git.
+func TestEnvironment(t *testing.T) {
+	home := gittest.Dir(t)
+	ran := filepath.Join(home, "ran")
+	program := filepath.Join(home, "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\ntouch "+ran+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	config := "[core]\n\tsshCommand = " + program + "\n\taskPass = " + program + "\n\tfsmonitor = " + program + "\n\thooksPath = " + home +
+		"\n[credential]\n\thelper = !" + program + "\n[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = http://\n"
+	if err := os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(home, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(program, filepath.Join(home, "reference-transaction")); err != nil {
+		t.Fatal(err)
+	}
+	r := gittest.New(t)
+	srv, web := gittest.ServeSSH(t, r), gittest.Serve(t, r)
+	r.Push(map[string]string{"a.yaml": doc("a")})
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", home)
+	t.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(home, ".gitconfig"))
+	t.Setenv("GIT_DIR", home)
+	t.Setenv("GIT_EXEC_PATH", home)
+	t.Setenv("GIT_OBJECT_DIRECTORY", home)
+	for _, name := range []string{"GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS", "SSH_ASKPASS", "GIT_PROXY_COMMAND", "GIT_EXTERNAL_DIFF", "GIT_PAGER", "LD_PRELOAD"} {
+		t.Setenv(name, program)
+	}
+	t.Setenv("LD_PRELOAD", "")
+	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	o, _ := options(t, web.Address())
+	good(t, open(t, o), "a")
+	o, _ = options(t, srv.Address)
+	o.SSHKeyFile, o.KnownHostsFile = srv.KeyFile, srv.KnownHostsFile
+	good(t, open(t, o), "a")
+	// With the token refused git would like to ask somebody.
+	web.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("WWW-Authenticate", "Basic realm=x")
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	o, _ = options(t, web.Address())
+	refused(t, open(t, o), "check git.url, git.auth")
+	if _, err := os.Lstat(ran); err == nil {
+		t.Error("a program of the environment ran")
+	}
+}
+
 // TestUser: git runs as its own user and can write nothing but the mirror.
 func TestUser(t *testing.T) {
 	t.Parallel()

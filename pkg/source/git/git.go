@@ -213,7 +213,8 @@ func (s *Source) isSuspended() bool {
 	return s.suspended
 }
 
-// Forget removes the mirrors in dir of sources that are not configured any more.
+// Forget removes from dir, that of mirrors or of run directories, what belongs
+// to none of these sources. No run may be under way.
 func Forget(dir string, configured map[string]bool) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

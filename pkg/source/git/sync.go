@@ -77,17 +77,14 @@ func (s *Source) ask() {
 // is another one now. Who comes while it is under way waits for the next.
 func (s *Source) look(ctx context.Context) (changed bool) {
 	s.mu.Lock()
-	waiting, before, first := s.waiting, s.revision(), !s.attempted
+	waiting, before, suspended := s.waiting, s.revision(), s.suspended
 	s.waiting = nil
 	s.mu.Unlock()
 
-	err := ErrSuspended
-	if !s.isSuspended() {
-		if err = s.sync(ctx); ctx.Err() != nil {
-			err = ctx.Err()
-		} else {
-			first = s.note(err) && first
-		}
+	err, first := ErrSuspended, false
+	if !suspended {
+		err = s.sync(ctx)
+		first = ctx.Err() == nil && s.note(err) // one that the daemon's end cut short says nothing
 	}
 	for _, w := range waiting {
 		w <- err
@@ -97,13 +94,13 @@ func (s *Source) look(ctx context.Context) (changed bool) {
 	return first || s.revision() != before
 }
 
-// note remembers how a look ended.
-func (s *Source) note(err error) bool {
+// note remembers how a look ended, and reports whether it was the first.
+func (s *Source) note(err error) (first bool) {
 	rejection, rejected := errors.AsType[*Rejection](err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	told := s.trouble()
-	s.attempted = true
+	first, s.attempted = !s.attempted, true
 	if s.err = err; rejected {
 		s.err, s.rejected = nil, rejection
 	} else if err == nil {
@@ -112,7 +109,7 @@ func (s *Source) note(err error) bool {
 	if err != nil && (told == nil || told.Error() != err.Error()) {
 		s.Log.Info("what the branch has is not in effect", "url", s.URL, "branch", s.Branch, "why", err.Error())
 	}
-	return true
+	return first
 }
 
 // sync brings what the branch has into effect.
