@@ -52,6 +52,9 @@ func (l Layout) Volumes() string { return l.state("volumes") }
 // Passwords holds one 0600 file a role.
 func (l Layout) Passwords() string { return l.state("passwords") }
 
+// Builds holds one directory a closure that is built here.
+func (l Layout) Builds() string { return l.state("builds") }
+
 // Trash holds deleted data until its time is over.
 func (l Layout) Trash() string { return l.state("trash") }
 

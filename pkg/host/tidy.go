@@ -19,7 +19,7 @@ func Tidy(l Layout) error {
 	var errs []error
 	for _, pattern := range []string{
 		l.State, filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), l.Passwords(),
-		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Trash(), "*"),
+		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Trash(), "*"),
 	} {
 		dirs, err := filepath.Glob(pattern)
 		errs = append(errs, err)

@@ -21,6 +21,7 @@ func TestTidy(t *testing.T) {
 		"volumes/container/empty/", "volumes/agent/gone/", "volumes/container/app/..data.json5577006791947779410",
 		"passwords/tekton_a_1234567890123", "passwords/.tekton_a_main1234567890", "passwords/.owners/tekton_a_1234567890123", "passwords/.owners/.tekton_a_main6334824724549167320",
 		"services/postgres/conf/pg_hba.conf", "services/postgres/conf/.pg_hba.conf605394647632969758", "services/caddy/status.json", "trash/1-volume-x/", "trash/2-volume-y/meta.json",
+		"builds/0123456789abcdef/result.json", "builds/0123456789abcdef/.progress.json605394647632969758",
 	} {
 		full := filepath.Join(state, path)
 		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
@@ -47,7 +48,7 @@ func TestTidy(t *testing.T) {
 		return err
 	})
 	want := []string{
-		"ledger.json", "lock", "machines/web-1/instance.json", "machines/web-1/upper/.x123456789012",
+		"builds/0123456789abcdef/result.json", "ledger.json", "lock", "machines/web-1/instance.json", "machines/web-1/upper/.x123456789012",
 		"passwords/.owners/tekton_a_1234567890123", "passwords/tekton_a_1234567890123",
 		"services/caddy/status.json", "services/postgres/conf/pg_hba.conf", "trash/2-volume-y/meta.json",
 		"volumes/container/web/.data.json", "volumes/container/web/data/.mine1234567890123",

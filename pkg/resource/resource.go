@@ -20,6 +20,7 @@ const (
 	KindCluster  Kind = "cluster"  // the managed PostgreSQL
 	KindProxy    Kind = "proxy"    // the managed Caddy
 	KindResolver Kind = "resolver" // the supervised DNS server
+	KindClosure  Kind = "closure"  // what a flake builds to; objects that want the same share it
 )
 
 // Kinds that belong to an object.

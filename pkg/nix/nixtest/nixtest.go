@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -86,3 +87,42 @@ func Add(t testing.TB, name, text string) string {
 
 // Collect runs the garbage collector.
 func Collect(t testing.TB) { t.Helper(); Run(t, "nix-store", "--gc") }
+
+// Flake copies a flake of test/flakes, with a static busybox as its tools, and
+// returns its directory, which anybody may read.
+func Flake(t testing.TB, name, version string) string {
+	t.Helper()
+	testenv.Root(t, "busybox")
+	dir := t.TempDir()
+	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, here, _, _ := runtime.Caller(0)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(filepath.Dir(here), "../../../test/flakes", name))); err != nil {
+		t.Fatal(err)
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "tools"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "tools/busybox"), raw, 0o755)
+	write(t, filepath.Join(dir, "version"), []byte(version), 0o644)
+	write(t, filepath.Join(dir, "platform"), []byte(Run(t, "nix", "eval", "--raw", "--impure", "--expr", "builtins.currentSystem")), 0o644)
+	return dir
+}
+
+func write(t testing.TB, path string, raw []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, raw, mode); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,304 @@
+package nix
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/resource"
+)
+
+const (
+	// hostSocket is where a host's own Nix daemon listens.
+	hostSocket = "/nix/var/nix/daemon-socket/socket"
+	// daemonPatience for our own daemon to listen.
+	daemonPatience = 10 * time.Second
+	// killDelay between the end of a build's context and the kill of its programs.
+	killDelay = 2 * time.Second
+	// maxLine and maxOutput bound what is kept of a program's output.
+	maxLine   = 64 << 10
+	maxOutput = 1 << 20
+)
+
+// client talks to a Nix daemon as somebody without privileges: nobody's code is
+// evaluated as root.
+type client struct {
+	build *build
+	env   []string
+	// daemon of our own, on a host without one.
+	daemon *exec.Cmd
+}
+
+// connect finds the host's Nix daemon, or starts one for this build: it ends
+// with it, and the limits of this process's cgroup are its too.
+func (b *build) connect(ctx context.Context) (*client, error) {
+	home := filepath.Join(b.dir, homeDir)
+	if err := os.RemoveAll(home); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Lchown(home, int(b.UID), int(b.GID)); err != nil {
+		return nil, err
+	}
+	c := &client{build: b}
+	socket := hostSocket
+	if !listens(ctx, socket) {
+		socket = filepath.Join(home, "nix.socket")
+		if err := c.startDaemon(ctx, socket); err != nil {
+			return nil, err
+		}
+	}
+	c.env = append(nixEnv(), "HOME="+home, "XDG_CACHE_HOME="+home, "TMPDIR="+home, "NIX_REMOTE=unix://"+socket,
+		// Git refuses repositories of others; which ones are fetched is the operator's choice.
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_TERMINAL_PROMPT=0")
+	return c, nil
+}
+
+// nixEnv is what every program of Nix gets. Settings of the host hold, but
+// nobody is asked, and no flake changes them.
+func nixEnv() []string {
+	env := []string{"LC_ALL=C", "NIX_CONFIG=extra-experimental-features = nix-command flakes\naccept-flake-config = false\nwarn-dirty = false"}
+	for _, name := range passedOn {
+		if v, set := os.LookupEnv(name); set {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// passedOn is the environment of the daemon that builds get.
+var passedOn = []string{"PATH", "NIX_CONF_DIR", "NIX_SSL_CERT_FILE", "SSL_CERT_FILE"}
+
+func listens(ctx context.Context, socket string) bool {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+func (c *client) startDaemon(ctx context.Context, socket string) error {
+	env := append(nixEnv(), "HOME="+filepath.Join(c.build.dir, homeDir), "NIX_DAEMON_SOCKET_PATH="+socket,
+		// Never "auto": a daemon that takes its own socket for another daemon's calls itself without end.
+		"NIX_REMOTE=local")
+	if !hasBuildUsers() {
+		// Debian's package makes no build users. The sandbox holds all the same.
+		for i, e := range env {
+			if strings.HasPrefix(e, "NIX_CONFIG=") {
+				env[i] += "\nbuild-users-group ="
+			}
+		}
+	}
+	if err := c.initStore(ctx, env); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "nix-daemon")
+	cmd.Env = env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = killDelay
+	var said lineBuffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		return failed(reasonNixMissing, "start Nix: %w; install it (Debian: nix-bin)", err)
+	}
+	c.daemon = cmd
+	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
+	defer cancel()
+	for !listens(ctx, socket) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			c.close()
+			return fmt.Errorf("the Nix daemon does not listen: %w: %s", ctx.Err(), said.String())
+		}
+	}
+	return nil
+}
+
+// initStore makes the store's database where there is none yet.
+func (c *client) initStore(ctx context.Context, env []string) error {
+	if exists("/nix/var/nix/db/db.sqlite") {
+		return nil
+	}
+	_, err := c.run(ctx, command{argv: []string{"nix-store", "--init"}, env: env, reason: reasonNixMissing})
+	return err
+}
+
+func hasBuildUsers() bool {
+	raw, err := os.ReadFile("/etc/group")
+	return err != nil || strings.Contains("\n"+string(raw), "\nnixbld:")
+}
+
+func (c *client) close() {
+	if c.daemon != nil {
+		_ = c.daemon.Cancel()
+		_ = c.daemon.Wait()
+	}
+}
+
+// lock resolves a reference to what it is now.
+func (c *client) lock(ctx context.Context, ref string) (resource.Built, error) {
+	at := time.Now()
+	out, err := c.nix(ctx, reasonLock, "flake", "metadata", "--json", "--no-write-lock-file", ref)
+	if err != nil {
+		return resource.Built{}, err
+	}
+	var m struct {
+		URL    string `json:"url"`
+		Locked struct {
+			Rev string `json:"rev"`
+		} `json:"locked"`
+	}
+	if err := json.Unmarshal(out, &m); err != nil || m.URL == "" {
+		return resource.Built{}, failed(reasonLock, "nix does not say what %s is: %w", ref, errors.Join(err, errors.New("no url in its metadata")))
+	}
+	return resource.Built{Locked: m.URL, Revision: m.Locked.Rev, LockedAt: at}, nil
+}
+
+// derivation is what an attribute evaluates to.
+type derivation struct {
+	Drv    string `json:"drv"`
+	Out    string `json:"out"`
+	Output string `json:"output"`
+}
+
+// evaluate asks Nix for the derivation of an attribute: pure, so that it sees
+// its locked inputs only.
+func (c *client) evaluate(ctx context.Context, installable string, trusted bool) (derivation, error) {
+	importing := "false"
+	if trusted {
+		importing = "true"
+	}
+	out, err := c.nix(ctx, reasonEvaluation, "eval", "--json", "--no-write-lock-file", "--option", "pure-eval", "true",
+		"--option", "allow-import-from-derivation", importing,
+		"--apply", `x: { drv = x.drvPath; out = x.outPath; output = x.outputName or "out"; }`, installable)
+	if err != nil {
+		return derivation{}, err
+	}
+	var d derivation
+	if err := json.Unmarshal(out, &d); err != nil {
+		return d, failed(reasonEvaluation, "nix does not say what %s is: %w", installable, err)
+	}
+	if validRoot("x", d.Drv) != nil || validRoot("x", d.Out) != nil || !strings.HasSuffix(d.Drv, ".drv") || strings.Contains(d.Output, "!") {
+		return d, failed(reasonEvaluation, "%s is no derivation", installable)
+	}
+	return d, nil
+}
+
+// realise builds a derivation.
+func (c *client) realise(ctx context.Context, d derivation) error {
+	_, err := c.run(ctx, command{
+		argv: []string{"nix-store", "--realise", "--log-format", "internal-json", d.Drv + "!" + d.Output}, env: c.env, evaluator: true, reason: reasonBuild,
+	})
+	return err
+}
+
+// nix runs a subcommand as the evaluator.
+func (c *client) nix(ctx context.Context, reason string, args ...string) ([]byte, error) {
+	return c.run(ctx, command{argv: append([]string{"nix", "--log-format", "internal-json"}, args...), env: c.env, evaluator: true, reason: reason})
+}
+
+type command struct {
+	argv      []string
+	env       []string
+	evaluator bool   // without privileges
+	reason    string // of a failure
+}
+
+// run runs a program in a process group of its own, and reads its log.
+func (c *client) run(ctx context.Context, r command) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, r.argv[0], r.argv[1:]...)
+	cmd.Env, cmd.Dir = r.env, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if r.evaluator {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.build.UID, Gid: c.build.GID}
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	var out lineBuffer
+	log := &lineWriter{line: c.build.line}
+	cmd.Stdout, cmd.Stderr = &out, log
+	err := runAs(cmd, r.evaluator)
+	log.flush()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, failed(reasonNixMissing, "%w; install Nix (Debian: nix-bin)", err)
+	}
+	if err != nil {
+		if said := c.build.log.failure; said != "" {
+			return nil, failed(r.reason, "%s", said)
+		}
+		return nil, failed(r.reason, "%s: %w", strings.Join(r.argv, " "), err)
+	}
+	return out.Bytes(), nil
+}
+
+// runAs runs a command. The evaluator's gets no privileges from any program
+// either: the flag is that of the thread that starts it, which ends with it.
+func runAs(cmd *exec.Cmd, evaluator bool) error {
+	if !evaluator {
+		return cmd.Run()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			done <- fmt.Errorf("give up privileges: %w", err)
+			return
+		}
+		done <- cmd.Run()
+	}()
+	return <-done
+}
+
+// lineBuffer keeps the beginning of an output.
+type lineBuffer struct{ bytes.Buffer }
+
+func (b *lineBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), max(maxOutput-b.Len(), 0))])
+	return len(p), nil
+}
+
+// lineWriter hands on lines; what is beyond maxLine of one is dropped.
+type lineWriter struct {
+	line func([]byte)
+	part []byte
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		line, after, ended := bytes.Cut(rest, []byte("\n"))
+		w.part = append(w.part, line[:min(len(line), max(maxLine-len(w.part), 0))]...)
+		if ended {
+			w.flush()
+		}
+		rest = after
+	}
+	return len(p), nil
+}
+
+func (w *lineWriter) flush() {
+	if line := bytes.TrimRight(w.part, "\r\n"); len(line) > 0 {
+		w.line(line)
+	}
+	w.part = w.part[:0]
+}

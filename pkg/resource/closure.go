@@ -1,0 +1,79 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+)
+
+// Closure is what an attribute of a flake builds to, kept from the garbage
+// collector. Building takes its time and happens outside of any step: putting a
+// closure begins an attempt, observing it tells how that goes. Name = ClosureName.
+type Closure struct {
+	Flake string `json:"flake"` // REF#ATTR
+	// Trusted code may build while it is evaluated (import from derivation).
+	Trusted bool `json:"trusted,omitempty"`
+	// Attempt counts the builds that were asked for; a higher one builds again.
+	Attempt int `json:"attempt"`
+
+	// Of the attempt; not compared.
+	Deadline Duration `json:"deadline,omitzero"`
+	Limits   Limits   `json:"limits,omitzero"`
+
+	// Build is observed only.
+	Build Build `json:"build,omitzero"`
+	// Unrooted is observed only: the result is not kept from the garbage
+	// collector any more, or is gone.
+	Unrooted bool `json:"unrooted,omitempty"`
+}
+
+// Build is how the latest attempt goes, and the latest one that succeeded.
+type Build struct {
+	Running   bool      `json:"running,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	Progress  Progress  `json:"progress,omitzero"`
+	// Reason and Message say why the latest attempt failed; Log is its end.
+	Reason  string   `json:"reason,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Log     []string `json:"log,omitempty"`
+	// Failures since the last success.
+	Failures int   `json:"failures,omitempty"`
+	Result   Built `json:"result,omitzero"`
+}
+
+// Progress is how far a build is.
+type Progress struct {
+	Phase    string `json:"phase,omitempty"` // locking, evaluating, building
+	Done     int    `json:"done,omitempty"`
+	Expected int    `json:"expected,omitempty"`
+	// Building is what is built or fetched now, sorted, a few of it.
+	Building []string `json:"building,omitempty"`
+}
+
+// Built is the result of a build.
+type Built struct {
+	StorePath string `json:"storePath,omitempty"`
+	// Locked is the flake's reference as it was resolved: the same one always
+	// gives the same result.
+	Locked   string    `json:"locked,omitempty"`
+	Revision string    `json:"revision,omitempty"` // of a repository
+	LockedAt time.Time `json:"lockedAt,omitzero"`
+}
+
+// ClosureName is the name of the closure of a flake.
+func ClosureName(flake string, trusted bool) string {
+	if trusted {
+		flake += "\x00trusted"
+	}
+	sum := sha256.Sum256([]byte(flake))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (Closure) Kind() Kind { return KindClosure }
+
+// Equal compares which build was asked for; how it goes is no difference.
+func (v Closure) Equal(o Value) bool {
+	w, ok := o.(Closure)
+	return ok && v.Flake == w.Flake && v.Trusted == w.Trusted && v.Attempt == w.Attempt && v.Unrooted == w.Unrooted
+}
