@@ -62,6 +62,13 @@ in
       domain = optional types.str "`tekton.internal`" "domain of machine names.";
       upstreams = optional (types.listOf types.str) "none" "upstreams that other names are forwarded to; absent: the host's resolv.conf.";
     };
+    nix = {
+      user = optional types.str "`nobody`" "user that Nix code is evaluated as; not root. It must be able to read flakes that are directories of the host.";
+      parallelBuilds = optional (types.ints.between 1 64) "`2`" "parallelBuilds at most; others wait.";
+      buildTimeout = optional duration "`1h`" "buildTimeout of one build: locking, evaluation and all.";
+      memoryMax = optional size "none" "memoryMax of one build; where the host runs a Nix daemon, of its evaluation.";
+      cpuQuota = optional types.str "none" "cpuQuota of one build, such as 150%; where the host runs a Nix daemon, of its evaluation.";
+    };
     sources = optional (types.listOf (types.submodule { options = {
       name = required types.str "name of the source, a DNS label.";
       path = optional types.str "`/var/lib/tekton/specs` (below stateDir)" "path of a directory with *.yaml and *.yml files; not with git.";
@@ -91,6 +98,7 @@ in
         secrets = optional (types.listOf types.str) "none" "secrets that credentials may name; \"*\" for all.";
         hostPaths = optional (types.listOf types.str) "none" "hostPaths below which mounts and rootfs may lie; links below them do not lead out.";
         hostPorts = optional (types.listOf types.str) "none" "hostPorts that may be published: \"8000-8999\", \"25\".";
+        flakes = optional (types.listOf types.str) "none" "flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and \"*\".";
         maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
       }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";
     }; })) "none" "sources of specs; absent: one directory \"local\" at STATEDIR/specs that may do everything.";

@@ -25,6 +25,7 @@ import (
 	tektond "tekton.host/pkg/daemon"
 	"tekton.host/pkg/dns"
 	"tekton.host/pkg/host"
+	"tekton.host/pkg/nix"
 	"tekton.host/pkg/server/wire"
 )
 
@@ -75,6 +76,9 @@ func command() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "dns DIR", Short: "serve names to machines; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return dns.Serve(cmd.Context(), args[0]) },
+	}, &cobra.Command{
+		Use: "build DIR", Short: "build a flake; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error { return nix.RunBuild(cmd.Context(), args[0], os.Stdout) },
 	})
 	return cmd
 }

@@ -74,6 +74,11 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	if s.Machine != "" {
 		fact("Machine", "%s", a.machine(s))
 	}
+	if s.Build != nil {
+		fact("Build", "%s", a.build(*s.Build))
+		fact("Built from", "%s", s.Build.Locked)
+		fact("Store path", "%s", s.Build.StorePath)
+	}
 	for _, url := range s.URLs {
 		fact("URL", "%s", url)
 	}
@@ -102,6 +107,22 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 func (a *app) machine(s v1alpha1.Status) string {
 	return joined(", ", s.Machine, labelled("slot ", fmt.Sprint(s.Slot)), s.Address,
 		labelled("up ", terminal.Since(s.StartedAt, a.now())), plural(s.Restarts, "restart"))
+}
+
+// build says what is built, n of m, for how long; or how that went.
+func (a *app) build(b v1alpha1.BuildStatus) string {
+	if !b.Running {
+		what := "ended"
+		if len(b.Log) > 0 {
+			what = "failed"
+		}
+		return labelled(what+" ", a.timestamp(b.EndedAt))
+	}
+	counts := ""
+	if b.Expected > 0 {
+		counts = fmt.Sprintf("%d of %d done", b.Done, b.Expected)
+	}
+	return joined(", ", joined(" ", b.Phase, strings.Join(b.Building, " and ")), counts, labelled("for ", terminal.Since(b.StartedAt, a.now())))
 }
 
 func (a *app) describeConditions(s v1alpha1.Status) {

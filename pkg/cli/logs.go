@@ -33,6 +33,8 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on with what comes")
 	cmd.Flags().IntVar(&o.Tail, "tail", -1, "only the last lines; -1: all that is kept")
 	cmd.Flags().BoolVar(&o.Previous, "previous", false, "the log of the start before this one")
+	cmd.Flags().BoolVar(&o.Build, "build", false, "the log of the builds of its flake")
+	cmd.MarkFlagsMutuallyExclusive("build", "previous")
 	cmd.Flags().BoolVar(&raw, "raw", false, "do not escape control characters")
 	return cmd
 }

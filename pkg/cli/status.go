@@ -106,6 +106,8 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 		return "decide whose data it is: tekton data list"
 	}
 	switch c.Type {
+	case v1alpha1.ConditionBuilt:
+		return "see what it says: tekton logs " + ref.String() + " --build"
 	case v1alpha1.ConditionSpecValid:
 		return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", source.File, source.Line, source.File)
 	case v1alpha1.ConditionHeld:

@@ -84,6 +84,9 @@ type Compiled struct {
 	// Former is the incarnation that a replacement will remove.
 	Former *Incarnation
 	URLs   []string
+	// Closure is the name of the flake's, and Build how that goes.
+	Closure string
+	Build   resource.Build
 	// Update names the strategy of a replacement under way or due: Overlap, Recreate, "".
 	Update string
 }
@@ -163,6 +166,8 @@ type compiler struct {
 	specs map[string]*v1alpha1.ContainerSpec
 	// unread things are on the host and cannot be read.
 	unread []resource.ID
+	// builds that run or are to begin, made when first asked for.
+	builds map[resource.ID]bool
 	// byOwner indexes what was observed, made when first asked for.
 	byOwner map[string][]resource.Resource
 }
@@ -313,6 +318,7 @@ func (c *compiler) hostWide(units []*unitOf) {
 // hostKinds are those of the host's own things.
 var hostKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
+	resource.KindClosure,
 }
 
 // holdHost leaves the host's own things as they are where no known object needs them.

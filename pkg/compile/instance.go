@@ -37,7 +37,7 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 		Ephemeral   bool
 		HostIDs     bool
 	}{
-		Recipe: recipe, System: s.System, Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
+		Recipe: recipe, System: builtSystem(s.System), Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
 		Credentials: s.Credentials, Digests: digests, Mounts: s.Mounts, Trust: s.Trust, Capability: s.Capabilities, Ephemeral: s.Ephemeral,
 		HostIDs: hostIDs(s),
 	}
@@ -51,6 +51,15 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 	raw, _ := json.Marshal(in)
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:8])
+}
+
+// builtSystem is what a machine sees of its system: where a flake came from is
+// of no matter to it.
+func builtSystem(s v1alpha1.System) v1alpha1.System {
+	if s.StorePath != "" {
+		return v1alpha1.System{StorePath: s.StorePath}
+	}
+	return s
 }
 
 // hostIDs reports whether the machine runs with the host's user ids (trusted only).
@@ -97,6 +106,9 @@ func (c *compiler) neverAnswered(i *Incarnation) bool {
 // and the wanted fingerprint ("" keeps what is there).
 func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	var all []*Incarnation
+	if u.building {
+		want = "" // what it will be is not known
+	}
 	for _, r := range c.Claims.Instances[u.Record.UID] {
 		if want != "" && r.RolledBack != nil && r.RolledBack.Fingerprint != want {
 			r.RolledBack = nil // that update is not wanted any more; should it be again, it is tried again
@@ -105,6 +117,9 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	}
 	rolled, isRolled := c.Claims.RolledBack[u.Record.UID]
 	n := len(all)
+	if u.building && n > 0 {
+		want = all[n-1].Fingerprint // it runs on, and is repaired, as it is
+	}
 	switch {
 	case n == 0:
 		if u.keep || u.noStart || want == "" {
@@ -118,12 +133,19 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		c.drop(u, slices.DeleteFunc(all, func(i *Incarnation) bool { return i == good }))
 	case u.keep || u.noStart || want == "" || all[n-1].Fingerprint == want:
 		u.Target = all[n-1]
+		if u.Target.Fingerprint == want && !u.building && !u.keep && !u.noStart {
+			// Hot changes are its own from now on, also while a next one is built or when that is taken back.
+			u.Target.Object = u.Record.Object
+		}
 		c.chooseFormer(u, all[:n-1])
 		c.rollBackIfFailed(u, want)
 	default:
 		c.replace(u, all, want)
 	}
 	c.chooseServing(u)
+	if u.building && u.Target != nil {
+		u.effective = c.specOf(u, u.Target)
+	}
 }
 
 // otherThan is the newest incarnation with another fingerprint.
@@ -180,7 +202,11 @@ func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
 			"all %d slots of subnet %s are taken or cooling down; delete an object or widen Host.spec.subnet", c.Naming.Slots(), c.Naming.Subnet)
 		return
 	}
-	u.Target = c.incarnation(u, InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object})
+	r := InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object}
+	if f := u.Spec.System.Flake; f != "" {
+		r.Flake, r.StorePath = f, u.Spec.System.StorePath
+	}
+	u.Target = c.incarnation(u, r)
 }
 
 // rolledBackTo makes a former incarnation the target again, with the spec it was made for.
@@ -306,17 +332,21 @@ func (c *compiler) chooseServing(u *unitOf) {
 
 // specOf is the spec that an incarnation was made for.
 func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
-	if string(i.Object) == string(u.Record.Object) {
+	if string(i.Object) == string(u.Record.Object) && (i.Flake == "" || i.StorePath == u.Spec.System.StorePath) {
 		return u.Spec
 	}
-	if spec, decoded := c.specs[string(i.Object)]; decoded {
+	key := string(i.Object) + i.StorePath
+	if spec, decoded := c.specs[key]; decoded {
 		return spec
 	}
 	spec := u.Spec
 	var o v1alpha1.Container
 	if json.Unmarshal(i.Object, &o) == nil {
 		spec = &o.Spec
-		c.specs[string(i.Object)] = spec
+		if i.Flake != "" {
+			spec.System.StorePath = i.StorePath
+		}
+		c.specs[key] = spec
 	}
 	return spec
 }

@@ -17,6 +17,8 @@ type unitOf struct {
 	live   bool // has a spec and is not being deleted
 	// keep says that nothing of the object may change now: paused, or an input is unknown.
 	keep bool
+	// building says that it is not known yet what the wanted flake builds to.
+	building bool
 	// noStart says that no new incarnation may be made or started now.
 	noStart bool
 	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
@@ -83,6 +85,7 @@ func (c *compiler) settle(u *unitOf) {
 	if u.Spec.Paused {
 		u.keep = true
 	}
+	c.resolveSystem(u)
 	fingerprint, ok := c.inputs(u)
 	if !ok {
 		u.keep = true
@@ -180,13 +183,13 @@ func (c *compiler) dataKeys(u *unitOf) []string {
 	return keys
 }
 
-// RootVolume is the name of the volume that holds the root of a storePath
-// system. No user volume can have it: it is no DNS label.
+// RootVolume is the name of the volume that holds the root of a storePath or
+// flake. No user volume can have it: it is no DNS label.
 const RootVolume = ".root"
 
 // volumesOf are the declared volumes and, where the root outlives machines, the root.
 func volumesOf(s *v1alpha1.ContainerSpec) []v1alpha1.Volume {
-	if s.System.StorePath == "" || s.Ephemeral {
+	if !s.KeepsRoot() {
 		return s.Volumes
 	}
 	return append([]v1alpha1.Volume{{Name: RootVolume, Path: "/", DeletionPolicy: string(resource.DeleteData)}}, s.Volumes...)
@@ -213,6 +216,7 @@ func (c *compiler) bury(u *unitOf) {
 	if u.object.Verdict != Gone {
 		// A record without a readable spec: an older version's kind. Nothing is touched.
 		u.keep = true
+		c.holdClosures()
 		u.note(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "UnknownKind", "kind %s is not known to this version of tekton", u.Record.Kind)
 		return
 	}

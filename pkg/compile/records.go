@@ -64,6 +64,9 @@ type InstanceRecord struct {
 	Ordinal     int    `json:"ordinal"`
 	Slot        int    `json:"slot"`
 	Fingerprint string `json:"fingerprint"`
+	// Flake that the system was built from, and what it was built to.
+	Flake     string `json:"flake,omitempty"`
+	StorePath string `json:"storePath,omitempty"`
 	// Object that this incarnation was made for: a rollback returns to it.
 	Object json.RawMessage `json:"object"`
 	// RolledBack is the update that failed, and from which this one serves again.

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -59,6 +61,7 @@ type Daemon struct {
 	machines     *machine.Driver
 	networks     *network.Driver
 	databases    *database.Driver
+	builds       *nix.Driver
 	secrets      *secret.Secrets
 	sources      map[string]*source.Directory
 	repositories map[string]*git.Source
@@ -233,6 +236,16 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	uid, gid, err := evaluator(o.Host.Nix.User)
+	if err != nil {
+		return nil, err
+	}
+	d.builds, err = nix.New(nix.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, UID: uid, GID: gid, Log: o.Log.WithName("nix"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	key, err := secret.LoadOrCreateKey(d.layout)
 	if err != nil {
 		return nil, err
@@ -241,7 +254,22 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy}, nil
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds}, nil
+}
+
+// evaluator is the user that Nix code is evaluated as.
+func evaluator(name string) (uid, gid uint32, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("Host.spec.nix.user, who evaluates Nix code: %w", err)
+	}
+	ids := [2]uint64{}
+	for i, text := range []string{u.Uid, u.Gid} {
+		if ids[i], err = strconv.ParseUint(text, 10, 32); err != nil {
+			return 0, 0, err
+		}
+	}
+	return uint32(ids[0]), uint32(ids[1]), nil
 }
 
 // systemCaddy is the host's own Caddy, nil where ours is to be used.

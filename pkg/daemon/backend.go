@@ -189,6 +189,9 @@ func (d *Daemon) machineOf(ref v1alpha1.Ref) (serving, target string, err error)
 // Logs implements server.Backend. The newest machine's log is shown: that is
 // where an update fails.
 func (d *Daemon) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
+	if o.Build {
+		return d.buildLog(ctx, ref, o)
+	}
 	serving, target, err := d.machineOf(ref)
 	if err != nil {
 		return nil, err
@@ -198,6 +201,24 @@ func (d *Daemon) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 		machine = serving
 	}
 	return supervise.OpenLog(ctx, filepath.Join(d.layout.Machines(), machine), supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
+}
+
+// buildLog is the log of the builds of an object's flake.
+func (d *Daemon) buildLog(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
+	v, err := d.view()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range v.Result.Compiled.Objects {
+		if !strings.EqualFold(c.Record.Kind, ref.Kind) || c.Record.Name != ref.Name {
+			continue
+		}
+		if c.Closure == "" {
+			return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is not built: its system is no flake", ref), Next: "read its machine's log: tekton logs " + ref.String()}
+		}
+		return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
+	}
+	return nil, notFound(ref)
 }
 
 // Leader implements server.Backend.

@@ -126,5 +126,5 @@ func (d *Driver) Watch(ctx context.Context, notify func()) error {
 	return d.opts.Supervisor.Watch(ctx, d.opts.Layout.Builds(), notify)
 }
 
-// Log is the directory whose log is that of a closure's builds.
-func (d *Driver) Log(name string) string { return d.dir(name) }
+// Dir is the directory of a closure's builds; a supervisor keeps their log in it.
+func (d *Driver) Dir(name string) string { return d.dir(name) }

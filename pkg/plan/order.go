@@ -58,6 +58,7 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindCluster:  host(resource.KindAddress),
 	resource.KindResolver: host(resource.KindAddress),
 	resource.KindProxy:    nil,
+	resource.KindClosure:  nil,
 }
 
 // deleteNeeds lists what must be gone, of the same owner (and instance), before
@@ -87,4 +88,5 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindCluster:  {resource.KindRole, resource.KindAccess},
 	resource.KindResolver: {resource.KindRecord, resource.KindUnit},
 	resource.KindProxy:    {resource.KindRoute},
+	resource.KindClosure:  nil, // what runs has a root of its own
 }

@@ -106,6 +106,9 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 	switch value := r.Value.(type) {
 	case resource.Claim:
 		v.claims[value.Key] = value
+	case resource.Closure:
+		value.Build = resource.Build{EndedAt: v.facts.Now, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
+		r.Value = value
 	case resource.Unit:
 		v.boots++
 		value.Boot, value.Leader, value.StartedAt = fmt.Sprintf("forecast-%d", v.boots), 1, v.facts.Now

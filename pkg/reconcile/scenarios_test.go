@@ -110,6 +110,14 @@ func image(word string, i simworld.Image) func(*sim) {
 	return func(s *sim) { s.world.Images[word] = i }
 }
 
+// flaky runs the init of what a flake builds to.
+func flaky(c v1alpha1.Container, flake string) v1alpha1.Container {
+	c.Spec.System, c.Spec.Command = v1alpha1.System{Flake: flake}, nil
+	return c
+}
+
+func builds(flake, to string) func(*sim) { return func(s *sim) { s.world.Flakes[flake] = to } }
+
 func secret(name, value string) func(*sim) { return func(s *sim) { s.secrets[name] = value } }
 
 func scenarios() []scenario {
@@ -117,6 +125,12 @@ func scenarios() []scenario {
 	return []scenario{
 		{"create", []func(*sim){put(a)}, false},
 		{"create with data", []func(*sim){put(data("Delete"))}, false},
+		{"create from a flake", []func(*sim){put(flaky(a, "path:/srv/a#one"))}, false},
+		{"flake update", []func(*sim){put(flaky(a, "path:/srv/a#one")), put(flaky(a, "path:/srv/a#two"))}, false},
+		{"flake update that fails, then is taken back", []func(*sim){
+			both(put(flaky(a, "path:/srv/a#one")), builds("path:/srv/a#bad", "")), put(flaky(a, "path:/srv/a#bad")), put(flaky(a, "path:/srv/a#one"))}, false},
+		{"flake shared by two", []func(*sim){both(put(flaky(a, "path:/srv/a#one")), put(flaky(web("b"), "path:/srv/a#one"))), remove("a")}, false},
+		{"flake deleted while it is built", []func(*sim){both(put(flaky(a, "path:/srv/a#one")), after(2, remove("a")))}, true},
 		{"hot update", []func(*sim){put(a), put(routed(a, "b.example.org"))}, false},
 		{"overlap update", []func(*sim){put(a), put(command(a, "2"))}, false},
 		{"recreate update", []func(*sim){put(data("Retain")), put(command(data("Retain"), "2"))}, false},

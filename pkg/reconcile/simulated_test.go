@@ -66,6 +66,9 @@ type sim struct {
 	secrets    map[string]string
 	secretsErr error
 
+	// endless builds do not come to their end by themselves.
+	endless bool
+
 	flying    []resource.Step
 	cancelled map[resource.ID]bool
 	rand      *rand.PCG // nil: the first step of the plan lands first
@@ -265,6 +268,9 @@ func (s *sim) wait() bool {
 	r := s.last
 	if len(s.later) > 0 {
 		s.later[0].at = s.landed
+		return true
+	}
+	if !s.endless && s.world.EndBuilds() {
 		return true
 	}
 	if r.NextWake.IsZero() || r.NextWake.Sub(s.world.Now) > horizon {

@@ -21,6 +21,7 @@ var areas = []struct {
 	kinds     []resource.Kind
 }{
 	{v1alpha1.ConditionSpecValid, []resource.Kind{resource.KindClaim}},
+	{v1alpha1.ConditionBuilt, nil},
 	{v1alpha1.ConditionSecretsReady, nil},
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
 	{v1alpha1.ConditionNetworkReady, []resource.Kind{resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindRecord}},
@@ -102,7 +103,10 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs},
 	}
 	if o.Spec != nil {
-		item.Spec = o.Spec
+		item.Spec = declared(o)
+	}
+	if o.Closure != "" {
+		item.Status.Build = buildStatus(o.Build)
 	}
 	if i := cmp.Or(o.Serving, o.Target); i != nil {
 		item.Status.Machine, item.Status.Slot, item.Status.Address = i.Machine, i.Slot, b.core.Naming.Addr(i.Slot).String()
@@ -117,6 +121,24 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 	item.Status.Conditions = b.conditions(o, w)
 	item.Status.Phase = phase(o, item.Status.Conditions)
 	return item
+}
+
+// declared is the spec as it was written, without what a flake was built to.
+func declared(o compile.Compiled) *v1alpha1.ContainerSpec {
+	if o.Closure == "" {
+		return o.Spec
+	}
+	s := *o.Spec
+	s.System.StorePath = ""
+	return &s
+}
+
+func buildStatus(b resource.Build) *v1alpha1.BuildStatus {
+	return &v1alpha1.BuildStatus{
+		Running: b.Running, StartedAt: b.StartedAt, EndedAt: b.EndedAt, Log: b.Log,
+		Phase: b.Progress.Phase, Done: b.Progress.Done, Expected: b.Progress.Expected, Building: b.Progress.Building,
+		StorePath: b.Result.StorePath, Locked: b.Result.Locked, Revision: b.Result.Revision, LockedAt: b.Result.LockedAt,
+	}
 }
 
 func (b *board) unit(machine string) (resource.Unit, bool) {
@@ -219,6 +241,8 @@ var doing = map[resource.Kind]string{
 func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.Condition, bool) {
 	spec := o.Spec
 	switch cond.Type {
+	case v1alpha1.ConditionBuilt:
+		return cond, o.Closure != ""
 	case v1alpha1.ConditionSecretsReady:
 		return cond, spec != nil && len(spec.Credentials) > 0
 	case v1alpha1.ConditionDatabaseReady:
@@ -386,6 +410,9 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return v1alpha1.PhaseDegraded
 	}
 	ready := is(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
+	if ready != nil && (ready.Reason == "Building" || ready.Reason == "BuildQueued") {
+		return v1alpha1.PhaseBuilding
+	}
 	if ready != nil && ready.Reason != "Progressing" && ready.Reason != "NotAnswered" && ready.Reason != "NotStarted" && ready.Reason != "WaitingForDependency" {
 		return v1alpha1.PhaseFailed
 	}

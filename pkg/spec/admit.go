@@ -57,6 +57,12 @@ func refusal(n v1alpha1.Need, allow *v1alpha1.Admission) string {
 	case v1alpha1.NeedHostPort:
 		ok = slices.ContainsFunc(allow.HostPorts, func(ports string) bool { return inRange(ports, n.Value) })
 		what = "is not a port of the host that the source may publish " + listed("hostPorts", allow.HostPorts)
+	case v1alpha1.NeedFlake:
+		ok = slices.ContainsFunc(allow.Flakes, func(f string) bool {
+			begin, open := strings.CutSuffix(f, "*")
+			return f == n.Value || open && strings.HasPrefix(n.Value, begin)
+		})
+		what = "is not a flake that the source may have built " + listed("flakes", allow.Flakes)
 	default:
 		what = fmt.Sprintf("is a %s, which a source with limits may not ask for", n.Sort)
 	}

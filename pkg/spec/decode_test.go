@@ -58,7 +58,7 @@ func TestDecodeBadInput(t *testing.T) {
 		},
 		"field nowhere": {
 			text: strings.Replace(good, "{host: true}", "{host: true, kernel: x}", 1),
-			want: []string{`f.yaml:5:24: spec.system.kernel: unknown field; known here: host, rootfs, storePath, flake`},
+			want: []string{`f.yaml:5:24: spec.system.kernel: unknown field; known here: host, rootfs, storePath, flake, refresh`},
 		},
 		"namespace": {
 			text: strings.Replace(good, "{name: web}", "{name: web, namespace: prod}", 1),
@@ -67,13 +67,13 @@ func TestDecodeBadInput(t *testing.T) {
 		"required": {
 			text: head + "  user: root\n",
 			want: []string{
-				`f.yaml:4:1: spec.system: is required: set exactly one of host: true, rootfs, storePath`,
+				`f.yaml:4:1: spec.system: is required: set exactly one of host: true, rootfs, storePath, flake`,
 				`f.yaml:5:9: spec.user: belongs to a command; without one the system's init boots and chooses its users`,
 			},
 		},
 		"no spec": {
 			text: "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name: web}\n",
-			want: []string{`f.yaml:1:1: spec.system: is required: set exactly one of host: true, rootfs, storePath`},
+			want: []string{`f.yaml:1:1: spec.system: is required: set exactly one of host: true, rootfs, storePath, flake`},
 		},
 		"empty list is none, empty text is a mistake": {
 			text: good + "  routes:\n  user:\n",

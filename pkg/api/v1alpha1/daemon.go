@@ -125,6 +125,8 @@ type LogOptions struct {
 	Tail int `json:"tail,omitempty"`
 	// Previous selects the log of the instance or start before the current one.
 	Previous bool `json:"previous,omitempty"`
+	// Build selects the log of the builds of the object's flake.
+	Build bool `json:"build,omitempty"`
 }
 
 // VersionInfo says what a program is.

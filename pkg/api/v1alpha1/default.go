@@ -153,6 +153,9 @@ func (h *Host) Default() {
 	setPointer(&s.Runtime.LogMax, Quantity{Bytes: 16 << 20, text: "16M"})
 	s.Ingress.setDefaults()
 	s.Postgres.setDefaults()
+	setDefault(&s.Nix.User, "nobody")
+	setDefault(&s.Nix.ParallelBuilds, 2)
+	setPointer(&s.Nix.BuildTimeout, Duration{time.Hour})
 	setDefault(&s.DNS.Mode, "managed")
 	setDefault(&s.DNS.Domain, "tekton.internal")
 }

@@ -36,6 +36,8 @@ type HostSpec struct {
 	Postgres PostgresConfig `json:"postgres,omitzero"`
 	// DNS for machines.
 	DNS DNSConfig `json:"dns,omitzero"`
+	// Nix builds flakes.
+	Nix NixConfig `json:"nix,omitzero"`
 	// Sources of specs; absent: one directory "local" at STATEDIR/specs that may do everything.
 	Sources []SourceConfig `json:"sources,omitempty"`
 	// Git says how git is run for sources that are repositories.
@@ -119,6 +121,20 @@ type DNSConfig struct {
 	Upstreams []string `json:"upstreams,omitempty"`
 }
 
+// NixConfig says how flakes are built.
+type NixConfig struct {
+	// User that Nix code is evaluated as; not root. It must be able to read flakes that are directories of the host.
+	User string `json:"user,omitempty"`
+	// ParallelBuilds at most; others wait.
+	ParallelBuilds int `json:"parallelBuilds,omitempty" min:"1" max:"64"`
+	// BuildTimeout of one build: locking, evaluation and all.
+	BuildTimeout *Duration `json:"buildTimeout,omitempty"`
+	// MemoryMax of one build; where the host runs a Nix daemon, of its evaluation.
+	MemoryMax *Quantity `json:"memoryMax,omitempty"`
+	// CPUQuota of one build, such as 150%; where the host runs a Nix daemon, of its evaluation.
+	CPUQuota string `json:"cpuQuota,omitempty"`
+}
+
 // GitConfig says how git is run.
 type GitConfig struct {
 	// User that git and ssh run as; not root.
@@ -197,6 +213,8 @@ type Admission struct {
 	HostPaths []string `json:"hostPaths,omitempty"`
 	// HostPorts that may be published: "8000-8999", "25".
 	HostPorts []string `json:"hostPorts,omitempty"`
+	// Flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and "*".
+	Flakes []string `json:"flakes,omitempty"`
 	// MaxObjects of the source; 0: no limit.
 	MaxObjects int `json:"maxObjects,omitempty" min:"0"`
 }

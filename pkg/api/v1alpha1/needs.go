@@ -16,6 +16,7 @@ const (
 	NeedSecret     NeedSort = "secret"
 	NeedHostPath   NeedSort = "hostPath"
 	NeedHostPort   NeedSort = "hostPort"
+	NeedFlake      NeedSort = "flake"
 )
 
 // Need is one thing that a spec asks of the host and that its source must be
@@ -36,6 +37,9 @@ func (c *Container) Needs() []Need {
 	add(NeedTrust, s.Trust, specPath.Child("trust"))
 	if s.System.RootFS != "" {
 		add(NeedHostPath, s.System.RootFS, specPath.Child("system", "rootfs"))
+	}
+	if s.System.Flake != "" {
+		add(NeedFlake, s.System.Flake, specPath.Child("system", "flake"))
 	}
 	for i, k := range s.Credentials {
 		at := specPath.Child("credentials").Index(i)

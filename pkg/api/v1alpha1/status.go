@@ -27,6 +27,7 @@ type Condition struct {
 const (
 	ConditionReady          = "Ready"
 	ConditionSpecValid      = "SpecValid"
+	ConditionBuilt          = "Built"
 	ConditionSecretsReady   = "SecretsReady"
 	ConditionDatabaseReady  = "DatabaseReady"
 	ConditionNetworkReady   = "NetworkReady"
@@ -44,6 +45,7 @@ type Phase string
 
 const (
 	PhasePending  Phase = "Pending"
+	PhaseBuilding Phase = "Building"
 	PhaseStarting Phase = "Starting"
 	PhaseReady    Phase = "Ready"
 	PhaseDegraded Phase = "Degraded" // serves, but something is wrong
@@ -65,6 +67,30 @@ type Status struct {
 	URLs               []string    `json:"urls,omitempty"`
 	Restarts           int         `json:"restarts,omitempty"`
 	StartedAt          time.Time   `json:"startedAt,omitzero"`
+	// Build of the flake that the spec names.
+	Build *BuildStatus `json:"build,omitempty"`
+}
+
+// BuildStatus says how the build of a flake goes, and what it last built.
+type BuildStatus struct {
+	// Running build, since StartedAt; else when the latest one ended.
+	Running   bool      `json:"running,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	// Phase of a running build: locking, evaluating, building.
+	Phase string `json:"phase,omitempty"`
+	// Done of Expected things built or fetched, so far as Nix knows.
+	Done     int `json:"done,omitempty"`
+	Expected int `json:"expected,omitempty"`
+	// Building now, a few names.
+	Building []string `json:"building,omitempty"`
+	// Log is the end of that of a failed build.
+	Log []string `json:"log,omitempty"`
+	// StorePath, Locked reference and Revision of what was built last.
+	StorePath string    `json:"storePath,omitempty"`
+	Locked    string    `json:"locked,omitempty"`
+	Revision  string    `json:"revision,omitempty"`
+	LockedAt  time.Time `json:"lockedAt,omitzero"`
 }
 
 // SourcePosition is where a spec was written.

@@ -95,8 +95,10 @@ type System struct {
 	RootFS string `json:"rootfs,omitempty"`
 	// StorePath is a built NixOS closure in the Nix store.
 	StorePath string `json:"storePath,omitempty"`
-	// Flake is built on the host. It arrives with a later version and is refused until then.
+	// Flake is built on the host: REFERENCE#ATTRIBUTE, such as git+https://example.org/app?ref=main#nixosConfigurations.app.config.system.build.toplevel.
 	Flake string `json:"flake,omitempty"`
+	// Refresh is how often a flake's reference that can move, such as a branch, is looked up again; absent: only when the flake field changes.
+	Refresh *Duration `json:"refresh,omitempty"`
 }
 
 // Volume is a data directory at a path of the machine.

@@ -1,10 +1,13 @@
 package v1alpha1
 
 import (
+	"errors"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -73,11 +76,17 @@ func (v *containerCheck) system() {
 	}
 	if s.Flake != "" {
 		set = append(set, "flake")
-		v.forbidden(p.Child("flake"), "arrives with a later version of tekton; until then build the system (nix build) and set system.storePath")
+		if err := checkFlake(s.Flake); err != nil {
+			v.invalid(p.Child("flake"), s.Flake, "%v", err)
+		}
 	}
+	if s.Refresh != nil && s.Flake == "" {
+		v.forbidden(p.Child("refresh"), "belongs to a flake")
+	}
+	v.duration(p.Child("refresh"), s.Refresh, Duration{time.Minute})
 	switch {
 	case len(set) == 0:
-		v.required(p, "set exactly one of host: true, rootfs, storePath")
+		v.required(p, "set exactly one of host: true, rootfs, storePath, flake")
 	case len(set) > 1:
 		v.forbidden(p, "has %s; a machine has exactly one system", strings.Join(set, " and "))
 	}
@@ -172,8 +181,8 @@ func (s *ContainerSpec) NoOverlap() string {
 		return "both would write to volume " + s.Volumes[0].Name
 	case len(s.Network.Ports) > 0:
 		return "both would publish the same host port"
-	case s.System.StorePath != "" && !s.Ephemeral:
-		return "both would write to the kept root of its storePath"
+	case s.KeepsRoot():
+		return "both would write to the kept root of its system"
 	}
 	for _, m := range s.Mounts {
 		if m.ReadOnly != nil && !*m.ReadOnly {
@@ -181,6 +190,30 @@ func (s *ContainerSpec) NoOverlap() string {
 		}
 	}
 	return ""
+}
+
+// KeepsRoot reports whether the root outlives machines, as a volume.
+func (s *ContainerSpec) KeepsRoot() bool {
+	return (s.System.StorePath != "" || s.System.Flake != "") && !s.Ephemeral
+}
+
+// flakeRef is REFERENCE#ATTRIBUTE. The reference says all: one that Nix would
+// look up in somebody's registry, or in the directory that it is started in, does not.
+var (
+	flakeRef       = regexp.MustCompile(`^(/|path:/|git\+(https?|ssh|file)://|(tarball\+)?https?://|github:|gitlab:|sourcehut:)[!-"$-~]+#[A-Za-z_][A-Za-z0-9_.'"+-]*$`)
+	flakeSecretRef = regexp.MustCompile(`^[^#]*://[^/@]*:[^/@]*@|[?&](access_)?token=`)
+)
+
+func checkFlake(flake string) error {
+	switch {
+	case flakeSecretRef.MatchString(flake):
+		return errors.New("holds a password or token, which everybody could read in it; let the host fetch the repository, and name its path")
+	case len(flake) > 1024:
+		return errors.New("has more than 1024 characters")
+	case !flakeRef.MatchString(flake):
+		return errors.New("must be REFERENCE#ATTRIBUTE, with a whole reference: path:/srv/app#machine, git+https://example.org/app?ref=main#machine, github:owner/app#machine")
+	}
+	return nil
 }
 
 func (v *containerCheck) trust() {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -29,6 +30,7 @@ func (h *Host) Validate() field.ErrorList {
 	v.addresses()
 	v.ingress()
 	v.services()
+	v.nix()
 	v.sources()
 	return v.errs
 }
@@ -126,6 +128,18 @@ func (v *hostCheck) unprivileged(p *field.Path, user, who string) {
 	}
 	if user == "root" {
 		v.invalid(p, user, "is refused by %s; name an unprivileged user", who)
+	}
+}
+
+func (v *hostCheck) nix() {
+	p, n := specPath.Child("nix"), v.spec.Nix
+	v.unprivileged(p.Child("user"), n.User, "tekton, which evaluates others' code as this user")
+	v.duration(p.Child("buildTimeout"), n.BuildTimeout, Duration{time.Second})
+	if n.MemoryMax != nil {
+		v.size(p.Child("memoryMax"), n.MemoryMax)
+	}
+	if _, err := ParseCPUQuota(n.CPUQuota); n.CPUQuota != "" && err != nil {
+		v.invalid(p.Child("cpuQuota"), n.CPUQuota, "%v", err)
 	}
 }
 

@@ -118,6 +118,9 @@ func (w *World) checkInstance(s resource.Step, v resource.Instance, violated vio
 	if s.Verb != resource.Put {
 		return nil
 	}
+	if p := v.System.StorePath; p != "" && !w.built(p) {
+		return violated("design §3", "its system %s was not built", p)
+	}
 	for id, x := range w.Things {
 		if id.Kind != resource.KindInstance || x.Name == s.Resource.Name {
 			continue

@@ -25,6 +25,10 @@ type World struct {
 	Unknown map[resource.Kind]error
 	// Images by the last word of the command: what is not named works.
 	Images map[string]Image
+	// Flakes by reference: what each builds to, "" for one whose build fails.
+	Flakes map[string]string
+	// Builds counts the attempts by flake.
+	Builds map[string]int
 	// Foreign things are not ours: nobody may touch or observe them.
 	Foreign   map[resource.ID]bool
 	Now       time.Time
@@ -43,6 +47,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
+		Flakes: map[string]string{}, Builds: map[string]int{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }
@@ -50,7 +55,7 @@ func New(now time.Time) *World {
 // AllKinds in the order of resource's constants.
 var AllKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
+	resource.KindClosure, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
 	resource.KindEndpoint, resource.KindException, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
 	resource.KindAnswer, resource.KindRecord, resource.KindRoute,
 }
@@ -161,6 +166,8 @@ func (w *World) put(s resource.Step) error {
 		if _, there := w.Things[r.ID]; !there {
 			w.Made[r.ID]++
 		}
+	case resource.Closure:
+		return w.beginBuild(r, v)
 	case resource.Attachment:
 		if u, ok := w.unit(r.Instance); !ok || !u.Running {
 			return errors.New("no such machine to attach to")
