@@ -197,7 +197,7 @@ func (c *client) evaluate(ctx context.Context, installable string, trusted bool)
 	if err := json.Unmarshal(out, &d); err != nil {
 		return d, failed(reasonEvaluation, "nix does not say what %s is: %w", installable, err)
 	}
-	if validRoot("x", d.Drv) != nil || validRoot("x", d.Out) != nil || !strings.HasSuffix(d.Drv, ".drv") || strings.Contains(d.Output, "!") {
+	if filepath.Dir(d.Drv) != storeDir || filepath.Dir(d.Out) != storeDir || !strings.HasSuffix(d.Drv, ".drv") || strings.Contains(d.Output, "!") {
 		return d, failed(reasonEvaluation, "%s is no derivation", installable)
 	}
 	return d, nil

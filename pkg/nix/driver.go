@@ -83,14 +83,14 @@ func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
 }
 
 func (d *Driver) observe() (domain resource.Domain, running int64) {
+	roots, err := d.roots.List()
+	if err != nil {
+		return resource.Unknown(err), 0
+	}
 	entries, err := os.ReadDir(d.opts.Layout.Builds())
 	if errors.Is(err, fs.ErrNotExist) {
 		return resource.Known(), 0
 	}
-	if err != nil {
-		return resource.Unknown(err), 0
-	}
-	roots, err := d.roots.List()
 	if err != nil {
 		return resource.Unknown(err), 0
 	}

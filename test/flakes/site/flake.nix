@@ -18,23 +18,28 @@
             "export PATH=/bin; ${busybox} mkdir -p bin; ${busybox} --install -s bin; PATH=$PWD/bin; ${script}"
           ];
         };
+      web =
+        after:
+        build "web" ''
+          set -e
+          echo making web "$version" ${after}
+          mkdir -p $out/www
+          printf %s "$version" >$out/www/index.html
+          cat >$out/init <<EOF
+          #!${busybox} sh
+          trap 'exit 0' TERM 37
+          ${busybox} httpd -f -p 80 -h $out/www &
+          wait
+          EOF
+          chmod +x $out/init
+        '';
       step = n: build "step-${toString n}" "echo step ${toString n} works; sleep 1; echo ${toString n} >$out";
     in
     {
       # A system that boots: its init serves the version on port 80.
-      web = build "web" ''
-        set -e
-        echo making web "$version"
-        mkdir -p $out/www
-        printf %s "$version" >$out/www/index.html
-        cat >$out/init <<EOF
-        #!${busybox} sh
-        trap 'exit 0' TERM 37
-        ${busybox} httpd -f -p 80 -h $out/www &
-        wait
-        EOF
-        chmod +x $out/init
-      '';
+      web = web "";
+      # The same, after a while.
+      late = web "${step 1} ${step 2} ${step 3}";
       # One after the other, then all three together.
       chain = build "chain" "echo ${step 1} ${step 2} ${step 3} >$out";
       slow = build "slow" "echo going to sleep; sleep 600; echo late >$out";
