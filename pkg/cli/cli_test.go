@@ -97,3 +97,15 @@ func TestProblemCaret(t *testing.T) {
 		}
 	}
 }
+
+// TestCorrect: what is checked offline is the file, also of a commit.
+func TestCorrect(t *testing.T) {
+	for file, want := range map[string]string{
+		"/srv/specs/web.yaml":           "correct /srv/specs/web.yaml:7; tekton validate /srv/specs/web.yaml checks it offline",
+		"3f2a9c11d0be:hosts/a/web.yaml": "correct 3f2a9c11d0be:hosts/a/web.yaml:7; tekton validate hosts/a/web.yaml checks it offline",
+	} {
+		if got := correct(v1alpha1.SourcePosition{File: file, Line: 7}); got != want {
+			t.Errorf("%q, expected %q", got, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func nextStep(item v1alpha1.Item, now time.Time) string {
 		}
 		return "none needed; it is as its spec says"
 	case v1alpha1.PhaseRejected:
-		return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", file, item.Metadata.Source.Line, file)
+		return correct(item.Metadata.Source)
 	case v1alpha1.PhaseDisabled:
 		return "set spec.enabled: true in " + file + " to start it; its data is kept"
 	case v1alpha1.PhasePaused:
@@ -95,6 +96,14 @@ func nextStep(item v1alpha1.Item, now time.Time) string {
 	return step
 }
 
+// ofCommit is what stands before the path of a file in a commit.
+var ofCommit = regexp.MustCompile("^[0-9a-f]{12}:")
+
+// correct says where to mend a spec, and how to check it before that is seen.
+func correct(at v1alpha1.SourcePosition) string {
+	return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", at.File, at.Line, ofCommit.ReplaceAllString(at.File, ""))
+}
+
 func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 	ref, source := refOf(item), item.Metadata.Source
 	switch c.Reason {
@@ -109,7 +118,7 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 	case v1alpha1.ConditionBuilt:
 		return "see what it says: tekton logs " + ref.String() + " --build"
 	case v1alpha1.ConditionSpecValid:
-		return fmt.Sprintf("correct %s:%d; tekton validate %s checks it offline", source.File, source.Line, source.File)
+		return correct(source)
 	case v1alpha1.ConditionHeld:
 		return "bring its file back, or let the deletion happen: tekton release-deletes " + source.Name
 	case v1alpha1.ConditionRolledBack:

@@ -125,6 +125,9 @@ func (s *Source) Snapshot(ctx context.Context) source.Snapshot {
 	if err == nil {
 		err = s.trouble()
 	}
+	if err == nil && s.suspended {
+		err = ErrSuspended
+	}
 	if err == nil {
 		err = errors.New("it was not fetched yet")
 	}
