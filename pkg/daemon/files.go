@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -214,6 +215,12 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 	err = d.ledger.Commit(ctx, []ledger.Op{ledger.Claim(claim)})[0]
 	if errors.Is(err, resource.ErrStale) {
 		err = nil // it is being deleted already: asked for before, or the engine saw the document go first
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		err = &wire.Error{
+			Code: wire.Unavailable, Message: fmt.Sprintf("the document of %s is gone; that its deletion was asked for could not be written down: %v", ref, err),
+			Next: "free space or inodes there (df -h, df -i); the deletion then goes on by itself",
+		}
 	}
 	return result, err
 }

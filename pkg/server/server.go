@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -148,6 +149,9 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	e, ok := errors.AsType[*wire.Error](err)
 	if !ok {
 		e = &wire.Error{Code: wire.Internal, Message: err.Error()}
+		if errors.Is(err, syscall.ENOSPC) {
+			e.Code, e.Next = wire.Unavailable, "free space or inodes there (df -h, df -i), then try again"
+		}
 	}
 	status := statuses[e.Code]
 	if status == 0 {

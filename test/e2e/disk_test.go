@@ -30,7 +30,9 @@ var plenty = room{pages: 64 << 20 / 4096, inodes: 20000}
 // changed, and the specs on another: to write them is somebody else's matter.
 func (k *tekton) inMemory() {
 	k.t.Helper()
+	k.check(os.MkdirAll(k.state(), 0o711))
 	mustRun(k.t, "mount", "-t", "tmpfs", "-o", "mode=711,"+plenty.options(), "state", k.state())
+	k.check(os.WriteFile(k.state("page"), []byte("in use: a size of none at all would mean no limit"), 0o600))
 	k.check(os.MkdirAll(k.specs(), 0o755))
 	mustRun(k.t, "mount", "-t", "tmpfs", "-o", "size=1M", "specs", k.specs())
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 )
@@ -64,6 +65,9 @@ func TestCrashLoop(t *testing.T) {
 	if a, err := k.served("web.test", "/"); err != nil || k.leader("web") != pid {
 		t.Errorf("the other machine: %+v %v", a, err)
 	}
+	for _, name := range names {
+		k.backedOff(k.get(name).Status.Machine)
+	}
 	// Repaired, it runs at once; deleted, it is gone at once, whatever its turn.
 	k.write("loop0.yaml", k.guest("loop0"))
 	k.ready("loop0")
@@ -71,6 +75,34 @@ func TestCrashLoop(t *testing.T) {
 		k.must("delete", name)
 	}
 	k.gone(names[1:]...)
+}
+
+// backedOff: as the daemon's log has recorded them, each start of a machine that
+// crashes comes after a longer pause than the one before: 1 s, doubling (±20 %
+// where the start itself has failed).
+func (k *tekton) backedOff(machine string) {
+	k.t.Helper()
+	log, err := os.ReadFile(k.path("log"))
+	k.check(err)
+	var starts []time.Time
+	for line := range strings.Lines(string(log)) {
+		ended := strings.Contains(line, "\tdone\t") || strings.Contains(line, "\tfailed\t")
+		if !ended || !strings.Contains(line, `"action": "put", "resource": "unit/`+machine+`"`) {
+			continue
+		}
+		at, err := time.Parse("2006-01-02T15:04:05.000Z0700", line[:strings.IndexByte(line, '\t')])
+		k.check(err)
+		starts = append(starts, at)
+	}
+	if len(starts) < 4 {
+		k.t.Errorf("of %s only %d starts are recorded", machine, len(starts))
+	}
+	for i := range starts[:max(len(starts)-1, 0)] {
+		least := time.Second << i * 4 / 5
+		if pause := starts[i+1].Sub(starts[i]); pause < least {
+			k.t.Errorf("%s: start %d came %s after the one before, want at least %s", machine, i+2, pause, least)
+		}
+	}
 }
 
 // TestStaleLink finds a link in its place: of a predecessor that was killed,
