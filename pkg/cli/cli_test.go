@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -107,5 +108,26 @@ func TestCorrect(t *testing.T) {
 		if got := correct(v1alpha1.SourcePosition{File: file, Line: 7}); got != want {
 			t.Errorf("%q, expected %q", got, want)
 		}
+	}
+}
+
+// TestBuildIsShown: get says how far a build is, and describe for how long.
+func TestBuildIsShown(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	item := v1alpha1.Item{Status: v1alpha1.Status{
+		Phase:      v1alpha1.PhaseBuilding,
+		Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Building"}},
+		Build:      &v1alpha1.BuildStatus{Running: true, StartedAt: now.Add(-90 * time.Second), Phase: "building", Done: 2, Expected: 12, Building: []string{"glibc", "web"}},
+	}}
+	if got := reason(item); got != "Building 2/12 glibc,web" {
+		t.Errorf("get: %q", got)
+	}
+	a := &app{now: func() time.Time { return now }}
+	if got := a.build(*item.Status.Build); got != "building glibc and web, 2 of 12 done, for 1m" && got != "building glibc and web, 2 of 12 done, for 90s" {
+		t.Errorf("describe: %q", got)
+	}
+	item.Status.Build = &v1alpha1.BuildStatus{Running: true, Phase: "locking"}
+	if got := reason(item); got != "Building locking" {
+		t.Errorf("get: %q", got)
 	}
 }

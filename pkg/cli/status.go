@@ -51,7 +51,19 @@ func reason(item v1alpha1.Item) string {
 	if c == nil || good(*c) {
 		return ""
 	}
+	if b := item.Status.Build; b != nil && b.Running && c.Reason == string(v1alpha1.PhaseBuilding) {
+		// What is built, n of m: whoever watches sees it get on.
+		return joined(" ", c.Reason, counted(*b), strings.Join(b.Building, ","))
+	}
 	return c.Reason
+}
+
+// counted is how much of a build is done, "" while Nix does not know.
+func counted(b v1alpha1.BuildStatus) string {
+	if b.Expected == 0 {
+		return b.Phase
+	}
+	return fmt.Sprintf("%d/%d", b.Done, b.Expected)
 }
 
 func (v view) phase(p v1alpha1.Phase) terminal.Cell {
