@@ -30,7 +30,7 @@ func TestStartStop(t *testing.T) {
 		Version: supervise.Version, Name: "a", Unit: spec.Unit, Mark: spec.Mark,
 		Generation: 7, Failures: 2, Running: true,
 	}
-	ignore := cmpopts.IgnoreFields(supervise.Status{}, "Boot", "Supervisor", "PID", "StartedAt")
+	ignore := cmpopts.IgnoreFields(supervise.Status{}, "Boot", "HostBoot", "Supervisor", "PID", "StartedAt")
 	if diff := cmp.Diff(want, got, ignore); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}

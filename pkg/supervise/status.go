@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/supervise/contract"
 )
 
 // codeKilled is reported for a process that lost its supervisor: 128+SIGKILL.
@@ -25,7 +27,8 @@ type seen struct {
 }
 
 // Status reads dir; found is false when it has none. A process whose
-// supervisor was killed reads as ended with code 137.
+// supervisor was killed reads as ended with code 137: by itself, or, when the
+// host has been down since, as one that was stopped.
 func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 	// The lock is tested first: a supervisor writes the end of its process
 	// before it lets go, so a free lock makes the status final.
@@ -57,6 +60,7 @@ func (m *Manager) Status(dir string) (s Status, found bool, err error) {
 		}
 	}
 	s.ExitCode, s.ExitedAt = codeKilled, m.lostAt(dir)
+	s.Stopped = s.Stopped || s.HostBoot != "" && s.HostBoot != contract.HostBoot()
 	return s, true, nil
 }
 

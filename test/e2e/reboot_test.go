@@ -122,6 +122,9 @@ func (s *server) all(names ...string) map[string]v1alpha1.Item {
 		}
 		var have []string
 		for name, i := range items {
+			if completed(i) {
+				continue
+			}
 			have = append(have, name)
 			if i.Status.Phase != v1alpha1.PhaseReady {
 				return fmt.Errorf("%s: %+v", name, i.Status)
@@ -136,6 +139,13 @@ func (s *server) all(names ...string) map[string]v1alpha1.Item {
 	return items
 }
 
+// completed reports whether an object's machine has ended for good.
+func completed(i v1alpha1.Item) bool {
+	return slices.ContainsFunc(i.Status.Conditions, func(c v1alpha1.Condition) bool {
+		return c.Type == v1alpha1.ConditionStarted && c.Reason == "Completed"
+	})
+}
+
 // guestOf calls the guest of an object.
 func (s *server) guestOf(i v1alpha1.Item, path string, args ...string) string {
 	s.t.Helper()
@@ -144,6 +154,17 @@ func (s *server) guestOf(i v1alpha1.Item, path string, args ...string) string {
 		q.Set(args[n], args[n+1])
 	}
 	return s.inside("curl", "-sSf", "http://"+i.Status.Address+":8080"+path+"?"+q.Encode())
+}
+
+// statusOf is what the supervisor of a machine that has ended for good wrote.
+func (s *server) statusOf(i v1alpha1.Item) string {
+	s.t.Helper()
+	if !completed(i) {
+		s.t.Fatalf("done has not ended: %+v", i.Status)
+	}
+	status, err := os.ReadFile(s.state("machines", i.Status.Machine, "status.json"))
+	s.check(err)
+	return string(status)
 }
 
 // starts counts how often an object's machine has begun to serve.
@@ -178,7 +199,7 @@ func TestReboot(t *testing.T) {
 				return err
 			})
 			// Nothing but the host's own is left when the last object has gone.
-			for _, name := range []string{"kept", "left", "changed", "new"} {
+			for _, name := range []string{"kept", "left", "changed", "new", "task", "done"} {
 				s.inside(systemdhost.ProgramsDir+"/tekton", "delete", name)
 			}
 			s.all()
@@ -209,6 +230,8 @@ func (s *server) before(generation string) {
 	s.writeDurably("gone.yaml", s.guest("gone", "routes: [{host: gone.test, port: 8080}]", rebootVolume, rebootDatabase))
 	// Its guest ends with 0 when it is stopped: that is no completion.
 	s.writeDurably("two.yaml", s.guest("left", "restartPolicy: OnFailure"), s.guest("right"))
+	// One that runs, and one that has ended.
+	s.writeDurably("never.yaml", s.guest("task", "restartPolicy: Never"), s.guest("done", "restartPolicy: Never", "command: [guest, done]"))
 	s.writeDurably("changed.yaml", s.guest("changed", "routes: [{host: changed.test, port: 8080}]", rebootVolume, env))
 	s.check(os.RemoveAll(s.specs("new.yaml")))
 }
@@ -225,7 +248,8 @@ func (s *server) whileOff(generation string) {
 func (s *server) reboot(how string, off func(context.Context) error) {
 	s.t.Helper()
 	s.before("before " + how)
-	old := s.all("kept", "gone", "left", "right", "changed")
+	old := s.all("kept", "gone", "left", "right", "changed", "task")
+	done := s.statusOf(old["done"])
 	for _, name := range []string{"kept", "gone"} {
 		s.guestOf(old[name], "/append", "path", "/data/x", "data", how)
 		s.guestOf(old[name], "/sql", "q", "CREATE TABLE IF NOT EXISTS t (x text)")
@@ -240,9 +264,12 @@ func (s *server) reboot(how string, off func(context.Context) error) {
 	}
 	s.whileOff("after " + how)
 	s.check(s.host.PowerOn())
-	now := s.all("kept", "left", "changed", "new")
-
-	for _, name := range []string{"kept", "left", "changed"} {
+	now := s.all("kept", "left", "changed", "new", "task")
+	if again := s.statusOf(now["done"]); again != done {
+		s.t.Errorf("%s: what had ended was started again: its status was %s, is %s", how, done, again)
+	}
+	delete(now, "done")
+	for _, name := range []string{"kept", "left", "changed", "task"} {
 		if a, b := old[name], now[name]; a.Metadata.UID != b.Metadata.UID || name != "changed" && (a.Status.Address != b.Status.Address || a.Status.Slot != b.Status.Slot || a.Status.Machine != b.Status.Machine) {
 			s.t.Errorf("%s: %s was %+v, is %+v", how, name, a, b)
 		}
@@ -291,7 +318,8 @@ func (s *server) cleaned(how string, now map[string]v1alpha1.Item) {
 	if n := s.guestOf(now["kept"], "/sql", "q", "SELECT count(*) FROM pg_database WHERE datname LIKE '%gone%'"); n != "0" {
 		s.t.Errorf("%s: %s databases of gone are left", how, n)
 	}
-	if n := strings.Count(s.inside("ip", "-o", "link", "show", "type", "veth"), "\n") + 1; n != len(now) {
+	// Of a machine that has ended for good both ends of the link are on the host.
+	if n := strings.Count(s.inside("ip", "-o", "link", "show", "type", "veth"), "\n") + 1; n != len(now)+2 {
 		s.t.Errorf("%s: %d links for %d objects", how, n, len(now))
 	}
 	if n := s.inside("sh", "-c", "nft list table inet tekton | grep -c 'gone\\|right' || true"); n != "0" {

@@ -61,7 +61,8 @@ type ContainerSpec struct {
 	Resources Resources `json:"resources,omitzero"`
 	// Probe says when an instance answers; absent: a connection to the first route's port, else running is enough.
 	Probe *Probe `json:"probe,omitempty"`
-	// RestartPolicy when the machine ends by itself: Always, OnFailure, Never.
+	// RestartPolicy when the machine ends by itself: Always, OnFailure, Never. What has ended so stays ended over reboots of
+	// the host; what ran when the host went down, also by a power cut, is started again.
 	RestartPolicy string `json:"restartPolicy,omitempty" enum:"Always,OnFailure,Never"`
 	// StopTimeout between the request to stop and the kill.
 	StopTimeout *Duration `json:"stopTimeout,omitempty"`

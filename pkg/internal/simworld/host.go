@@ -170,10 +170,9 @@ func (w *World) Reboot() {
 		case resource.KindCluster, resource.KindProxy, resource.KindResolver:
 			w.services[id.Kind] = service{down: true, stuck: w.services[id.Kind].stuck}
 		case resource.KindUnit:
-			// Its status file says that it ran, and its lock is free: killed.
-			if u := r.Value.(resource.Unit); u.Running {
-				r.Value = ended(u, w.Now, 137)
-				w.Things[id] = r
+			// The end of the host is none of the machine's own: as if we had stopped it.
+			if r.Value.(resource.Unit).Running {
+				delete(w.Things, id)
 			}
 		}
 	}

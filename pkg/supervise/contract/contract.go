@@ -3,7 +3,11 @@
 // nothing outside the standard library, so that the supervisor stays small.
 package contract
 
-import "time"
+import (
+	"os"
+	"strings"
+	"time"
+)
 
 // Version of the contract between a supervisor and the daemon that reads its
 // directory. The daemon speaks Version and Version-1, so that an upgrade of
@@ -78,7 +82,10 @@ type Status struct {
 	Leader     int       `json:"leader,omitempty"`
 	Ready      bool      `json:"ready,omitempty"`
 	StartedAt  time.Time `json:"startedAt,omitzero"`
-	// ExitedAt is set when the process has ended; Stopped when we asked for it.
+	// HostBoot is that of the host in which the process was started.
+	HostBoot string `json:"hostBoot,omitempty"`
+	// ExitedAt is set when the process has ended; Stopped when we asked for it, or
+	// the host went down while it ran.
 	ExitedAt   time.Time `json:"exitedAt,omitzero"`
 	ExitCode   int       `json:"exitCode,omitempty"` // 128+n: signal n
 	Stopped    bool      `json:"stopped,omitempty"`
@@ -91,6 +98,12 @@ type Status struct {
 
 	// Running is filled by the reader: the supervisor holds its lock and the process has not ended.
 	Running bool `json:"-"`
+}
+
+// HostBoot identifies the present boot of the host; "" where the kernel does not tell.
+func HostBoot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
 }
 
 // Operations of a Request.

@@ -52,8 +52,9 @@ func readSpec() (contract.Spec, error) {
 	return s, nil
 }
 
-// writeStatus replaces the status; readers see the old one or the new one. It
-// is not made durable: after a power cut the process is gone as well.
+// writeStatus replaces the status; readers see the old one or the new one. Only
+// that a process has ended by itself is made durable: after a power cut one that
+// ran is gone as well, and nobody may start again what was done.
 func writeStatus(s contract.Status) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -64,5 +65,18 @@ func writeStatus(s contract.Status) error {
 		dir, _ := os.Getwd()
 		return fmt.Errorf("%s: %w", dir, err) // a person has to know which disk is full
 	}
-	return os.Rename(temporary, contract.StatusFile)
+	if s.ExitedAt.IsZero() || s.Stopped {
+		return os.Rename(temporary, contract.StatusFile)
+	}
+	return errors.Join(sync(temporary), os.Rename(temporary, contract.StatusFile), sync("."))
+}
+
+// sync makes a file, or the names in a directory, durable.
+func sync(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }

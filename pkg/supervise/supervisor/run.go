@@ -62,7 +62,7 @@ func Run(dir string) error {
 	s := &supervisor{spec: spec, logDone: make(chan struct{}), kill: stopped(), retry: stopped()}
 	s.status = contract.Status{
 		Version: contract.Version, Name: spec.Name, Unit: spec.Unit, Mark: spec.Mark, Boot: spec.Boot,
-		Supervisor: os.Getpid(), Generation: spec.Generation, Failures: spec.Failures,
+		Supervisor: os.Getpid(), HostBoot: contract.HostBoot(), Generation: spec.Generation, Failures: spec.Failures,
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGCHLD)
