@@ -32,7 +32,8 @@ var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "systemd-container", "iproute2", "nftables", "procps", "kmod",
 	"ca-certificates", "curl", "passwd", "util-linux", "caddy", "postgresql", "busybox-static", "e2fsprogs",
 	"git", "nano", "rsync", "vim-tiny", // what edits directories of specs
-	"strace", // sees every program that starts
+	"python3", // what the quickstart serves with
+	"strace",  // sees every program that starts
 }
 
 // masked units only cost time in a host of half a second: together 2 s.

@@ -1,0 +1,139 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tekton.host/pkg/supervise/supervisetest"
+	"tekton.host/test/systemdhost"
+)
+
+// repository in a host, read-only.
+const repository = "/srv/tekton"
+
+// TestInstalled follows the README on a Debian host that runs systemd-networkd:
+// install, start, the quickstart, an upgrade, the way out.
+func TestInstalled(t *testing.T) {
+	supervisetest.Root(t, "systemd-nspawn")
+	if systemdhost.Inside() {
+		return // it boots a host
+	}
+	t.Parallel()
+	source, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := t.TempDir() // a real file system, as machines need it
+	if err := os.Chmod(state, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	h := systemdhost.Boot(t, systemdhost.Options{Binds: []systemdhost.Bind{
+		{Source: source, Target: repository, ReadOnly: true}, {Source: state, Target: "/var/lib/tekton"},
+	}})
+	s := &server{&tekton{t: t}, h}
+	dir, err := programs()
+	s.check(err)
+	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-supervise", "tektond"} {
+		s.check(h.Copy(filepath.Join(dir, name), "/data/bin/"+name))
+	}
+
+	foreignRule := func() bool { return strings.Contains(s.inside("ip", "rule"), "from 203.0.113.7") }
+	addRule := func() { s.inside("ip", "rule", "add", "from", "203.0.113.7", "table", "77") }
+	// It looks at rules when it configures a link.
+	network := filepath.Join(t.TempDir(), "uplink.network")
+	s.check(os.WriteFile(network, []byte("[Match]\nName=uplink0\n[Network]\nAddress=192.0.2.1/24\n"), 0o644))
+	s.check(h.Copy(network, "/etc/systemd/network/uplink.network"))
+	s.inside("chmod", "0644", "/etc/systemd/network/uplink.network")
+	s.inside("ip", "link", "add", "uplink0", "type", "veth", "peer", "name", "uplink1")
+	s.inside("ip", "link", "set", "uplink1", "up")
+	restartNetworkd := func() {
+		t.Helper()
+		s.inside("systemctl", "restart", "systemd-networkd")
+		s.eventually("systemd-networkd has configured its link", func() error {
+			if state := s.inside("networkctl", "--no-legend", "list", "uplink0"); !strings.Contains(state, " configured") {
+				return errors.New(state)
+			}
+			return nil
+		})
+	}
+	addRule()
+	restartNetworkd()
+	if foreignRule() {
+		t.Error("control: systemd-networkd leaves rules that are not its own alone, by itself")
+	} else {
+		addRule()
+	}
+
+	install := func() string { return s.inside("env", "BIN=/data/bin", repository+"/hack/install.sh") }
+	said := install()
+	for _, command := range []string{"systemctl enable --now tektond", "systemctl restart systemd-networkd"} {
+		if !strings.Contains(said, command) {
+			t.Errorf("install.sh does not name the command %q:\n%s", command, said)
+		}
+	}
+	restartNetworkd()
+	s.inside("systemctl", "enable", "--now", "tektond")
+	s.inside("tekton", "validate", "/etc/tekton/host.yaml")
+	s.inside("getent", "group", "tekton")
+
+	s.inside("sh", "-c", "cp "+repository+"/examples/quickstart/*.yaml /var/lib/tekton/specs/")
+	names := []string{"guestbook", "hello", "shop", "shop-api"}
+	s.inside(append([]string{"tekton", "wait", "--for=condition=Ready", "--timeout=60s"}, names...)...)
+	fetch := func(url string, more ...string) string {
+		t.Helper()
+		return s.inside(append([]string{"curl", "-sSf", "--max-time", "10", url}, more...)...)
+	}
+	for url, want := range map[string]string{
+		"http://hello.localhost/": "Hello from hello", "http://shop.localhost/": "Shop", "http://shop.localhost/api/prices.json": "hammer",
+	} {
+		if got := fetch(url); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", url, got)
+		}
+	}
+	fetch("http://guestbook.localhost/", "--data-urlencode", "text=I was here")
+	if got := fetch("http://guestbook.localhost/"); !strings.Contains(got, "I was here") {
+		t.Errorf("the guestbook has no entry: %s", got)
+	}
+
+	// An upgrade: nobody notices.
+	units := func(pattern string) string {
+		return s.inside("systemctl", "list-units", "--plain", "--no-legend", "--state=running", pattern)
+	}
+	const machines = "tekton-*-1.service"
+	before, daemon := s.mainPIDs(units(machines)), s.property("tektond.service", "MainPID")
+	install()
+	s.inside("systemctl", "restart", "tektond")
+	restartNetworkd()
+	s.inside(append([]string{"tekton", "wait", "--for=condition=Ready", "--timeout=60s"}, names...)...)
+	if now := s.mainPIDs(units(machines)); now != before || s.property("tektond.service", "MainPID") == daemon {
+		t.Errorf("an upgrade of the daemon, which was %s:\n%s\nbecame\n%s", daemon, before, now)
+	}
+	if !foreignRule() || !strings.Contains(s.inside("ip", "rule"), "10.100.0.0/16") {
+		t.Errorf("systemd-networkd has removed rules:\n%s", s.inside("ip", "rule"))
+	}
+
+	// As the README says it.
+	s.inside("sh", "-c", "tekton delete $(tekton get -o name) --wait")
+	s.eventually("nothing is left", func() error {
+		left, rules := units("tekton-*.service"), s.inside("ip", "rule")
+		if left != "" || strings.Contains(rules, "10.100.0.0/16") {
+			return fmt.Errorf("left behind: %s\n%s", left, rules)
+		}
+		return nil
+	})
+}
+
+// mainPIDs of listed units.
+func (s *server) mainPIDs(list string) string {
+	s.t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(list) {
+		unit := strings.Fields(line)[0]
+		b.WriteString(unit + " " + s.property(unit, "MainPID") + "\n")
+	}
+	return b.String()
+}
