@@ -74,9 +74,13 @@ func TestGitSource(t *testing.T) {
 	if s := k.fleet(); s.Git.Commit != first || s.Git.Rejected != bad || s.Git.Error == "" || s.Git.SyncedAt.IsZero() {
 		t.Errorf("status %+v", s.Git)
 	}
-	if out := k.must("events", "-o", "json"); !strings.Contains(out, "CommitRejected") || !strings.Contains(out, first) {
-		t.Errorf("events say\n%s", out)
-	}
+	k.eventually("the events tell of both commits", func() error {
+		out, err := k.run("events", "-o", "json")
+		if err == nil && (!strings.Contains(out, "CommitRejected") || !strings.Contains(out, first)) {
+			err = errors.New(out)
+		}
+		return err
+	})
 	if out := k.must("source", "list"); !strings.Contains(out, "Rejected "+bad[:12]) {
 		t.Errorf("source list says\n%s", out)
 	}
