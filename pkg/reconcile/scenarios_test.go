@@ -125,12 +125,12 @@ func scenarios() []scenario {
 	return []scenario{
 		{"create", []func(*sim){put(a)}, false},
 		{"create with data", []func(*sim){put(data("Delete"))}, false},
-		{"create from a flake", []func(*sim){put(flaky(a, "path:/srv/a#one"))}, false},
-		{"flake update", []func(*sim){put(flaky(a, "path:/srv/a#one")), put(flaky(a, "path:/srv/a#two"))}, false},
+		// A build ends when it ends: what comes meanwhile takes other slots.
+		{"create from a flake", []func(*sim){put(flaky(a, "path:/srv/a#one"))}, true},
+		{"flake update", []func(*sim){put(flaky(a, "path:/srv/a#one")), put(flaky(a, "path:/srv/a#two"))}, true},
 		{"flake update that fails, then is taken back", []func(*sim){
-			both(put(flaky(a, "path:/srv/a#one")), builds("path:/srv/a#bad", "")), put(flaky(a, "path:/srv/a#bad")), put(flaky(a, "path:/srv/a#one"))}, false},
-		{"flake shared by two", []func(*sim){both(put(flaky(a, "path:/srv/a#one")), put(flaky(web("b"), "path:/srv/a#one"))), remove("a")}, false},
-		{"flake deleted while it is built", []func(*sim){both(put(flaky(a, "path:/srv/a#one")), after(2, remove("a")))}, true},
+			both(put(flaky(a, "path:/srv/a#one")), builds("path:/srv/a#bad", "")), put(flaky(a, "path:/srv/a#bad")), put(flaky(a, "path:/srv/a#one"))}, true},
+		{"flake shared by two", []func(*sim){both(put(flaky(a, "path:/srv/a#one")), put(flaky(web("b"), "path:/srv/a#one"))), remove("a")}, true},
 		{"hot update", []func(*sim){put(a), put(routed(a, "b.example.org"))}, false},
 		{"overlap update", []func(*sim){put(a), put(command(a, "2"))}, false},
 		{"recreate update", []func(*sim){put(data("Retain")), put(command(data("Retain"), "2"))}, false},
