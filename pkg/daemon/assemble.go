@@ -261,7 +261,7 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 func evaluator(name string) (uid, gid uint32, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return 0, 0, fmt.Errorf("Host.spec.nix.user, who evaluates Nix code: %w", err)
+		return 0, 0, fmt.Errorf("look up who evaluates Nix code (spec.nix.user of the Host): %w", err)
 	}
 	ids := [2]uint64{}
 	for i, text := range []string{u.Uid, u.Gid} {
