@@ -13,6 +13,13 @@ let
   effective = import ../effective.nix cfg.settings;
   managed = part: part.mode == null || part.mode == "managed";
   ingress = managed cfg.settings.ingress;
+  # What runtime nixos-container writes to; the unit container@ is NixOS's own.
+  containerDirs = lib.optionalAttrs (config.boot.enableContainers or false) {
+    "/etc/nixos-containers" = ":0755";
+    "/var/lib/nixos-containers" = ":0700";
+    "/nix/var/nix/profiles/per-container" = ":0700";
+    "/nix/var/nix/gcroots/per-container" = ":0700";
+  };
   postgres = cfg.settings.postgres.mode != "none" && cfg.settings.postgres.binDir == null;
 in
 {
@@ -32,6 +39,10 @@ in
   };
 
   config = mkIf cfg.enable {
+    systemd.tmpfiles.settings."10-tekton-containers" = builtins.mapAttrs (_: mode: {
+      d = { inherit mode; user = "root"; group = "root"; };
+    }) containerDirs;
+
     systemd.services."tektond" = {
       description = "tekton: converges this host to specs";
       wantedBy = [ "multi-user.target" ];
@@ -66,7 +77,7 @@ in
         ProtectSystem = "strict";
         ReadWritePaths = effective.writable ++ map (dir: "-${dir}") (
           # Roots of the garbage collector for what machines run on.
-          [ "/nix/var/nix/gcroots" ] ++ effective.sourceDirs
+          [ "/nix/var/nix/gcroots" ] ++ builtins.attrNames containerDirs ++ effective.sourceDirs
         );
         ProtectHome = "read-only";
         ProtectKernelModules = true;

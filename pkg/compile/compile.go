@@ -36,6 +36,8 @@ type Object struct {
 	// Refused are the ordinals of incarnations that were made for a spec which the
 	// source may not have any more: they do not run, not even after a rollback.
 	Refused []int
+	// NoWayBack: what a container was before its update in place is such a spec.
+	NoWayBack bool
 }
 
 // Input is all that compile knows.
@@ -160,6 +162,8 @@ type compiler struct {
 	machines map[holder]bool
 	// ports wanted so far: host ports of objects compiled before.
 	ports portTable
+	// containers of NixOS by name, with the UID that has it; made when first asked for.
+	containers map[string]string
 	// trashed data goes with its object; by ledger key without prefix.
 	trashed map[string]bool
 	// specs of former incarnations, by their document: asked for several times.

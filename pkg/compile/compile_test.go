@@ -95,7 +95,7 @@ func (w *world) adopt(out Output) (changed bool) {
 			continue
 		}
 		if u, ok := r.Value.(resource.Unit); ok {
-			u.Boot, u.Leader = "boot-"+u.Name, 7
+			u.Boot, u.Leader = "boot-"+u.Name+u.Fingerprint, 7
 			r.Value = u
 		}
 		have, present, known := w.in.Observed.Get(r.ID)

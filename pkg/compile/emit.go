@@ -40,6 +40,9 @@ func (c *compiler) emitData(u *unitOf) {
 	// What an incarnation uses that an update replaces, or went back to, stays
 	// beside what the wanted spec asks for. The wanted one comes last: it decides.
 	for _, i := range u.incarnations() {
+		if was := u.before(&i); was != nil {
+			c.emitDataOf(u, c.specOf(u, was))
+		}
 		if s := c.specOf(u, &i); s != u.Spec {
 			c.emitDataOf(u, s)
 		}
@@ -168,6 +171,9 @@ func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 		}
 	} else {
 		wanted := resource.Unit{Name: i.Machine, Running: true, StopTimeout: stopTimeout(spec), Generation: u.Record.Restart}
+		if i.Container != "" {
+			wanted.Fingerprint = i.Fingerprint
+		}
 		c.want(resource.New(uid, i.Machine, i.Machine, wanted))
 		c.out.Desired.Exclusive[id] = u.Update != StrategyOverlap
 	}
@@ -271,6 +277,7 @@ func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 		Command: s.Command, User: s.User, WorkDir: s.WorkingDirectory, Capability: s.Capabilities,
 		UIDBase: c.Naming.UIDBase(i.Slot), Ephemeral: s.Ephemeral, Limits: limits(s.Resources),
 		Addr: c.Naming.Addr(i.Slot), StopTimeout: stopTimeout(s),
+		Container: i.Container, HostNix: i.Container != "" && s.Trust == "trusted",
 	}
 	if hostIDs(s) {
 		v.UIDBase = 0

@@ -70,6 +70,8 @@ const (
 	StrategyAuto     = "Auto"
 	StrategyOverlap  = "Overlap"
 	StrategyRecreate = "Recreate"
+	// StrategyInPlace is that of containers of NixOS: the one instance is changed.
+	StrategyInPlace = "InPlace"
 )
 
 // Strategy is how a change from one spec to another that needs a new start is
@@ -137,8 +139,11 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 			// Hot changes are its own from now on, also while a next one is built or when that is taken back.
 			u.Target.Object = u.Record.Object
 		}
+		c.confirm(u)
 		c.chooseFormer(u, all[:n-1])
 		c.rollBackIfFailed(u, want)
+	case all[n-1].Container != "":
+		c.updateInPlace(u, all[n-1], want)
 	default:
 		c.replace(u, all, want)
 	}
@@ -206,6 +211,9 @@ func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
 	if f := u.Spec.System.Flake; f != "" {
 		r.Flake, r.StorePath = f, u.Spec.System.StorePath
 	}
+	if u.Spec.Runtime == v1alpha1.RuntimeNixOSContainer {
+		r.Container = c.containerName(u.Record)
+	}
 	u.Target = c.incarnation(u, r)
 }
 
@@ -229,7 +237,8 @@ const failuresBeforeRollback = 3
 // rollBackIfFailed gives up on a replacement that has ended too often or did
 // not answer by its deadline, while a former incarnation can serve.
 func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
-	if u.Former == nil || u.keep || want == "" {
+	inPlace := u.before(u.Target)
+	if u.Former == nil && inPlace == nil || u.keep || want == "" {
 		return
 	}
 	reason, message, failed := c.startFailed(u.Target)
@@ -237,6 +246,12 @@ func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
 		return
 	}
 	record := RolledBackRecord{Fingerprint: want, Reason: reason, Message: message}
+	if inPlace != nil { // one record is both: what it is again, and why
+		inPlace.RolledBack = &record
+		u.Update = ""
+		c.rolledBackTo(u, inPlace, record)
+		return
+	}
 	u.Former.RolledBack = &record
 	if c.Claims.RolledBack[u.Record.UID].Fingerprint != want {
 		return // first the record, so that a crash cannot try the failed one again

@@ -139,6 +139,9 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 			"secret %s is not on this host; set it with: tekton secret set %s", strings.Join(missing, ", "), missing[0])
 		return "", true
 	}
+	if c.runtimeChanged(u) {
+		return "", false
+	}
 	c.checkData(u)
 	return Fingerprint(u.Spec, digests), true
 }

@@ -71,6 +71,17 @@ type InstanceRecord struct {
 	Object json.RawMessage `json:"object"`
 	// RolledBack is the update that failed, and from which this one serves again.
 	RolledBack *RolledBackRecord `json:"rolledBack,omitempty"`
+	// Container is the name of the NixOS container that the incarnation is.
+	Container string `json:"container,omitempty"`
+	// Previous is what a container was before an update in place that has not
+	// answered yet.
+	Previous *Previous `json:"previous,omitempty"`
+}
+
+// Previous is a state that a container can be taken back to.
+type Previous struct {
+	Fingerprint string          `json:"fingerprint"`
+	Object      json.RawMessage `json:"object"`
 }
 
 // SlotRecord is a slot in use, or, with Freed set, one that cools down.

@@ -356,6 +356,9 @@ func (d *Daemon) Close() error {
 	if d.networks != nil {
 		errs = append(errs, d.networks.Close())
 	}
+	if d.machines != nil {
+		d.machines.Close()
+	}
 	if d.supervisor != nil {
 		errs = append(errs, d.supervisor.Close())
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/user"
-	"path/filepath"
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -200,7 +199,7 @@ func (d *Daemon) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	if o.Previous || machine == "" {
 		machine = serving
 	}
-	return supervise.OpenLog(ctx, filepath.Join(d.layout.Machines(), machine), supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
+	return d.machines.OpenLog(ctx, machine, supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
 }
 
 // buildLog is the log of the builds of an object's flake.
@@ -227,7 +226,7 @@ func (d *Daemon) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, err
 	if err != nil {
 		return server.Leader{}, err
 	}
-	s, found, err := d.supervisor.Status(filepath.Join(d.layout.Machines(), serving))
+	s, found, err := d.machines.Status(serving)
 	if err != nil {
 		return server.Leader{}, err
 	}

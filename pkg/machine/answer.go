@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"tekton.host/pkg/machine/nixos"
 	"tekton.host/pkg/resource"
 )
 
@@ -50,10 +51,14 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 	defer cancel()
 	pause := firstPause
 	for {
-		if err := d.stillRuns(r.Name, v.Boot); err != nil {
+		up, err := d.stillRuns(r.Name, v.Boot)
+		if err != nil {
 			return err
 		}
-		failure := probe(probing, v, dialTimeout(pause, v.Probe))
+		failure := errBooting
+		if up {
+			failure = probe(probing, v, dialTimeout(pause, v.Probe))
+		}
 		if failure == nil {
 			return d.recordAnswer(r, v)
 		}
@@ -69,18 +74,21 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 	}
 }
 
-// stillRuns checks that the start that is to answer is the one that runs.
-func (d *Driver) stillRuns(machine, boot string) error {
-	s, found, err := d.opts.Supervisor.Status(d.dir(machine))
+var errBooting = errors.New("it has not said yet that it is up (systemd-nspawn --notify-ready)")
+
+// stillRuns checks that the start that is to answer is the one that runs. up is
+// false while a container boots: then nothing that answers counts.
+func (d *Driver) stillRuns(machine, boot string) (up bool, err error) {
+	s, found, err := d.Status(machine)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case !found || s.Boot != boot:
-		return resource.ErrStale
+		return false, resource.ErrStale
 	case !s.Running:
-		return resource.Because(resource.ReasonProbeFailed, fmt.Errorf("%s ended with code %d before it answered", machine, s.ExitCode))
+		return false, resource.Because(resource.ReasonProbeFailed, fmt.Errorf("%s ended with code %d before it answered", machine, s.ExitCode))
 	}
-	return nil
+	return s.Ready || !nixos.Has(d.dir(machine)), nil
 }
 
 // recordAnswer is atomic and not synced: after a power cut the machine has to

@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"tekton.host/pkg/host"
+	"tekton.host/pkg/machine/nixos"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 )
@@ -42,6 +43,8 @@ type Driver struct {
 	volumes dirCache[[]foundVolume]
 	tails   tails
 	prober  *prober
+	// containers are the machines that NixOS's unit runs.
+	containers *nixos.Manager
 	// data serializes what moves volumes and trash.
 	data sync.Mutex
 }
@@ -67,8 +70,14 @@ func New(o Options) (*Driver, error) {
 	if o.LogMax == 0 {
 		o.LogMax = defaultLogMax
 	}
-	return &Driver{opts: o, prober: newProber(o.Supervisor)}, nil
+	d := &Driver{opts: o}
+	d.containers = nixos.New(nixos.Options{Run: d.runDir()})
+	d.prober = newProber(d.Status)
+	return d, nil
 }
+
+// Close lets go of what the driver holds in this process; machines go on.
+func (d *Driver) Close() { d.containers.Close() }
 
 // Name of the driver.
 func (d *Driver) Name() string { return "machine" }
@@ -138,6 +147,7 @@ func (d *Driver) Watch(ctx context.Context, notify func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer d.prober.run(ctx, notify)()
+	go d.containers.Watch(ctx, notify)
 	return d.opts.Supervisor.Watch(ctx, d.opts.Layout.Machines(), notify)
 }
 

@@ -80,11 +80,11 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	if err != nil {
 		return err
 	}
-	status, _, err := d.opts.Supervisor.Status(d.dir(r.Name))
+	status, _, err := d.Status(r.Name)
 	if err != nil {
 		return err
 	}
-	if found && old.Instance.System != v.System {
+	if found && v.Container == "" && old.Instance.System != v.System {
 		if status.Running {
 			return resource.Because("StillRunning", fmt.Errorf("machine %s runs another system; it has to stop before its root is replaced", r.Name))
 		}
@@ -109,6 +109,9 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	if next.DiskUnenforced, err = d.limitDisk(v); err != nil {
 		return err
 	}
+	if err := d.putContainer(ctx, r, next, found); err != nil {
+		return err
+	}
 	if err := d.writeRecord(r.Name, next); err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 	if !status.Running || limitsOf(old.Instance.Limits) == limitsOf(v.Limits) {
 		return nil
 	}
-	err = d.opts.Supervisor.SetLimits(ctx, d.dir(r.Name), limitsOf(v.Limits))
+	err = d.runnerOf(r.Name).SetLimits(ctx, d.dir(r.Name), limitsOf(v.Limits))
 	if errors.Is(err, supervise.ErrNotRunning) {
 		return nil // ended meanwhile: the next start has them
 	}
@@ -165,7 +168,7 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 		return err
 	}
 	dir := d.dir(r.Name)
-	status, found, err := d.opts.Supervisor.Status(dir)
+	status, found, err := d.Status(r.Name)
 	if err != nil {
 		return err
 	}
@@ -174,6 +177,9 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 	}
 	// A machine that ended by itself leaves its status and cgroup to us.
 	if err := d.opts.Supervisor.Stop(ctx, dir, 0); err != nil {
+		return err
+	}
+	if err := d.containers.Remove(ctx, dir); err != nil {
 		return err
 	}
 	if err := withoutMounts(dir, func() error { return emptyDir(ctx, dir, launch.RecordFile) }); err != nil {
@@ -227,7 +233,7 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 		} else if owner, ours := d.ours(files.answer.Mark); ours {
 			answer := files.answer.Answer
 			if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
-				probes[name] = probed{dir: d.dir(name), answer: answer}
+				probes[name] = probed{name: name, answer: answer}
 			}
 			answer.Failing = d.prober.failing(name, answer.Boot)
 			r := resource.New(owner, name, name, answer)

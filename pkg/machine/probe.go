@@ -81,13 +81,14 @@ func probeHTTP(ctx context.Context, dialer *net.Dialer, addr, path string) error
 
 // probed is one machine under observation after its first answer.
 type probed struct {
-	dir    string
+	name   string
 	answer resource.Answer
 }
 
 // prober probes machines in intervals and remembers which do not answer.
 type prober struct {
-	supervisor *supervise.Manager
+	// status is that of a machine.
+	status func(machine string) (supervise.Status, bool, error)
 
 	mu      sync.Mutex
 	ctx     context.Context // of run; nil: nobody watches, nothing is probed
@@ -101,8 +102,8 @@ type probing struct {
 	failing string
 }
 
-func newProber(s *supervise.Manager) *prober {
-	return &prober{supervisor: s, running: make(map[string]*probing)}
+func newProber(status func(machine string) (supervise.Status, bool, error)) *prober {
+	return &prober{status: status, running: make(map[string]*probing)}
 }
 
 // run lets probes happen until stop is called.
@@ -177,7 +178,7 @@ func (p *prober) try(ctx context.Context, one *probing) error {
 		return nil
 	}
 	err := probe(ctx, one.answer, tryTimeout(one.answer.Probe))
-	if s, found, e := p.supervisor.Status(one.dir); err != nil && e == nil && (!found || !s.Running) {
+	if s, found, e := p.status(one.name); err != nil && e == nil && (!found || !s.Running) {
 		return errors.New("the machine has ended")
 	}
 	return err

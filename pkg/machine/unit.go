@@ -11,6 +11,7 @@ import (
 
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/launch"
+	"tekton.host/pkg/machine/nixos"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 )
@@ -48,12 +49,12 @@ type tail struct {
 	lines  []string
 }
 
-func (t *tails) get(dir string, s supervise.Status) []string {
+func (t *tails) get(dir string, s supervise.Status, r runner) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	have, ok := t.lines[dir]
 	if !ok || have.boot != s.Boot || !have.exited.Equal(s.ExitedAt) {
-		have = tail{s.Boot, s.ExitedAt, supervise.TailLog(dir, lastLogLines)}
+		have = tail{s.Boot, s.ExitedAt, r.Tail(dir, lastLogLines)}
 		if t.lines == nil {
 			t.lines = make(map[string]tail)
 		}
@@ -70,7 +71,7 @@ func (t *tails) forget(dir string) {
 
 // observeUnit reads a machine's status; nil when it has none or it is not ours.
 func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
-	s, found, err := d.opts.Supervisor.Status(d.dir(machine))
+	s, found, err := d.Status(machine)
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", machine, err)
 	}
@@ -85,9 +86,12 @@ func (d *Driver) observeUnit(machine string) (*observedUnit, error) {
 		Boot: s.Boot, Leader: s.Leader, StartedAt: s.StartedAt, ExitedAt: s.ExitedAt, ExitCode: s.ExitCode,
 		Failures: failures(s, time.Now()),
 	}
+	if nixos.Has(d.dir(machine)) {
+		v.Fingerprint = nixos.FingerprintOf(s)
+	}
 	if !s.Running {
 		v.Leader = 0
-		v.LastLog = d.tails.get(d.dir(machine), s)
+		v.LastLog = d.tails.get(d.dir(machine), s, d.runnerOf(machine))
 		why := s.Err
 		if full := host.Full(d.dir(machine)); why == "" && full != nil {
 			why = full.Error() // what it said of that may not have found room either
@@ -128,10 +132,15 @@ func (d *Driver) putUnit(ctx context.Context, s resource.Step, v resource.Unit) 
 		return err
 	}
 	if have != nil && have.value.Running {
-		return d.putRunningUnit(have, s, v)
+		if err := d.putRunningUnit(have, s, v); err != nil || have.value.Fingerprint == v.Fingerprint {
+			return err
+		}
 	}
 	if s.Seen == nil && have != nil {
 		return resource.ErrStale // ended since: its link has to be made again
+	}
+	if rec.Instance.Container != "" {
+		return d.putContainerUnit(ctx, name, rec, v, have)
 	}
 	spec := d.unitSpec(s.Resource, rec, v)
 	if have != nil {
@@ -211,7 +220,7 @@ func (d *Driver) unitSpec(r resource.Resource, rec recordFile, v resource.Unit) 
 
 // deleteUnit stops the machine and waits until all of it is dead.
 func (d *Driver) deleteUnit(ctx context.Context, r resource.Resource) error {
-	s, found, err := d.opts.Supervisor.Status(d.dir(r.Name))
+	s, found, err := d.Status(r.Name)
 	if err != nil {
 		return err
 	}
@@ -226,5 +235,5 @@ func (d *Driver) deleteUnit(ctx context.Context, r resource.Resource) error {
 		rec, _, _ := d.record(r.Name)
 		timeout = time.Duration(rec.Instance.StopTimeout)
 	}
-	return d.opts.Supervisor.Stop(ctx, d.dir(r.Name), timeout)
+	return d.runnerOf(r.Name).Stop(ctx, d.dir(r.Name), timeout)
 }

@@ -281,7 +281,8 @@ func (p *planner) answered(machine string) bool {
 }
 
 // unitMayStart adds what is peculiar to units: the link's peer must be on the
-// host, an exclusive unit starts alone, and a restart is a stop first.
+// host, an exclusive unit starts alone, and a restart is a stop first, unless
+// the machine is updated in place.
 func (p *planner) unitMayStart(want resource.Resource, step *resource.Step) bool {
 	for _, k := range []resource.Kind{resource.KindAttachment, resource.KindUnit} {
 		if err := p.unknown(k); err != nil {
@@ -290,6 +291,9 @@ func (p *planner) unitMayStart(want resource.Resource, step *resource.Step) bool
 		}
 	}
 	if step.Seen != nil && step.Seen.Value.(resource.Unit).Running {
+		if seen := step.Seen.Value.(resource.Unit); seen.Generation >= want.Value.(resource.Unit).Generation {
+			return true // updated in place
+		}
 		*step = resource.Step{Verb: resource.Delete, Resource: *step.Seen, Seen: step.Seen, Reason: "restart asked for"}
 		return true
 	}

@@ -101,7 +101,7 @@ func (r reporter) classify(o compile.Compiled, p *v1alpha1.PlanObject) {
 	}
 	p.Class = v1alpha1.PlanHot
 	if r.touchesUnit(o.Record.UID) {
-		p.Class, p.Strategy = v1alpha1.PlanRestarts, compile.StrategyRecreate
+		p.Class, p.Strategy = v1alpha1.PlanRestarts, cmp.Or(o.Update, compile.StrategyRecreate)
 	}
 	instances := r.claims.Instances[o.Record.UID]
 	last, found := compiledOf(r.forecast.Last, o.Record.UID)

@@ -157,7 +157,8 @@ func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceR
 	case absence.Present:
 		if w, found := winners[objectKey{r.Kind, r.Name}]; found && w.Source == r.Source {
 			next := c.nextRecord(r, w)
-			return compile.Object{Record: next, Verdict: compile.Wanted, Spec: w.Object.Object, Refused: c.refusedOf(next, instances)}
+			refused, noWayBack := c.refusedOf(next, instances)
+			return compile.Object{Record: next, Verdict: compile.Wanted, Spec: w.Object.Object, Refused: refused, NoWayBack: noWayBack}
 		}
 	case absence.Absent:
 		return compile.Object{Record: r, Verdict: compile.Gone, Why: v.Message, Spec: c.decode(r)}
@@ -166,24 +167,30 @@ func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceR
 	if why := c.refused(r, last); why != "" {
 		return compile.Object{Record: r, Verdict: compile.Refused, Why: why, Spec: last}
 	}
-	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last, Refused: c.refusedOf(r, instances)}
+	refused, noWayBack := c.refusedOf(r, instances)
+	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last, Refused: refused, NoWayBack: noWayBack}
 }
 
 // refusedOf are the incarnations of former specs that the source may not have
-// any more.
-func (c *Core) refusedOf(r compile.ObjectRecord, instances []compile.InstanceRecord) (ordinals []int) {
+// any more, and whether what a container was before an update in place is such a one.
+func (c *Core) refusedOf(r compile.ObjectRecord, instances []compile.InstanceRecord) (ordinals []int, noWayBack bool) {
 	if c.allow(r.Source) == nil {
-		return nil
+		return nil, false
+	}
+	refused := func(object json.RawMessage) bool {
+		if string(object) == string(r.Object) {
+			return false
+		}
+		former, err := c.Decode(r.Kind, object)
+		return err == nil && c.refused(r, former) != ""
 	}
 	for _, i := range instances {
-		if string(i.Object) == string(r.Object) {
-			continue
-		}
-		if former, err := c.Decode(r.Kind, i.Object); err == nil && c.refused(r, former) != "" {
+		if refused(i.Object) {
 			ordinals = append(ordinals, i.Ordinal)
 		}
+		noWayBack = noWayBack || i.Previous != nil && refused(i.Previous.Object)
 	}
-	return ordinals
+	return ordinals, noWayBack
 }
 
 // refused says why the last good spec of a record may not stay: its source was

@@ -58,6 +58,13 @@ func withPort(c v1alpha1.Container, hostIP string) v1alpha1.Container {
 	return c
 }
 
+// nixos is a container of NixOS with a system.
+func nixos(system string) v1alpha1.Container {
+	c := web("a")
+	c.Spec.Command, c.Spec.Runtime, c.Spec.System = nil, v1alpha1.RuntimeNixOSContainer, v1alpha1.System{StorePath: "/nix/store/" + system}
+	return c
+}
+
 func TestOneFileComesAndGoes(t *testing.T) {
 	s := newSim(t)
 	before := s.world.Snapshot()
@@ -154,6 +161,11 @@ func scenarios() []scenario {
 		{"link's target goes", []func(*sim){both(put(linked(a, "b")), put(web("b"))), remove("b")}, false},
 		{"route changes hands", []func(*sim){both(put(routed(a, "x.example.org")), put(web("b"))), both(put(a), put(routed(web("b"), "x.example.org")))}, false},
 		{"disabled and enabled", []func(*sim){put(a), put(disabled(a)), put(a)}, false},
+		{"container updated in place", []func(*sim){put(nixos("1")), put(nixos("2"))}, false},
+		{"container's update that never answers", []func(*sim){both(put(nixos("1")), image("2", simworld.Mute)), put(nixos("2"))}, false},
+		{"container's update that crashes", []func(*sim){both(put(nixos("1")), image("2", simworld.Crashes)), put(nixos("2"))}, false},
+		{"container's failed update, then repaired", []func(*sim){both(put(nixos("1")), image("2", simworld.Mute)), put(nixos("2")), put(nixos("3"))}, false},
+		{"container deleted", []func(*sim){put(nixos("1")), remove("a")}, false},
 		{"secret rotates", []func(*sim){both(secret("token", "canary-0cf3"), put(withSecret(a, "token"))), secret("token", "canary-77ab")}, false},
 	}
 }

@@ -99,6 +99,12 @@ type Instance struct {
 	// HostPaths are the directories that the sources of mounts and the rootfs lie
 	// in; links below them do not lead out. Empty: any, wherever links lead.
 	HostPaths []string `json:"hostPaths,omitempty"`
+	// Container is the name of the NixOS container that the machine is; empty:
+	// it is none. Such a machine is updated in place.
+	Container string `json:"container,omitempty"`
+	// HostNix gives a NixOS container what that has by default: the Nix daemon's
+	// socket, the store's database and its profile (trusted only).
+	HostNix bool `json:"hostNix,omitempty"`
 	// LimitsUnenforced is observed only: which limits the kernel does not enforce, and why.
 	LimitsUnenforced string `json:"limitsUnenforced,omitempty"`
 }
@@ -124,6 +130,9 @@ type Unit struct {
 	// Generation asks for a restart: the unit is restarted when it is higher
 	// than that of the observed start (`tekton restart`).
 	Generation int64 `json:"generation,omitempty"`
+	// Fingerprint of the instance that is to run, where a machine is updated in
+	// place: a running one of another fingerprint is put, not stopped.
+	Fingerprint string `json:"fingerprint,omitempty"`
 
 	// Observed only.
 	Boot      string    `json:"boot,omitempty"`   // id of this start
@@ -185,7 +194,7 @@ func (v Instance) Equal(o Value) bool {
 // Equal reports whether the unit is (to be) running and no newer restart is asked for.
 func (v Unit) Equal(o Value) bool {
 	w, ok := o.(Unit)
-	return ok && v.Name == w.Name && v.Running == w.Running && v.Generation == w.Generation
+	return ok && v.Name == w.Name && v.Running == w.Running && v.Generation == w.Generation && v.Fingerprint == w.Fingerprint
 }
 
 // Equal compares the start that answered.

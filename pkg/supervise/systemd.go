@@ -7,7 +7,6 @@ import (
 	"math"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -31,51 +30,16 @@ const (
 type systemd struct {
 	program string
 	slice   string
-
-	mu   sync.Mutex
-	conn *dbus.Conn
-}
-
-// connect returns a living connection: systemd's own socket, which needs no
-// message bus, else the bus.
-func (l *systemd) connect(ctx context.Context) (*dbus.Conn, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != nil && l.conn.Connected() {
-		return l.conn, nil
-	}
-	if l.conn != nil {
-		l.conn.Close()
-		l.conn = nil
-	}
-	// The connection outlives this call, so it must not end with its context.
-	conn, err := dbus.NewSystemdConnectionContext(context.WithoutCancel(ctx))
-	if err != nil {
-		var busErr error
-		if conn, busErr = dbus.NewSystemConnectionContext(context.WithoutCancel(ctx)); busErr != nil {
-			return nil, fmt.Errorf("connect to systemd: %w", errors.Join(err, busErr))
-		}
-	}
-	if err := conn.Subscribe(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("subscribe to systemd's signals: %w", err)
-	}
-	l.conn = conn
-	return conn, nil
+	bus     Bus
 }
 
 func (l *systemd) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.conn != nil {
-		l.conn.Close()
-		l.conn = nil
-	}
+	l.bus.Close()
 	return nil
 }
 
 func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error, error) {
-	conn, err := l.connect(ctx)
+	conn, err := l.bus.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +60,7 @@ func (l *systemd) launch(ctx context.Context, dir string, s Spec) (<-chan error,
 		// into the error of the start.
 		property("StandardErrorFileToAppend", filepath.Join(dir, LogFile)),
 		property("UMask", uint32(0o077)),
-	}, limitProperties(s.Limits)...)
+	}, LimitProperties(s.Limits)...)
 	result := make(chan string, 1)
 	for range startTries {
 		var slices []dbus.PropertyCollection
@@ -133,7 +97,7 @@ const startTries = 5
 func (l *systemd) newSlices(ctx context.Context, conn *dbus.Conn) ([]dbus.PropertyCollection, error) {
 	var missing []dbus.PropertyCollection
 	for _, name := range sliceChain(l.slice) {
-		loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(name)})
+		loaded, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{EscapeGlob(name)})
 		if err != nil {
 			return nil, fmt.Errorf("list unit %s: %w", name, err)
 		}
@@ -159,11 +123,11 @@ func sliceChain(slice string) []string {
 // clear is called when no supervisor works any more, or when it has to be
 // killed, so there is nothing to stop gently.
 func (l *systemd) clear(ctx context.Context, unit, mark string) error {
-	conn, err := l.connect(ctx)
+	conn, err := l.bus.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	units, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{escapeGlob(unit)})
+	units, err := conn.ListUnitsByPatternsContext(ctx, nil, []string{EscapeGlob(unit)})
 	if err != nil {
 		return fmt.Errorf("list unit %s: %w", unit, err)
 	}
@@ -197,15 +161,15 @@ func (l *systemd) clear(ctx context.Context, unit, mark string) error {
 }
 
 func (l *systemd) setLimits(ctx context.Context, unit string, limits Limits) error {
-	conn, err := l.connect(ctx)
+	conn, err := l.bus.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	return conn.SetUnitPropertiesContext(ctx, unit, true, limitProperties(limits)...)
+	return conn.SetUnitPropertiesContext(ctx, unit, true, LimitProperties(limits)...)
 }
 
 func (l *systemd) units(ctx context.Context) ([]Unit, error) {
-	conn, err := l.connect(ctx)
+	conn, err := l.bus.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -235,9 +199,9 @@ func (l *systemd) units(ctx context.Context) ([]Unit, error) {
 // slicePath is the slice's cgroup: a-b.slice lies in a.slice.
 func (l *systemd) slicePath() string { return filepath.Join(sliceChain(l.slice)...) }
 
-// limitProperties sets every limit, also those that are not asked for: systemd
+// LimitProperties sets every limit, also those that are not asked for: systemd
 // has defaults of its own.
-func limitProperties(l Limits) []dbus.Property {
+func LimitProperties(l Limits) []dbus.Property {
 	orInfinity := func(v uint64) uint64 {
 		if v == 0 {
 			return math.MaxUint64
@@ -273,7 +237,7 @@ func noProcesses(err error) bool {
 		isError(err, "System.Error.ESRCH")
 }
 
-// escapeGlob makes a pattern that matches the name only.
-func escapeGlob(name string) string {
+// EscapeGlob makes a pattern that matches the name only.
+func EscapeGlob(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }

@@ -53,5 +53,8 @@ func TestUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if program := os.Getenv(nixosContainerEnv); program != "" {
+		files[nixosContainerProgram] = program
+	}
 	systemdhost.RunInside(t, cmp.Or(os.Getenv(insideEnv), "."), files)
 }

@@ -175,6 +175,9 @@ func (k *tekton) left() []string {
 	}
 	if systemdhost.Inside() {
 		add("unit", output("systemctl", "list-units", "--all", "--plain", "--no-legend"), "tekton-"+k.instance)
+		for _, dir := range []string{"/etc/nixos-containers", "/var/lib/nixos-containers", "/nix/var/nix/profiles/per-container", "/nix/var/nix/gcroots/per-container", "/run/systemd/system.control"} {
+			add("container", output("find", dir, "-mindepth", "1", "-maxdepth", "1"), k.instance+"-")
+		}
 	}
 	return out
 }

@@ -25,7 +25,7 @@ func (c *Container) Default(h *HostSpec) {
 	s := &c.Spec
 	setDefault(&c.APIVersion, APIVersion)
 	setDefault(&c.Kind, KindContainer)
-	setDefault(&s.Runtime, "nspawn")
+	setDefault(&s.Runtime, RuntimeNspawn)
 	if len(s.Command) > 0 {
 		setDefault(&s.User, "root")
 		setDefault(&s.WorkingDirectory, "/")

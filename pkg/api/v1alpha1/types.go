@@ -35,8 +35,9 @@ type Container struct {
 type ContainerSpec struct {
 	// System is where the userland comes from; exactly one field is set.
 	System System `json:"system"`
-	// Runtime that runs the machine; immutable.
-	Runtime string `json:"runtime,omitempty" enum:"nspawn"`
+	// Runtime that runs the machine; immutable. nspawn: by tekton. nixos-container: as a container of NixOS
+	// (/etc/nixos-containers, container@NAME.service); it boots a storePath and is updated in place.
+	Runtime string `json:"runtime,omitempty" enum:"nspawn,nixos-container"`
 	// Command to run, as a list; absent: the system's init boots.
 	Command []string `json:"command,omitempty"`
 	// User that the command runs as: a name of the system's passwd, or UID[:GID].

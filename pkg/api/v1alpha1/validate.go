@@ -22,6 +22,7 @@ func (c *Container) Validate(h *HostSpec) field.ErrorList {
 	v.metadata(c.Metadata)
 	v.tags(reflect.ValueOf(c.Spec), specPath)
 	v.system()
+	v.runtime()
 	v.command()
 	v.environment()
 	v.volumes()

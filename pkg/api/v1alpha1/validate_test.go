@@ -53,7 +53,7 @@ func TestContainerValidate(t *testing.T) {
 		"refresh too often":  {func(c *Container) { c.Spec.System = System{Flake: "/srv/a#x", Refresh: &Duration{time.Second}} }, []string{"spec.system.refresh: "}},
 		"host as rootfs":     {func(c *Container) { c.Spec.System = System{RootFS: "/"} }, []string{"spec.system.rootfs: is the host itself"}},
 		"store elsewhere":    {func(c *Container) { c.Spec.System = System{StorePath: "/srv/x"} }, []string{"spec.system.storePath: must lie below /nix/store"}},
-		"runtime":            {func(c *Container) { c.Spec.Runtime = "docker" }, []string{"spec.runtime: must be nspawn"}},
+		"runtime":            {func(c *Container) { c.Spec.Runtime = "docker" }, []string{"spec.runtime: must be one of nspawn, nixos-container"}},
 		"host without cmd":   {func(c *Container) { c.Spec.Command, c.Spec.User, c.Spec.WorkingDirectory = nil, "", "" }, []string{"spec.command: the host's own userland has no init"}},
 		"init and user":      {func(c *Container) { c.Spec.System = System{RootFS: "/srv/r"}; c.Spec.Command = nil }, []string{"spec.user: belongs to a command", "spec.workingDirectory: belongs to a command"}},
 		"one word command":   {func(c *Container) { c.Spec.Command = []string{"sleep inf"} }, []string{"spec.command[0]: is one word to tekton"}},
@@ -90,6 +90,16 @@ func TestContainerValidate(t *testing.T) {
 		"port range":         {func(c *Container) { c.Spec.Network.Links[0].Port = 70000 }, []string{"spec.network.links[0].port: must be from 1 to 65535"}},
 		"no hostIP":          {func(c *Container) { c.Spec.Network.Ports[0].HostIP = "" }, []string{"spec.network.ports[0].hostIP: say on which address"}},
 		"ingress port":       {func(c *Container) { c.Spec.Network.Ports[0].HostPort = 443 }, []string{"spec.network.ports[0].hostPort: on 0.0.0.0/tcp is already used by the host's ingress"}},
+		"container": {func(c *Container) {
+			c.Spec = ContainerSpec{Runtime: "nixos-container", System: System{StorePath: "/nix/store/a-b"}}
+		}, nil},
+		"container's limits": {func(c *Container) {
+			c.Spec = ContainerSpec{Runtime: "nixos-container", System: System{Host: true}, Command: []string{"x"}, Ephemeral: true, RestartPolicy: "Never"}
+			c.Default(nil)
+		}, []string{
+			"spec.command: is not for runtime nixos-container: the system's own init boots", "spec.ephemeral: is not for runtime nixos-container",
+			"spec.restartPolicy: is not for runtime nixos-container", "spec.runtime: boots a built NixOS system",
+		}},
 		"port twice": {func(c *Container) {
 			c.Spec.Network.Ports = append(c.Spec.Network.Ports, Port{HostPort: 2222, HostIP: "192.0.2.1", Protocol: "tcp"})
 		}, []string{"spec.network.ports[1].hostPort: on 192.0.2.1/tcp is already used by spec.network.ports[0]"}},

@@ -70,11 +70,12 @@ func (w *World) isolated(r resource.Resource) bool {
 func (w *World) checkStart(s resource.Step, violated violatedFunc) error {
 	r := s.Resource
 	link := false
+	u, _ := w.unit(r.Name)
 	for id, x := range w.Things {
 		if x.Instance != r.Instance {
 			continue
 		}
-		if id.Kind == resource.KindAttachment {
+		if id.Kind == resource.KindAttachment && !u.Running { // else it is updated in place
 			return violated("design §6", "the link is attached to an ended machine")
 		}
 		if id.Kind == resource.KindLink {
@@ -118,7 +119,7 @@ func (w *World) checkInstance(s resource.Step, v resource.Instance, violated vio
 	if s.Verb != resource.Put {
 		return nil
 	}
-	if p := v.System.StorePath; p != "" && !w.built(p) {
+	if p := v.System.StorePath; p != "" && v.Container == "" && !w.built(p) { // a container names its own
 		return violated("design §3", "its system %s was not built", p)
 	}
 	for id, x := range w.Things {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -192,8 +193,11 @@ func (w *World) start(s resource.Step, u resource.Unit) error {
 	switch {
 	case there && old.Running && old.Generation < u.Generation, there && !old.Running && s.Seen == nil:
 		return resource.ErrStale
-	case there && old.Running:
+	case there && old.Running && old.Fingerprint == u.Fingerprint:
 		return nil
+	}
+	if there && old.Running { // updated in place, by a start of its own
+		w.dropLink(r.Instance)
 	}
 	u.Failures = old.Failures
 	w.boots++
@@ -227,11 +231,11 @@ func (w *World) image(machine string) Image {
 	if !ok {
 		return Works
 	}
-	command := r.Value.(resource.Instance).Command
-	if len(command) == 0 {
-		return Works
+	i := r.Value.(resource.Instance)
+	if len(i.Command) == 0 {
+		return w.Images[path.Base(i.System.StorePath)]
 	}
-	return w.Images[command[len(command)-1]]
+	return w.Images[i.Command[len(i.Command)-1]]
 }
 
 func (w *World) unit(machine string) (resource.Unit, bool) {

@@ -37,7 +37,7 @@ func Enter(argv []string) error {
 // commandEnvironment is empty for a booted system: there are many commands, and
 // its units have their own environments.
 func commandEnvironment() ([]string, error) {
-	if _, err := os.Lstat(environmentFile); err == nil {
+	if _, err := os.Lstat(handover.EnvironmentFile); err == nil {
 		return nil, nil
 	}
 	raw, err := os.ReadFile(commandEnviron)

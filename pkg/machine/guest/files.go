@@ -18,9 +18,6 @@ import (
 // volatileRoot is the only tree that credentials may live in.
 const volatileRoot = "/run"
 
-// environmentFile is for units of a booted system (EnvironmentFile=).
-const environmentFile = "/run/tekton-environment"
-
 func writeCredentials(files []handover.File, u user) error {
 	for _, f := range files {
 		if err := writeVolatile(f.Path, f.Data, u.uid, u.gid); err != nil {
@@ -34,21 +31,10 @@ func writeEnvironmentFile(env []string) error {
 	if len(env) == 0 {
 		return nil
 	}
-	if err := writeVolatile(environmentFile, []byte(formatEnvironment(env)), 0, 0); err != nil {
-		return fmt.Errorf("environment file %s: %w", environmentFile, err)
+	if err := writeVolatile(handover.EnvironmentFile, []byte(handover.FormatEnvironment(env)), 0, 0); err != nil {
+		return fmt.Errorf("environment file %s: %w", handover.EnvironmentFile, err)
 	}
 	return nil
-}
-
-// formatEnvironment renders what systemd's EnvironmentFile= reads back.
-func formatEnvironment(env []string) string {
-	var b strings.Builder
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
-	for _, kv := range env {
-		k, v, _ := strings.Cut(kv, "=")
-		b.WriteString(k + `="` + escape.Replace(v) + "\"\n")
-	}
-	return b.String()
 }
 
 // writeVolatile writes a 0400 file below /run. Every step goes through the

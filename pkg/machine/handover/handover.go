@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +30,8 @@ const (
 	Interface = "host0"
 	// InitPath is where the first process is bound inside the machine.
 	InitPath = "/run/tekton/init"
+	// EnvironmentFile is for units of a booted system (EnvironmentFile=).
+	EnvironmentFile = "/run/tekton-environment"
 )
 
 // Exit codes of the first process before the command runs.
@@ -107,4 +110,15 @@ func Open(fd uintptr) (Document, error) {
 		return Document{}, fmt.Errorf("handover has version %d, this init speaks %d: start the machine again with one version of tekton", d.Version, Version)
 	}
 	return d, nil
+}
+
+// FormatEnvironment renders what systemd's EnvironmentFile= reads back.
+func FormatEnvironment(env []string) string {
+	var b strings.Builder
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`)
+	for _, kv := range env {
+		k, v, _ := strings.Cut(kv, "=")
+		b.WriteString(k + `="` + escape.Replace(v) + "\"\n")
+	}
+	return b.String()
 }

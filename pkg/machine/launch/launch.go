@@ -48,7 +48,7 @@ func Run(o Options) error {
 		m, err := newMapper(r.Instance.UIDBase)
 		ids <- mapped{m, err}
 	}()
-	doc, err := document(r.Instance)
+	doc, err := Document(r.Instance)
 	if err != nil {
 		return err
 	}

@@ -41,13 +41,7 @@ func nspawnArgs(r Record, root string, binds []resource.Bind) []string {
 	if i.UIDBase != 0 {
 		args = append(args, fmt.Sprintf("--private-users=%d:%d", i.UIDBase, resource.UIDRange), "--private-users-ownership=off")
 	}
-	drop := slices.DeleteFunc(slices.Clone(droppedCapabilities), func(c string) bool { return slices.Contains(i.Capability, c) })
-	if len(drop) > 0 {
-		args = append(args, "--drop-capability="+strings.Join(drop, ","))
-	}
-	if len(i.Capability) > 0 {
-		args = append(args, "--capability="+strings.Join(i.Capability, ","))
-	}
+	args = append(args, CapabilityFlags(i.Capability)...)
 	args = append(args, "--kill-signal="+stopSignal)
 	if len(i.Command) > 0 {
 		// nspawn's stub is PID 1: it reaps what the command leaves behind.
@@ -64,6 +58,20 @@ func nspawnArgs(r Record, root string, binds []resource.Bind) []string {
 		args = append(args, flag+escapeBind(b.Source)+":"+escapeBind(b.Target))
 	}
 	return append(args, "--", handover.InitPath)
+}
+
+// CapabilityFlags give a machine nspawn's default set without what is dropped,
+// and with what its spec asks for.
+func CapabilityFlags(kept []string) []string {
+	var flags []string
+	drop := slices.DeleteFunc(slices.Clone(droppedCapabilities), func(c string) bool { return slices.Contains(kept, c) })
+	if len(drop) > 0 {
+		flags = append(flags, "--drop-capability="+strings.Join(drop, ","))
+	}
+	if len(kept) > 0 {
+		flags = append(flags, "--capability="+strings.Join(kept, ","))
+	}
+	return flags
 }
 
 // escapeBind keeps nspawn from splitting a path.

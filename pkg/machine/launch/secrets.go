@@ -19,8 +19,8 @@ const maxSecret = 1 << 20
 // bootInits are tried in order where a rootfs boots its own init.
 var bootInits = []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init", "/init"}
 
-// document is what the first process gets: the instance, and its secrets' values.
-func document(i resource.Instance) (handover.Document, error) {
+// Document is what the first process gets: the instance, and its secrets' values.
+func Document(i resource.Instance) (handover.Document, error) {
 	d := handover.Document{
 		Hostname: i.Hostname, Addr: i.Addr, DNS: i.DNS,
 		Command: i.Command, User: i.User, WorkDir: i.WorkDir, Environment: i.Environment,

@@ -34,6 +34,9 @@ import (
 )
 
 func main() {
+	if runSystem() {
+		return
+	}
 	switch os.Args[1] {
 	case "crash":
 		fmt.Println("cannot find my keys")
@@ -72,7 +75,22 @@ func serve(ctx context.Context) {
 			b, err := os.ReadFile(r.FormValue("path"))
 			return string(b), err
 		},
-		"/stat":   stat,
+		"/stat": stat,
+		"/list": func(r *http.Request) (string, error) {
+			entries, err := os.ReadDir(r.FormValue("path"))
+			return fmt.Sprint(len(entries)), err
+		},
+		"/replace": func(r *http.Request) (string, error) {
+			path := r.FormValue("path")
+			if err := os.Rename(path, path+".moved"); err != nil {
+				return "", err
+			}
+			return "", os.Symlink(r.FormValue("target"), path)
+		},
+		"/umount": func(r *http.Request) (string, error) { return "", syscall.Unmount(r.FormValue("path"), 0) },
+		"/link": func(r *http.Request) (string, error) {
+			return "", os.Symlink(r.FormValue("target"), r.FormValue("path"))
+		},
 		"/append": appendFile,
 		"/dial":   dial,
 		"/lookup": lookup,
@@ -120,8 +138,12 @@ func about(r *http.Request) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	generation := os.Getenv("GENERATION")
+	if b, err := os.ReadFile(generationFile); err == nil {
+		generation = string(b)
+	}
 	b, err := json.Marshal(map[string]any{
-		"Hostname": name, "Generation": os.Getenv("GENERATION"), "PID": os.Getpid(), "Path": r.URL.Path, "Env": os.Environ(),
+		"Hostname": name, "Generation": generation, "PID": os.Getpid(), "Path": r.URL.Path, "Env": os.Environ(),
 	})
 	return string(b), err
 }
