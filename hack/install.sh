@@ -52,5 +52,5 @@ if systemctl --quiet is-active systemd-networkd 2>/dev/null; then
 fi
 # Debian enables its own unit with the package.
 if systemctl --quiet is-enabled caddy 2>/dev/null; then
-  echo "install: caddy.service would take the ports of tekton's own Caddy: systemctl disable --now caddy"
+  echo "install: caddy.service would take the ports of tekton's own Caddy: systemctl disable --now caddy, or serve with it: ingress.mode: system"
 fi

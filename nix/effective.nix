@@ -24,9 +24,16 @@ rec {
   sourceDirs = builtins.filter (path: path != null && !below stateDir path) (map (s: s.path or null) sources);
   repositories = builtins.any (s: (s.git or null) != null) sources;
   writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ];
+  # With an instance the default is one of 150, which only the daemon knows.
+  subnet = or' settings.subnet (if instance == "" then "10.100.0.0/16" else null);
+  # The subnet's first address.
+  service =
+    let octets = builtins.match "([0-9]+[.][0-9]+[.][0-9]+[.])([0-9]+)/[0-9]+" subnet;
+    in if subnet == null || octets == null then null
+    else builtins.elemAt octets 0 + toString (builtins.fromJSON (builtins.elemAt octets 1) + 1);
   links = "tk${instance}";
   ingressPorts = when (used settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
   dnsPorts = when (managed settings.dns) [ 53 ];
-  databasePorts = when (managed settings.postgres) [ (or' settings.postgres.port 5432) ];
+  databasePorts = when (used settings.postgres) [ (or' settings.postgres.port 5432) ];
   serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ] ++ when repositories [ (or' settings.git.user "tekton-git") ];
 }

@@ -50,11 +50,12 @@ in
       admin = optional types.str "`localhost:2019`" "admin endpoint of the host's own Caddy: \"localhost:2019\", \"unix//run/caddy/admin.sock\". Mode system.";
     };
     postgres = {
-      mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
-      user = optional types.str "`postgres`" "user that the server runs as; not root.";
+      mode = optional (types.enum [ "managed" "system" "none" ]) "`managed`" "mode: managed (a PostgreSQL of our own), system (the host's own PostgreSQL), none.";
+      user = optional types.str "`postgres`" "user that the server runs as; not root. Mode system: also the superuser that we are, over the socket.";
       binDir = optional types.str "none" "binDir holds initdb, postgres, pg_dump; absent: the newest found on the host.";
       port = optional (types.ints.between 1 65535) "`5432`" "port on the service address.";
-      maxConnections = optional (types.ints.between 10 10000) "`200`" "maxConnections of the server.";
+      socketDir = optional types.str "`/run/postgresql`" "socketDir of the host's own PostgreSQL. Mode system.";
+      maxConnections = optional (types.ints.between 10 10000) "`200`" "maxConnections of the server of our own.";
       connectionLimit = optional (types.ints.between 1 10000) "`20` (at most a quarter of maxConnections)" "connectionLimit of each role.";
     };
     dns = {

@@ -93,6 +93,14 @@ let
         && system.services.tekton.hostConfig.spec.ingress.caddyfile == "/etc/caddy/caddy_config"
         && map (p: p.name) system.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "postgresql" ]
         && !minimal.services.caddy.enable && minimal.services.caddy.extraConfig == "";
+    "the host's own PostgreSQL lets machines in, and brings the programs for dumps" =
+      let system = evaluate (enabled { postgres.mode = "system"; subnet = "10.7.0.16/28"; });
+      in lib.hasPrefix "host sameuser all 10.7.0.16/28 scram-sha-256\nhost all all 10.7.0.16/28 reject" system.services.postgresql.authentication
+        && system.services.postgresql.enable && system.services.postgresql.settings.listen_addresses == "localhost,10.7.0.17"
+        && system.boot.kernel.sysctl."net.ipv4.ip_nonlocal_bind" == 1 && !(system.users.users ? postgres)
+        && lib.elem "postgresql_18" (map (p: p.name) system.systemd.services.tektond.path)
+        && lib.elem 5432 system.networking.firewall.interfaces."tk+".allowedTCPPorts
+        && !minimal.services.postgresql.enable && fails (enabled { postgres.mode = "system"; instance = "a"; });
     "limits may be replaced" = (evaluate {
       services.tekton.enable = true;
       boot.kernel.sysctl."kernel.pid_max" = 32768;

@@ -34,6 +34,13 @@ in
       extraConfig = mkOption { type = types.lines; default = ""; };
     };
 
+    services.postgresql = {
+      enable = bool;
+      package = fixed { type = "derivation"; name = "postgresql_18"; outPath = "/nix/store/postgresql_18"; };
+      authentication = mkOption { type = types.lines; default = ""; };
+      settings = set (types.attrsOf scalar);
+    };
+
     systemd.package = fixed { type = "derivation"; name = "systemd"; outPath = "/nix/store/systemd"; };
     systemd.services = set (types.attrsOf (submodule {
       description = mkOption { type = types.str; };

@@ -20,7 +20,9 @@ let
     "/nix/var/nix/profiles/per-container" = ":0700";
     "/nix/var/nix/gcroots/per-container" = ":0700";
   };
+  # Of the host's own server the version is needed that it has: its client programs make and read dumps.
   postgres = cfg.settings.postgres.mode != "none" && cfg.settings.postgres.binDir == null;
+  postgresPackage = if managed cfg.settings.postgres then cfg.postgresPackage else config.services.postgresql.package;
 in
 {
   options.services.tekton = {
@@ -56,7 +58,7 @@ in
         pkgs.util-linux
       ]
       ++ optional ingress cfg.caddyPackage
-      ++ optional postgres cfg.postgresPackage
+      ++ optional postgres postgresPackage
       ++ lib.optionals effective.repositories [ pkgs.git pkgs.openssh ];
 
       serviceConfig = {

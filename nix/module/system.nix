@@ -1,8 +1,9 @@
 # The host's own services where the Host file asks for them (mode "system"):
-# services.caddy with the one line that imports tekton's sites.
+# services.caddy with the one line that imports tekton's sites, services.postgresql
+# with the rule that lets machines in.
 { config, lib, ... }:
 let
-  inherit (lib) mkAfter mkDefault mkIf mkMerge;
+  inherit (lib) mkAfter mkBefore mkDefault mkForce mkIf mkMerge;
   cfg = config.services.tekton;
   effective = import ../effective.nix cfg.settings;
 in
@@ -12,6 +13,26 @@ in
       services.tekton.settings.ingress.caddyfile = mkDefault "/etc/caddy/caddy_config";
       services.caddy.enable = mkDefault true;
       services.caddy.extraConfig = mkAfter "import ${effective.stateDir}/services/caddy/current/*.caddy";
+    })
+    (mkIf (cfg.settings.postgres.mode == "system") {
+      assertions = [
+        {
+          assertion = effective.subnet != null;
+          message = "services.tekton.settings.subnet has to be set, as postgres.mode is system and there is an instance: PostgreSQL's rule names it";
+        }
+      ];
+      services.postgresql = {
+        enable = mkDefault true;
+        settings.listen_addresses = mkForce "localhost,${effective.service}";
+        settings.port = mkIf (cfg.settings.postgres.port != null) (mkDefault cfg.settings.postgres.port);
+        # Before all other lines that begin with host.
+        authentication = mkBefore ''
+          host sameuser all ${effective.subnet} scram-sha-256
+          host all all ${effective.subnet} reject
+        '';
+      };
+      # The address comes with the first machine.
+      boot.kernel.sysctl."net.ipv4.ip_nonlocal_bind" = mkDefault 1;
     })
   ]);
 }

@@ -208,9 +208,14 @@ func (d *Daemon) buildDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	var system *database.System
+	if o.Host.Postgres.Mode == v1alpha1.ModeSystem {
+		system = &database.System{SocketDir: o.Host.Postgres.SocketDir}
+	}
 	d.databases, err = database.New(database.Options{
 		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor,
-		BinDir: o.Host.Postgres.BinDir, User: o.Host.Postgres.User, Log: o.Log.WithName("database"),
+		BinDir: o.Host.Postgres.BinDir, User: o.Host.Postgres.User,
+		System: system, Port: uint16(o.Host.Postgres.Port), Log: o.Log.WithName("database"),
 	})
 	if err != nil {
 		return nil, err

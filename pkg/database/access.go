@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"time"
 
@@ -119,9 +120,11 @@ func (d *Driver) changeHBA(edit func(hba)) error {
 // those that are open by ending each that no line allows. Until it has
 // succeeded the cluster is observed as not right, so that it is tried again.
 func (d *Driver) enforce(ctx context.Context) error {
-	st, _, err := d.running()
-	if err != nil || !st.Running {
-		return err
+	if d.opts.System == nil {
+		st, _, err := d.running()
+		if err != nil || !st.Running {
+			return err
+		}
 	}
 	d.hbaMu.Lock()
 	written := d.written
@@ -130,8 +133,10 @@ func (d *Driver) enforce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.reload(ctx); err != nil {
-		return err
+	if d.opts.System == nil {
+		if err := d.reload(ctx); err != nil {
+			return err
+		}
 	}
 	if err := d.endForbidden(ctx, h); err != nil {
 		return err
@@ -153,6 +158,10 @@ func (d *Driver) endForbidden(ctx context.Context, h hba) error {
 	if err != nil {
 		return err
 	}
+	mayEnd, err := d.mayEnd(ctx, pool)
+	if err != nil {
+		return err
+	}
 	rows, err := pool.Query(ctx, `SELECT pid, usename, host(client_addr) FROM pg_stat_activity WHERE usename IS NOT NULL AND client_addr IS NOT NULL`)
 	if err != nil {
 		return fmt.Errorf("list PostgreSQL's connections: %w", err)
@@ -161,7 +170,7 @@ func (d *Driver) endForbidden(ctx context.Context, h hba) error {
 	var pid int32
 	var role, addr string
 	if _, err := pgx.ForEachRow(rows, []any{&pid, &role, &addr}, func() error {
-		if _, allowed := h.entries[role+"@"+addr]; !allowed {
+		if _, allowed := h.entries[role+"@"+addr]; !allowed && mayEnd(role, addr) {
 			forbidden = append(forbidden, pid)
 		}
 		return nil
@@ -175,6 +184,20 @@ func (d *Driver) endForbidden(ctx context.Context, h hba) error {
 		return fmt.Errorf("end connections that are not allowed any more: %w", err)
 	}
 	return nil
+}
+
+// mayEnd says whose connections are ours to end: in the host's own PostgreSQL
+// those of our roles from machines.
+func (d *Driver) mayEnd(ctx context.Context, pool *pgxpool.Pool) (func(role, addr string) bool, error) {
+	if d.opts.System == nil {
+		return func(string, string) bool { return true }, nil
+	}
+	c, err := readCatalog(ctx, pool)
+	return func(role, addr string) bool {
+		from, err := netip.ParseAddr(addr)
+		r := c.roles[role]
+		return r.marked && d.ours(r.mark) && err == nil && d.opts.Naming.Subnet.Contains(from) && from != d.opts.Naming.Service()
+	}, err
 }
 
 const reloadPoll = time.Millisecond

@@ -148,7 +148,7 @@ func (c catalog) observedDatabases(installation string) resource.Domain {
 }
 
 // spares returns the names of databases made ahead, sorted.
-func (c catalog) spares(installation string) []string {
+func (c catalog) spares(installation, admin string) []string {
 	var names []string
 	for name, b := range c.databases {
 		if b.owner == admin && strings.HasPrefix(name, sparePrefix(installation)) {
@@ -163,7 +163,7 @@ func (c catalog) spares(installation string) []string {
 // PostgreSQL's own and our spares.
 func (c catalog) kept(installation string) []string {
 	var names []string
-	spares := c.spares(installation)
+	spares := c.spares(installation, admin)
 	for name := range c.databases {
 		if name != adminDatabase && !slices.Contains(spares, name) {
 			names = append(names, name)

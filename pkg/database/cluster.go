@@ -45,7 +45,10 @@ func (d *Driver) running() (supervise.Status, resource.Cluster, error) {
 
 // observeCluster shows a cluster that does not run, or whose configuration is
 // not ours any more, as the zero value: it differs from every wanted one.
-func (d *Driver) observeCluster() resource.Domain {
+func (d *Driver) observeCluster(ctx context.Context) resource.Domain {
+	if d.opts.System != nil {
+		return d.observeSystem(ctx)
+	}
 	st, v, err := d.running()
 	if err != nil {
 		return resource.Unknown(err)
@@ -63,10 +66,16 @@ func (d *Driver) applyCluster(ctx context.Context, s resource.Step, v resource.C
 	}
 	defer release()
 	if s.Verb == resource.Delete {
+		if d.opts.System != nil {
+			return d.leaveSystem(ctx)
+		}
 		return d.deleteCluster(ctx)
 	}
 	if s.Resource.Name != serviceName {
 		return resource.Terminal("InvalidName", fmt.Errorf("cluster %q: the one cluster of a host is named %q", s.Resource.Name, serviceName))
+	}
+	if d.opts.System != nil {
+		return d.putSystem(ctx, v)
 	}
 	return d.putCluster(ctx, v)
 }

@@ -58,11 +58,10 @@ func connConfig(socketDir string, port uint16, database string) (*pgxpool.Config
 func (d *Driver) connections() (*pgxpool.Pool, error) {
 	d.poolMu.Lock()
 	defer d.poolMu.Unlock()
-	_, running, err := d.running()
+	port, err := d.port()
 	if err != nil {
 		return nil, err
 	}
-	port := running.Listen.Port()
 	if port == 0 {
 		return nil, resource.Because("PostgresUnavailable", errors.New("PostgreSQL is not running; it is started again by itself"))
 	}
@@ -74,12 +73,26 @@ func (d *Driver) connections() (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.opts.System != nil {
+		if err := d.connectSystem(c); err != nil {
+			return nil, err
+		}
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), c)
 	if err != nil {
 		return nil, fmt.Errorf("open the connections to PostgreSQL: %w", err)
 	}
 	d.pool, d.poolPort = pool, port
 	return pool, nil
+}
+
+// port that the server is at; 0 when it does not run.
+func (d *Driver) port() (uint16, error) {
+	if d.opts.System != nil {
+		return d.opts.Port, nil
+	}
+	_, running, err := d.running()
+	return running.Listen.Port(), err
 }
 
 // dropPool forgets all connections. It does not wait for those in use.

@@ -58,7 +58,7 @@ func (d *Driver) ListData(ctx context.Context) ([]Item, error) {
 		return nil, err
 	}
 	list := func(context.Context) ([]Item, error) { return d.resting() }
-	if d.clusterExists() {
+	if d.clusterExists() || d.opts.System != nil {
 		list = d.listRetained
 	}
 	retained, err := list(ctx)
@@ -137,7 +137,7 @@ func (d *Driver) DeleteData(ctx context.Context, id string) error {
 		return os.RemoveAll(d.trashPath(entry))
 	}
 	name, ok := strings.CutPrefix(id, retainedPrefix)
-	if !ok || !exists(d.dataDir()) {
+	if !ok || d.opts.System == nil && !exists(d.dataDir()) {
 		return fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
 	return d.awake(ctx, func() error { return d.deleteRetained(ctx, id, name) })
@@ -210,7 +210,7 @@ func (d *Driver) restore(ctx context.Context, entry string, info trashInfo) erro
 	err = d.pgRestore(ctx, entry, info.Database)
 	if made {
 		// Made for this: it goes back to having no login, and if nothing came of it, it goes.
-		err = errors.Join(err, lockOut(ctx, pool, info.Database, ""))
+		err = errors.Join(err, lockOut(ctx, pool, info.Database, "PASSWORD NULL"))
 		if err != nil {
 			err = errors.Join(err, drop(ctx, pool, info.Database), dropRole(ctx, pool, info.Database))
 		}

@@ -1,4 +1,5 @@
-// Package database manages a private PostgreSQL: the cluster, and in it one
+// Package database manages a private PostgreSQL, or uses the host's own
+// (System): the cluster, and in it one
 // login role and one database for each database that an object asks for.
 //
 // Invariants:
@@ -19,7 +20,7 @@
 //     stored already. No password is in an argument, an environment, a log or
 //     an error.
 //   - A role reaches its own database from its own address and nothing else:
-//     pg_hba.conf is ours whole and lists exactly that. Once an access is
+//     pg_hba.conf is ours whole and lists exactly that (weaker with System). Once an access is
 //     deleted, no connection that it allowed is open.
 //   - Data of an object leaves by its policy only: Delete dumps to the trash,
 //     makes the dump durable, then drops. Retain leaves database and role, the

@@ -43,6 +43,8 @@ type Options struct {
 	// the data directory's version, else the newest found on the host.
 	BinDir string
 	User   string      // optional: the user that the server runs as, "postgres"
+	Port   uint16      // required with System: where it listens
+	System *System     // optional: the host's own PostgreSQL instead of one of ours
 	Log    logr.Logger // optional
 }
 
@@ -83,6 +85,9 @@ func New(o Options) (*Driver, error) {
 		o.User = "postgres"
 	}
 	d := &Driver{opts: o, dir: o.Layout.Service(serviceName), service: make(chan struct{}, 1)}
+	if err := d.checkMode(); err != nil {
+		return nil, err
+	}
 	d.background, d.cancel = context.WithCancel(context.Background())
 	if path := filepath.Join(d.socketDir(), ".s.PGSQL.65535"); len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path of PostgreSQL's socket, %s, is longer than %d bytes; choose a shorter Host.spec.runDir", path, maxSocketPath)
@@ -106,13 +111,33 @@ func (d *Driver) Kinds() []resource.Kind {
 	return []resource.Kind{resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindAccess}
 }
 
-func (d *Driver) socketDir() string         { return d.opts.Layout.RunService(serviceName) }
 func (d *Driver) dataDir() string           { return filepath.Join(d.dir, "data") }
 func (d *Driver) conf(f string) string      { return filepath.Join(d.dir, "conf", f) }
 func (d *Driver) mark(o string) string      { return d.ownedBy(o).String() }
 func (d *Driver) passwords() string         { return d.opts.Layout.Passwords() }
-func (d *Driver) clusterExists() bool       { return exists(d.conf(mainConf)) }
 func (d *Driver) ours(m resource.Mark) bool { return m.Installation == d.opts.Installation }
+
+func (d *Driver) socketDir() string {
+	if d.opts.System != nil {
+		return d.opts.System.SocketDir
+	}
+	return d.opts.Layout.RunService(serviceName)
+}
+
+func (d *Driver) clusterExists() bool {
+	if d.opts.System != nil {
+		return exists(d.systemNotePath())
+	}
+	return exists(d.conf(mainConf))
+}
+
+// admin is the superuser that we are.
+func (d *Driver) admin() string {
+	if d.opts.System != nil {
+		return d.opts.User
+	}
+	return admin
+}
 
 func (d *Driver) ownedBy(owner string) resource.Mark {
 	return resource.Mark{Installation: d.opts.Installation, Owner: owner}
@@ -133,10 +158,10 @@ func (d *Driver) Observe(ctx context.Context) map[resource.Kind]resource.Domain 
 		}
 	}
 	observed := map[resource.Kind]resource.Domain{
-		resource.KindCluster: d.observeCluster(),
+		resource.KindCluster: d.observeCluster(ctx),
 		resource.KindAccess:  d.observeAccess(),
 	}
-	if !exists(d.dataDir()) {
+	if d.opts.System == nil && !exists(d.dataDir()) {
 		// In the middle of its removal: nothing is in it any more.
 		observed[resource.KindAccess], observed[resource.KindRole], observed[resource.KindDatabase] = resource.Known(), resource.Known(), resource.Known()
 		return observed
@@ -193,6 +218,9 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 // It begins by making the server obey its files: a daemon that died between
 // writing pg_hba.conf and the reload leaves them unread.
 func (d *Driver) Watch(ctx context.Context, notify func()) error {
+	if d.opts.System != nil {
+		return d.watchSystem(ctx, notify)
+	}
 	parent := filepath.Dir(d.dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err

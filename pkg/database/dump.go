@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"tekton.host/pkg/host"
@@ -98,8 +99,8 @@ func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) 
 		return err
 	}
 	defer os.RemoveAll(staging)
-	if err := d.pgTool(ctx, u, staging, "pg_dump", "--format=custom", "--file="+filepath.Join(staging, dumpFile),
-		"--username="+admin, "--dbname="+info.Database); err != nil {
+	if err := d.pgTool(ctx, u, staging, nil, "pg_dump", "--format=custom", "--file="+filepath.Join(staging, dumpFile),
+		"--username="+d.admin(), "--dbname="+info.Database); err != nil {
 		return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
 	}
 	if err := seal(staging, info); err != nil {
@@ -133,22 +134,37 @@ func (d *Driver) stage(u user, entry string) (string, error) {
 }
 
 // pgTool runs one of PostgreSQL's client programs over the socket.
-func (d *Driver) pgTool(ctx context.Context, u user, dir, program string, args ...string) error {
-	version, err := os.ReadFile(filepath.Join(d.dataDir(), "PG_VERSION"))
+func (d *Driver) pgTool(ctx context.Context, u user, dir string, env []string, program string, args ...string) error {
+	major, err := d.major(ctx)
 	if err != nil {
 		return err
 	}
-	bin, err := d.binDirFor(ctx, strings.TrimSpace(string(version)))
+	bin, err := d.binDirFor(ctx, major)
 	if err != nil {
 		return err
 	}
-	_, running, err := d.running()
+	port, err := d.port()
 	if err != nil {
 		return err
 	}
-	argv := append([]string{filepath.Join(bin, program), "--host=" + d.socketDir(), "--port=" + portString(running.Listen.Port()), "--no-password"}, args...)
-	_, err = u.run(ctx, dir, "", argv...)
+	argv := append([]string{filepath.Join(bin, program), "--host=" + d.socketDir(), "--port=" + portString(port), "--no-password"}, args...)
+	_, err = host.Run(ctx, host.Command{Argv: argv, Dir: dir, Env: env, Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}})
 	return err
+}
+
+// major version of the server.
+func (d *Driver) major(ctx context.Context) (string, error) {
+	if d.opts.System == nil {
+		version, err := os.ReadFile(filepath.Join(d.dataDir(), "PG_VERSION"))
+		return strings.TrimSpace(string(version)), err
+	}
+	pool, err := d.connections()
+	if err != nil {
+		return "", err
+	}
+	var major string
+	err = pool.QueryRow(ctx, "SELECT (current_setting('server_version_num')::int / 10000)::text").Scan(&major)
+	return major, err
 }
 
 // seal makes a staged dump root's, so that nobody can change it, and durable.

@@ -39,6 +39,7 @@ type world struct {
 	manager *supervise.Manager
 	layout  host.Layout
 	log     *strings.Builder
+	system  *System
 }
 
 // newWorld makes directories that the cluster's user can reach, service and
@@ -89,7 +90,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) newDriver() *Driver {
 	w.t.Helper()
 	d, err := New(Options{
-		Layout: w.layout, Naming: naming, Installation: testInstallation, Supervisor: w.manager,
+		Layout: w.layout, Naming: naming, Installation: testInstallation, Supervisor: w.manager, System: w.system, Port: 5432,
 		Log: funcr.New(func(_, args string) { fmt.Fprintln(w.log, args) }, funcr.Options{Verbosity: 2}),
 	})
 	if err != nil {

@@ -35,6 +35,9 @@ func (d *Driver) holdService(ctx context.Context) (release func(), err error) {
 // nobody but us, and goes back to rest. Should we die in between, what is left
 // is a cluster that nobody wants, and is ended as such.
 func (d *Driver) awake(ctx context.Context, work func() error) (err error) {
+	if d.opts.System != nil {
+		return work()
+	}
 	release, err := d.holdService(ctx)
 	if err != nil {
 		return err

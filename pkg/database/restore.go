@@ -32,12 +32,18 @@ func (d *Driver) pgRestore(ctx context.Context, entry, name string) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := d.setRestoring(ctx, name, true); err != nil {
+	var server, env []string
+	if d.opts.System != nil {
+		server, env, err = d.restoreAs(ctx, u, staging, name)
+	} else if err = d.setRestoring(ctx, name, true); err == nil {
+		defer func() { err = errors.Join(err, d.setRestoring(context.WithoutCancel(ctx), name, false)) }()
+	}
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.setRestoring(context.WithoutCancel(ctx), name, false)) }()
-	if err := d.pgTool(ctx, u, staging, "pg_restore", "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges",
-		"--username="+name, "--dbname="+name, "--use-list="+list, archive); err != nil {
+	args := append(server, "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges",
+		"--username="+name, "--dbname="+name, "--use-list="+list, archive)
+	if err := d.pgTool(ctx, u, staging, env, "pg_restore", args...); err != nil {
 		return fmt.Errorf("restore database %s: %w", name, err)
 	}
 	return nil
@@ -66,7 +72,7 @@ func copyFor(u user, from, to string) error {
 // extensions, which only an extension's owner may set.
 func (d *Driver) restoreList(ctx context.Context, u user, staging, archive string) (string, error) {
 	all := filepath.Join(staging, "all")
-	if err := d.pgTool(ctx, u, staging, "pg_restore", "--list", "--file="+all, archive); err != nil {
+	if err := d.pgTool(ctx, u, staging, nil, "pg_restore", "--list", "--file="+all, archive); err != nil {
 		return "", fmt.Errorf("list the dump: %w", err)
 	}
 	content, err := os.ReadFile(all)

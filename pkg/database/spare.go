@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -19,12 +20,13 @@ type spares struct {
 	mu      sync.Mutex
 	taken   map[string]bool // by a caller that may still turn it into a database
 	filling bool
+	ended   bool // none are to be made any more
 }
 
 // takeSpare returns a spare that nobody else gets until release is called,
 // making it if need be.
 func (d *Driver) takeSpare(ctx context.Context, pool *pgxpool.Pool) (name string, release func(), err error) {
-	names, err := listSpares(ctx, pool, d.opts.Installation)
+	names, err := listSpares(ctx, pool, d.opts.Installation, d.admin())
 	if err != nil {
 		return "", nil, err
 	}
@@ -57,7 +59,7 @@ func (d *Driver) claimSpare(names []string) string {
 	return names[i]
 }
 
-func listSpares(ctx context.Context, pool *pgxpool.Pool, installation string) ([]string, error) {
+func listSpares(ctx context.Context, pool *pgxpool.Pool, installation, admin string) ([]string, error) {
 	const query = `SELECT datname FROM pg_database WHERE starts_with(datname, $1) AND datdba = (SELECT oid FROM pg_authid WHERE rolname = $2) ORDER BY datname`
 	rows, err := pool.Query(ctx, query, sparePrefix(installation), admin)
 	if err != nil {
@@ -75,9 +77,10 @@ func listSpares(ctx context.Context, pool *pgxpool.Pool, installation string) ([
 	return names, rows.Err()
 }
 
-// makeSpare makes an empty database from template0, which nobody can have changed.
+// makeSpare makes an empty database from template0, which nobody can have changed,
+// with the locale of a cluster of ours also in the host's own.
 func makeSpare(ctx context.Context, pool *pgxpool.Pool, name string) error {
-	if _, err := pool.Exec(ctx, "CREATE DATABASE "+quoted(name)+" TEMPLATE template0"); err != nil {
+	if _, err := pool.Exec(ctx, "CREATE DATABASE "+quoted(name)+" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C.UTF-8'"); err != nil {
 		return fmt.Errorf("make a database: %w", err)
 	}
 	return nil
@@ -87,7 +90,7 @@ func makeSpare(ctx context.Context, pool *pgxpool.Pool, name string) error {
 func (d *Driver) refill() {
 	d.spares.mu.Lock()
 	defer d.spares.mu.Unlock()
-	if d.spares.filling || d.background.Err() != nil {
+	if d.spares.filling || d.spares.ended || d.background.Err() != nil {
 		return
 	}
 	d.spares.filling = true
@@ -104,7 +107,7 @@ func (d *Driver) fill(ctx context.Context) error {
 		d.spares.filling = false
 		d.spares.mu.Unlock()
 	}()
-	for {
+	for !d.spares.over() {
 		pool, err := d.connections()
 		if err != nil {
 			return err
@@ -117,10 +120,41 @@ func (d *Driver) fill(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (s *spares) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// end returns once no spare is being made any more; begin lets them be made again.
+func (s *spares) end(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		s.ended = true
+		filling := s.filling
+		s.mu.Unlock()
+		if !filling {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until no database is made ahead any more: %w", ctx.Err())
+		case <-time.After(reloadPoll):
+		}
+	}
+}
+
+func (s *spares) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = false
 }
 
 func (d *Driver) freeSpares(ctx context.Context, pool *pgxpool.Pool) (int, error) {
-	names, err := listSpares(ctx, pool, d.opts.Installation)
+	names, err := listSpares(ctx, pool, d.opts.Installation, d.admin())
 	d.spares.mu.Lock()
 	defer d.spares.mu.Unlock()
 	return len(slices.DeleteFunc(names, func(name string) bool { return d.spares.taken[name] })), err

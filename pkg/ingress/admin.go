@@ -94,10 +94,11 @@ func (a *admin) do(ctx context.Context, method, path, contentType string, body [
 }
 
 func (a *admin) once(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+a.host+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://caddy"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
+	req.Host = a.host
 	req.Header.Set("Content-Type", contentType)
 	resp, err := a.client.Do(req)
 	if err != nil {

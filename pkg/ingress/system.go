@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
@@ -33,12 +34,16 @@ type System struct {
 func (s *System) dial() *admin {
 	host := s.Admin
 	if s.Network == "unix" {
-		host = "127.0.0.1" // which Caddy expects on a socket, from 2.7
+		host = " " // Caddy expects an empty one on a socket; Go sends that for one that cannot be
 	}
 	return newAdmin(s.Network, s.Admin, host)
 }
 
-// watch tells of changes of the operator's file. Of loads by hand nobody tells.
+// lookEvery at what the host's own Caddy runs: others load into it as a matter
+// of course, and nobody tells.
+const lookEvery = 30 * time.Second
+
+// watch tells of changes of the operator's file, and that it is time to look.
 func (s *System) watch(ctx context.Context, notify func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -49,10 +54,13 @@ func (s *System) watch(ctx context.Context, notify func()) error {
 	if err := w.Add(filepath.Dir(s.Caddyfile)); err != nil {
 		return fmt.Errorf("watch %s: %w", s.Caddyfile, err)
 	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
 		case <-w.Events:
 		case <-w.Errors: // events were lost
 		}

@@ -312,3 +312,58 @@ func TestLeaveAndEnterSystem(t *testing.T) {
 	wantBody(t, "app.test/", "app")
 	o.stop()
 }
+
+// TestSystemSocket: the admin endpoint may be a socket.
+func TestSystemSocket(t *testing.T) {
+	o := newOperator(t)
+	o.stop()
+	o.opts.System = &System{Caddyfile: o.opts.System.Caddyfile, Network: "unix", Admin: filepath.Join(o.dir, "admin.sock")}
+	o.restartDaemon()
+	o.write(strings.Replace(operatorFile, "admin localhost:2019", "admin unix/DIR/admin.sock", 1) + o.d.importLine() + "\n")
+	o.start()
+	web := route("web.test", "/", backend(t, "web"))
+	o.must(put(o.proxy), put(web))
+	o.mine()
+	wantBody(t, "web.test/", "web")
+	if err := o.reload(); err != nil {
+		t.Error(err)
+	}
+	o.must(del(web), del(o.proxy))
+	if _, err := os.Stat(o.opts.System.Admin); err != nil {
+		t.Error("the operator's socket: ", err)
+	}
+}
+
+// TestSystemRefused: what Caddy cannot load together with the operator's file
+// stays out of what it imports.
+func TestSystemRefused(t *testing.T) {
+	o := newOperator(t)
+	good, pool := newCertificate(t, t.TempDir(), "good", "*.good.test")
+	bad, _ := newCertificate(t, t.TempDir(), "bad", "*.bad.test")
+	o.setCertificates(good, bad)
+	web := route("web.test", "/", backend(t, "web"))
+	o.must(put(o.proxy), put(web))
+	for _, c := range o.d.cached.Certificates {
+		if c.Want.Cert == bad.Cert {
+			if err := os.Remove(c.Key); err != nil { // which shows when it is loaded
+				t.Fatal(err)
+			}
+		}
+	}
+	x := route("x.good.test", "/", backend(t, "x"), secured(resource.TLSFiles))
+	y := route("y.bad.test", "/", backend(t, "y"), secured(resource.TLSFiles))
+	if reasons := o.apply(put(x), put(y)); reasons[0] != "" || reasons[1] != reasonRefused {
+		t.Errorf("reasons %q", reasons)
+	}
+	for range 2 {
+		o.mine()
+		wantBody(t, "web.test/", "web")
+		wantSecure(t, pool, "x.good.test/", "x")
+		if todo := o.pending(o.proxy, web, x, y); len(todo) != 1 {
+			t.Errorf("only this is to be done: %v", todo)
+		}
+		if err := o.reload(); err != nil {
+			t.Errorf("a reload by hand: %v", err)
+		}
+	}
+}

@@ -359,10 +359,14 @@ func (b *board) extras(o compile.Compiled) []v1alpha1.Condition {
 
 // weaker says what is promised less, because the host's own services are used; "" when nothing is.
 func (b *board) weaker(s *v1alpha1.ContainerSpec) string {
-	if s != nil && len(s.Routes) > 0 && b.core.Host.Ingress.Mode == v1alpha1.ModeSystem {
-		return "routes: the host's own Caddy serves them; a Caddyfile of the host that is broken delays their changes, a site of the host with the same name comes first, and unknown names are the host's"
+	var whys []string
+	if s != nil && len(s.Databases) > 0 && b.core.Host.Postgres.Mode == v1alpha1.ModeSystem {
+		whys = append(whys, "databases: they are in the host's own PostgreSQL; a machine that has a database there and learns the password of another one's role reaches that one's too, as roles are not bound to addresses, and the host's other superusers see all")
 	}
-	return ""
+	if s != nil && len(s.Routes) > 0 && b.core.Host.Ingress.Mode == v1alpha1.ModeSystem {
+		whys = append(whys, "routes: the host's own Caddy serves them; a Caddyfile of the host that is broken delays their changes, a site of the host with the same name comes first, and unknown names are the host's")
+	}
+	return strings.Join(whys, "; ")
 }
 
 // unenforced says which limits the host does not enforce, "" when all are.

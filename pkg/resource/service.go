@@ -24,7 +24,7 @@ type Password struct {
 	Digest string `json:"digest,omitempty"`
 }
 
-// Cluster is the managed PostgreSQL of the host.
+// Cluster is the PostgreSQL of the host, the managed one or its own.
 type Cluster struct {
 	Listen         netip.AddrPort `json:"listen"`
 	MaxConnections int            `json:"maxConnections"`

@@ -222,9 +222,13 @@ func TestModuleKnowsDefaults(t *testing.T) {
 			"instance": s.Instance, "stateDir": s.StateDir, "runDir": s.RunDir, "secretsDir": s.SecretsDir,
 			"supervisor": s.Runtime.Supervisor, "socketGroup": s.SocketGroup,
 			"ownDirs": []any{s.StateDir, s.RunDir}, "sourceDirs": []any{}, "writable": []any{s.StateDir, s.RunDir},
+			"subnet": s.Subnet, "service": "10.100.0.1",
 			"links": "tk" + instance, "dnsPorts": []any{53.0}, "databasePorts": []any{float64(s.Postgres.Port)},
 			"ingressPorts": []any{float64(s.Ingress.HTTPPort), float64(*s.Ingress.HTTPSPort)},
 			"serviceUsers": []any{s.Ingress.User, s.Postgres.User}, "repositories": false,
+		}
+		if instance != "" { // the daemon alone knows
+			want["subnet"], want["service"] = nil, nil
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("instance %q: nix/effective.nix differs from the daemon (-daemon +module):\n%s", instance, diff)

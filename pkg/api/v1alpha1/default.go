@@ -178,6 +178,7 @@ func (c *PostgresConfig) setDefaults() {
 	setDefault(&c.Mode, "managed")
 	setDefault(&c.User, "postgres")
 	setDefault(&c.Port, 5432)
+	setDefault(&c.SocketDir, "/run/postgresql")
 	setDefault(&c.MaxConnections, 200)
 	// No tenant alone can take what there is.
 	setDefault(&c.ConnectionLimit, min(20, c.MaxConnections/4))

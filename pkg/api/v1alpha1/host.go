@@ -95,17 +95,19 @@ type Certificate struct {
 	KeyFile string `json:"keyFile"`
 }
 
-// PostgresConfig of the managed PostgreSQL.
+// PostgresConfig of the database server.
 type PostgresConfig struct {
-	// Mode: managed, none.
-	Mode string `json:"mode,omitempty" enum:"managed,none"`
-	// User that the server runs as; not root.
+	// Mode: managed (a PostgreSQL of our own), system (the host's own PostgreSQL), none.
+	Mode string `json:"mode,omitempty" enum:"managed,system,none"`
+	// User that the server runs as; not root. Mode system: also the superuser that we are, over the socket.
 	User string `json:"user,omitempty"`
 	// BinDir holds initdb, postgres, pg_dump; absent: the newest found on the host.
 	BinDir string `json:"binDir,omitempty"`
 	// Port on the service address.
 	Port int `json:"port,omitempty" min:"1" max:"65535"`
-	// MaxConnections of the server.
+	// SocketDir of the host's own PostgreSQL. Mode system.
+	SocketDir string `json:"socketDir,omitempty"`
+	// MaxConnections of the server of our own.
 	MaxConnections int `json:"maxConnections,omitempty" min:"10" max:"10000"`
 	// ConnectionLimit of each role.
 	ConnectionLimit int `json:"connectionLimit,omitempty" min:"1" max:"10000"`

@@ -146,6 +146,7 @@ func (v *hostCheck) nix() {
 func (v *hostCheck) services() {
 	p, pg := specPath.Child("postgres"), v.spec.Postgres
 	v.unprivileged(p.Child("user"), pg.User, "PostgreSQL")
+	v.absPath(p.Child("socketDir"), pg.SocketDir, "name the directory of the host's own PostgreSQL's socket")
 	if pg.BinDir != "" {
 		v.absPath(p.Child("binDir"), pg.BinDir, "")
 	}
