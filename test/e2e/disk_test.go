@@ -23,8 +23,8 @@ import (
 // room is what a file system has for a state directory: pages and inodes.
 type room struct{ pages, inodes uint64 }
 
-// plenty of both.
-var plenty = room{pages: 64 << 20 / 4096, inodes: 20000}
+// plenty of both, also for PostgreSQL; it is taken only when it is used.
+var plenty = room{pages: 512 << 20 / 4096, inodes: 20000}
 
 // inMemory puts the state directory on a file system of which the room can be
 // changed, and the specs on another: to write them is somebody else's matter.
@@ -63,9 +63,29 @@ func (k *tekton) used() room {
 	return room{s.Blocks - s.Bfree, s.Files - s.Ffree}
 }
 
-// writingKinds are those of the steps that write to the state directory when a
-// machine with a volume and a route is made. Each has to be stopped by a full disk.
-var writingKinds = []string{"claim", "volume", "instance", "unit", "answer", "record", "route"}
+// creation is one whose every step has to find a full disk once.
+type creation struct {
+	lines []string // of the object's spec, beside what all have
+	// kinds of the steps that write to the state directory.
+	kinds []string
+	// most pages or inodes that it may need.
+	most uint64
+	// next room to try: none of the small ones is left out.
+	next func(n uint64) uint64
+}
+
+var creations = map[string]creation{
+	"machine": {
+		kinds: []string{"claim", "volume", "instance", "unit", "answer", "record", "route"},
+		most:  100, next: func(n uint64) uint64 { return n + 1 },
+	},
+	// PostgreSQL takes thousands of pages for a database, as it pleases.
+	"database": {
+		lines: []string{"databases: [{name: main, deletionPolicy: Delete}]", "credentials: [{name: token, env: TOKEN}]"},
+		kinds: []string{"claim", "password", "access"},
+		most:  20000, next: func(n uint64) uint64 { return max(n+1, n*3/2) },
+	},
+}
 
 var fullStep = regexp.MustCompile(`failed\t\{"action": "put", "resource": "([a-z]+)/.*no space left on device`)
 
@@ -74,43 +94,50 @@ var fullStep = regexp.MustCompile(`failed\t\{"action": "put", "resource": "([a-z
 // beyond the room fails, so no allocation of the whole creation is left out.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex
-	stopped := map[string]bool{}
-	t.Run("sweep", func(t *testing.T) {
-		for what, free := range map[string]func(n uint64) room{
-			"pages":  func(n uint64) room { return room{n, plenty.inodes} },
-			"inodes": func(n uint64) room { return room{plenty.pages, n} },
-		} {
-			t.Run(what, func(t *testing.T) {
-				t.Parallel()
-				kinds := fillUp(t, free)
-				mu.Lock()
-				defer mu.Unlock()
-				maps.Copy(stopped, kinds)
+	for name, c := range creations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			stopped := map[string]bool{}
+			t.Run("sweep", func(t *testing.T) {
+				for what, free := range map[string]func(n uint64) room{
+					"pages":  func(n uint64) room { return room{n, plenty.inodes} },
+					"inodes": func(n uint64) room { return room{plenty.pages, n} },
+				} {
+					t.Run(what, func(t *testing.T) {
+						t.Parallel()
+						kinds := fillUp(t, c, free)
+						mu.Lock()
+						defer mu.Unlock()
+						maps.Copy(stopped, kinds)
+					})
+				}
 			})
-		}
-	})
-	for _, kind := range writingKinds {
-		if !stopped[kind] {
-			t.Errorf("no full disk has stopped a step of kind %s: %v", kind, stopped)
-		}
+			for _, kind := range c.kinds {
+				if !stopped[kind] {
+					t.Errorf("no full disk has stopped a step of kind %s: %v", kind, stopped)
+				}
+			}
+		})
 	}
 }
 
 // fillUp returns the kinds of steps that a full disk has stopped.
-func fillUp(t *testing.T, free func(n uint64) room) map[string]bool {
+func fillUp(t *testing.T, c creation, free func(n uint64) room) map[string]bool {
 	k := prepare(t, "slotCooldown: 1s")
 	k.inMemory()
 	k.up()
-	k.write("other.yaml", k.guest("other", "routes: [{host: other.test, port: 8080}]"))
+	_, err := k.runWith("told", "secret", "set", "token")
+	k.check(err)
+	k.write("other.yaml", k.guest("other", append([]string{"routes: [{host: other.test, port: 8080}]"}, c.lines...)...))
 	k.ready("other")
 	k.settled()
 	other, pid := k.get("other"), k.leader("other")
-	k.round(plenty) // what the first of all objects makes stays: directories
+	k.round(c, plenty) // what the first of all objects makes stays: directories
 	before := k.files()
 	n := uint64(0)
-	for ; !k.round(free(n)); n++ {
-		if n > 100 {
+	for ; !k.round(c, free(n)); n = c.next(n) {
+		if n > c.most {
 			t.Fatalf("%d are not enough for an object", n)
 		}
 	}
@@ -138,10 +165,12 @@ func fillUp(t *testing.T, free func(n uint64) room) map[string]bool {
 
 // round makes an object with some room, gives more when that is not enough, and
 // deletes it. It reports whether the room was enough.
-func (k *tekton) round(free room) (enough bool) {
+func (k *tekton) round(c creation, free room) (enough bool) {
 	k.t.Helper()
 	k.leave(free)
-	k.write("app.yaml", k.guest("app", "routes: [{host: app.test, port: 8080}]", "volumes: [{name: data, path: /data, deletionPolicy: Delete}]", "stopTimeout: 1s"))
+	k.write("app.yaml", k.guest("app", append([]string{
+		"routes: [{host: app.test, port: 8080}]", "volumes: [{name: data, path: /data, deletionPolicy: Delete}]", "stopTimeout: 1s",
+	}, c.lines...)...))
 	k.eventually("app is Ready, or says that the disk is full", func() error {
 		if !k.running() {
 			k.t.Fatal("the daemon has ended")
@@ -189,7 +218,7 @@ func (k *tekton) files() []string {
 		if err != nil && !os.IsNotExist(err) {
 			return err
 		}
-		if path == k.specs() || path == k.state("machines") {
+		if path == k.specs() || path == k.state("machines") || path == k.state("services", "postgres", "data") {
 			return fs.SkipDir
 		}
 		out = append(out, numbers.ReplaceAllString(strings.TrimPrefix(path, k.state()), "N"))

@@ -1,9 +1,13 @@
 package e2e_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"tekton.host/pkg/api/v1alpha1"
 )
 
 // none is a full disk.
@@ -58,4 +62,58 @@ func TestFullDiskOfDaemon(t *testing.T) {
 	k.gone("other")
 	k.ready("app", "web")
 	k.settled()
+}
+
+// TestFullDiskOfPostgres takes all room from PostgreSQL, in its data and then in
+// its log, which ends it: its object says so, its machine and others run on, no
+// acknowledged row is lost, and with room all of it works again.
+func TestFullDiskOfPostgres(t *testing.T) {
+	t.Parallel()
+	k := prepare(t)
+	k.inMemory()
+	k.up()
+	k.write("app.yaml", k.guest("app", "databases: [{name: main, deletionPolicy: Delete}]", "routes: [{host: app.test, port: 8080}]"))
+	k.ready("app")
+	k.settled()
+	pid := k.leader("app")
+	k.mustAsk("app", "/sql", "q", "CREATE TABLE t (x text)")
+	k.leave(none)
+	rows := 0
+	for ; rows < 1000; rows++ { // each has no room but that of a page begun
+		if _, err := k.ask("app", "/sql", "q", "INSERT INTO t SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 100)"); err != nil {
+			if !strings.Contains(err.Error(), "No space left on device") && !strings.Contains(err.Error(), "53100") {
+				t.Logf("row %d: %v", rows, err)
+			}
+			break
+		}
+	}
+	if rows == 1000 {
+		t.Fatal("PostgreSQL has room: nothing was tested")
+	}
+	k.mustServe("app.test")
+	k.killPostgres() // as it ends itself when its log has no room
+	k.condition("app", v1alpha1.ConditionDatabaseReady, "DiskFull")
+	k.write("web.yaml", k.guest("web")) // says the same, and is told where
+	k.eventually("web says that the disk is full", func() error {
+		i, err := k.item("web")
+		if err != nil {
+			return err
+		}
+		return saysFull(i)
+	})
+	k.mustServe("app.test")
+	k.leave(plenty)
+	k.check(k.daemon.Process.Signal(syscall.SIGHUP))
+	k.ready("app", "web")
+	k.eventually("the rows are there", func() error {
+		out, err := k.ask("app", "/sql", "q", "SELECT count(*) FROM t")
+		if n, _ := strconv.Atoi(out); err == nil && n < rows {
+			err = fmt.Errorf("%d rows of %d", n, rows)
+		}
+		return err
+	})
+	k.mustAsk("app", "/sql", "q", "INSERT INTO t VALUES ('more')")
+	if now := k.leader("app"); now != pid {
+		t.Errorf("process %d became %d", pid, now)
+	}
 }
