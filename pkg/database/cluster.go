@@ -21,6 +21,11 @@ import (
 const (
 	stopTimeout = time.Minute // a fast shutdown writes a checkpoint
 	logMax      = 8 << 20
+	// startPatience is how long a start is waited for in a step; afterwards it is
+	// looked at again and again: the replay of a log may take long, and on a full
+	// disk it may never end.
+	startPatience   = 10 * time.Second
+	offlinePatience = time.Hour // its caller's context ends sooner
 	// retrySoon is when to look again at what is about to happen.
 	retrySoon = 200 * time.Millisecond
 	// rubbishPrefix begins the names of unfinished and of dropped data directories.
@@ -97,14 +102,14 @@ func (d *Driver) putCluster(ctx context.Context, v resource.Cluster) error {
 	}
 	if st.Running && now == v {
 		if !st.Ready {
-			return resource.Waiting("PostgresStarting", retrySoon, errors.New("PostgreSQL is starting; after a crash it replays its log first"))
+			return d.starting()
 		}
 		return d.enforce(ctx)
 	}
 	if st.Running {
 		d.opts.Log.Info("restarting PostgreSQL", "listen", v.Listen.String(), "maxConnections", v.MaxConnections)
 	}
-	if err := d.start(ctx, u, bin, v); err != nil {
+	if err := d.start(ctx, u, bin, v, startPatience); err != nil {
 		return err
 	}
 	d.nowEnforced(written)
@@ -129,8 +134,8 @@ func (d *Driver) prepare(ctx context.Context) (u user, bin string, written int, 
 }
 
 // start ends what runs and starts the server with v, and returns once it
-// accepts connections.
-func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Cluster) error {
+// accepts connections, or patience is over.
+func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Cluster, patience time.Duration) error {
 	d.dropPool()
 	if err := d.opts.Supervisor.Stop(ctx, d.dir, stopTimeout); err != nil {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
@@ -138,7 +143,9 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 	if err := d.dropStalePID(); err != nil {
 		return err
 	}
-	_, err := d.opts.Supervisor.Start(ctx, d.dir, supervise.Spec{
+	starting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := d.opts.Supervisor.Start(starting, d.dir, supervise.Spec{
 		Name:        serviceName,
 		Unit:        d.opts.Naming.Unit(serviceName),
 		Mark:        d.mark(resource.HostOwner),
@@ -152,10 +159,22 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 		StopSignal:  int(syscall.SIGINT), // fast: SIGTERM would wait for clients
 		StopTimeout: stopTimeout,
 	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return d.starting()
+	}
 	if err != nil {
 		return resource.Because("PostgresStart", fmt.Errorf("start PostgreSQL: %w", err))
 	}
 	return nil
+}
+
+// starting is the error of a server that runs and does not accept connections yet.
+func (d *Driver) starting() error {
+	err := errors.New("PostgreSQL is starting; after a crash it replays its log first")
+	if full := host.Full(d.dir); full != nil {
+		err = fmt.Errorf("PostgreSQL does not come up: %w", full)
+	}
+	return resource.Waiting("PostgresStarting", retrySoon, err)
 }
 
 // dropStalePID removes the postmaster.pid of a server that was killed, when its

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -135,6 +136,16 @@ func unavailable(err error) error {
 		return err
 	}
 	return resource.Because(resource.Reason(err, "PostgresUnavailable"), err)
+}
+
+// full adds what the host calls it, and where, to an error of PostgreSQL that it
+// has no room: it does not always say so (it has written half a block).
+func (d *Driver) full(err error) error {
+	const diskFull = "53100"
+	if !hasCode(err, diskFull) {
+		return err
+	}
+	return fmt.Errorf("%w; write to %s: %w", err, d.dataDir(), syscall.ENOSPC)
 }
 
 // hasCode reports whether PostgreSQL answered with one of the SQLSTATE codes.

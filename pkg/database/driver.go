@@ -197,9 +197,9 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 		case resource.Cluster:
 			errs[i] = d.applyCluster(ctx, s, v)
 		case resource.Role:
-			errs[i] = unavailable(d.applyRole(ctx, s, v))
+			errs[i] = d.full(unavailable(d.applyRole(ctx, s, v)))
 		case resource.Database:
-			errs[i] = unavailable(d.applyDatabase(ctx, s, v))
+			errs[i] = d.full(unavailable(d.applyDatabase(ctx, s, v)))
 		case resource.Access:
 			accesses = append(accesses, i)
 		default:

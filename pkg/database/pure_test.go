@@ -1,12 +1,16 @@
 package database
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"tekton.host/pkg/resource"
 )
@@ -168,5 +172,19 @@ func TestForeignDatabasesAreNotOurs(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"bob", "notes", "plain"}, cat.kept(testInstallation)); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+}
+
+// TestFullDiskIsNamed: PostgreSQL does not always call a full disk that.
+func TestFullDiskIsNamed(t *testing.T) {
+	d := &Driver{dir: "/state/services/postgres"}
+	short := fmt.Errorf("make a database: %w", &pgconn.PgError{Code: "53100", Message: "wrote only 4096 of 8192 bytes"})
+	if err := d.full(short); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), d.dataDir()) || !strings.Contains(err.Error(), "wrote only") {
+		t.Errorf("%v", err)
+	}
+	for _, other := range []error{nil, errors.New("no connection"), &pgconn.PgError{Code: "53300"}} {
+		if err := d.full(other); err != other {
+			t.Errorf("%v became %v", other, err)
+		}
 	}
 }

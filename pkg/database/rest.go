@@ -62,7 +62,7 @@ func (d *Driver) startOffline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.start(ctx, u, bin, resource.Cluster{Listen: netip.AddrPortFrom(netip.Addr{}, 5432), MaxConnections: 20})
+	return d.start(ctx, u, bin, resource.Cluster{Listen: netip.AddrPortFrom(netip.Addr{}, 5432), MaxConnections: 20}, offlinePatience)
 }
 
 // noteResting writes down what is retained, before the server goes to rest.
