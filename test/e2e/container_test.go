@@ -200,6 +200,56 @@ func (k *tekton) asNixOSHasIt(name string) {
 	}
 }
 
+// TestNixOSContainerEnds: by itself, by hand and by force; each time it comes back.
+func TestNixOSContainerEnds(t *testing.T) {
+	if !systemdhost.Inside() {
+		return
+	}
+	t.Parallel()
+	k := nixos(t)
+	k.write("web.yaml", k.box("web", k.system(1, ""), "routes: [{host: web.test, port: 8080}]"))
+	k.ready("web")
+	unit := "container@" + k.instance + "-web.service"
+	nspawn := func() string { return k.unit("web", "MainPID") }
+	for what, end := range map[string]func(){
+		"the first process is killed": func() { mustRun(t, "kill", "-KILL", k.containerLeader("web")) },
+		"systemd-nspawn is killed":    func() { mustRun(t, "kill", "-KILL", nspawn()) },
+		"all of it is killed":         func() { mustRun(t, "systemctl", "kill", "--signal=KILL", unit) },
+		"it fails":                    func() { k.mustAsk("web", "/exit", "code", "3") },
+		"it powers off":               func() { mustRun(t, "machinectl", "poweroff", k.instance+"-web") },
+		"it is terminated":            func() { mustRun(t, "machinectl", "terminate", k.instance+"-web") },
+		"it is stopped by hand":       func() { mustRun(t, "systemctl", "stop", unit) },
+		"it is restarted by hand":     func() { mustRun(t, "systemctl", "restart", unit) },
+		"systemd reads its units again": func() {
+			k.check(os.WriteFile("/etc/systemd/system/"+unit, nil, 0o644)) // nothing to start
+			mustRun(t, "systemctl", "daemon-reload")
+			k.check(os.Remove("/etc/systemd/system/" + unit)) // and systemd does not know yet
+			mustRun(t, "kill", "-KILL", nspawn())
+		},
+	} {
+		before := k.containerLeader("web")
+		end()
+		k.eventually("it is back after: "+what, func() error {
+			if now := k.containerLeader("web"); now == before || now == "" {
+				return fmt.Errorf("first process %q; %s", now, k.unit("web", "ActiveState"))
+			}
+			_, err := k.served("web.test", "/")
+			return err
+		})
+		k.ready("web")
+	}
+	// Switched off it stays off; on again it is there.
+	k.write("web.yaml", k.box("web", k.system(1, ""), "routes: [{host: web.test, port: 8080}]", "enabled: false"))
+	k.eventually("it is off", func() error {
+		if s := k.unit("web", "ActiveState"); s != "inactive" {
+			return fmt.Errorf("%s", s)
+		}
+		return nil
+	})
+	k.write("web.yaml", k.box("web", k.system(1, ""), "routes: [{host: web.test, port: 8080}]"))
+	k.ready("web")
+}
+
 // TestNixOSContainerRollback: what does not come up, does not switch or ends is
 // taken back to the system before.
 func TestNixOSContainerRollback(t *testing.T) {
