@@ -47,6 +47,15 @@ func (c *compiler) findUnclaimed() {
 			u.slots[slot], u.addrs[c.Naming.Addr(slot)] = true, true
 		}
 	}
+	// Something may be on the host for an instance that has no machine yet, too.
+	for owner, records := range c.Claims.Instances {
+		if c.objectName(owner) != "" {
+			continue
+		}
+		for _, r := range records {
+			u.slots[r.Slot], u.addrs[c.Naming.Addr(r.Slot)] = true, true
+		}
+	}
 	c.unclaimed, c.out.Unclaimed = u, slices.Sorted(maps.Values(u.machines))
 }
 

@@ -67,9 +67,9 @@ func (d *Driver) checkMode() error {
 	managed := exists(d.conf(mainConf)) || exists(d.dataDir())
 	switch {
 	case d.opts.System != nil && managed:
-		return fmt.Errorf("Host.spec.postgres.mode is system, but %s holds the PostgreSQL of mode managed with its databases; set the mode back and delete them (tekton data list), or move the directory away", d.dir)
+		return fmt.Errorf("spec.postgres.mode of the Host is system, but %s holds the PostgreSQL of mode managed with its databases; set the mode back and delete them (tekton data list), or move the directory away", d.dir)
 	case d.opts.System == nil && system:
-		return fmt.Errorf("%s says that databases are in the host's own PostgreSQL; set Host.spec.postgres.mode back to system and delete their objects first, or remove the file and leave them there", d.systemNotePath())
+		return fmt.Errorf("%s says that databases are in the host's own PostgreSQL; set spec.postgres.mode of the Host back to system and delete their objects first, or remove the file and leave them there", d.systemNotePath())
 	}
 	return nil
 }
