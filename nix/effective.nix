@@ -23,7 +23,9 @@ rec {
   ownDirs = [ stateDir runDir ];
   sourceDirs = builtins.filter (path: path != null && !below stateDir path) (map (s: s.path or null) sources);
   repositories = builtins.any (s: (s.git or null) != null) sources;
-  writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ];
+  writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ] ++ dropInDirs;
+  # Of systemd-resolved, for this boot.
+  dropInDirs = when (settings.dns.resolved == true) [ "/run/systemd/resolved.conf.d" ];
   # With an instance the default is one of 150, which only the daemon knows.
   subnet = or' settings.subnet (if instance == "" then "10.100.0.0/16" else null);
   # The subnet's first address.

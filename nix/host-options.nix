@@ -62,6 +62,7 @@ in
       mode = optional (types.enum [ "managed" "none" ]) "`managed`" "mode: managed, none.";
       domain = optional types.str "`tekton.internal`" "domain of machine names.";
       upstreams = optional (types.listOf types.str) "none" "upstreams that other names are forwarded to; absent: the host's resolv.conf.";
+      resolved = optional types.bool "none" "resolved true has the host itself resolve names of machines, by a drop-in for systemd-resolved while there are machines.";
     };
     nix = {
       user = optional types.str "`nobody`" "user that Nix code is evaluated as; not root. It must be able to read flakes that are directories of the host.";

@@ -101,6 +101,11 @@ let
         && lib.elem "postgresql_18" (map (p: p.name) system.systemd.services.tektond.path)
         && lib.elem 5432 system.networking.firewall.interfaces."tk+".allowedTCPPorts
         && !minimal.services.postgresql.enable && fails (enabled { postgres.mode = "system"; instance = "a"; });
+    "the host resolves names of machines where it is asked to" =
+      let resolving = evaluate (enabled { dns.resolved = true; });
+      in resolving.services.resolved.enable && resolving.systemd.tmpfiles.settings."10-tekton" ? "/run/systemd/resolved.conf.d"
+        && lib.elem "/run/systemd/resolved.conf.d" resolving.systemd.services.tektond.serviceConfig.ReadWritePaths
+        && !minimal.services.resolved.enable;
     "limits may be replaced" = (evaluate {
       services.tekton.enable = true;
       boot.kernel.sysctl."kernel.pid_max" = 32768;

@@ -29,6 +29,7 @@ in
       };
     }));
 
+    services.resolved.enable = bool;
     services.caddy = {
       enable = bool;
       extraConfig = mkOption { type = types.lines; default = ""; };

@@ -1,6 +1,6 @@
 # The host's own services where the Host file asks for them (mode "system"):
 # services.caddy with the one line that imports tekton's sites, services.postgresql
-# with the rule that lets machines in.
+# with the rule that lets machines in, systemd-resolved with a place for the drop-in.
 { config, lib, ... }:
 let
   inherit (lib) mkAfter mkBefore mkDefault mkForce mkIf mkMerge;
@@ -13,6 +13,13 @@ in
       services.tekton.settings.ingress.caddyfile = mkDefault "/etc/caddy/caddy_config";
       services.caddy.enable = mkDefault true;
       services.caddy.extraConfig = mkAfter "import ${effective.stateDir}/services/caddy/current/*.caddy";
+    })
+    (mkIf (cfg.settings.dns.resolved == true) {
+      services.resolved.enable = mkDefault true;
+      # The daemon writes in it, and nowhere else beside.
+      systemd.tmpfiles.settings."10-tekton" = lib.genAttrs effective.dropInDirs (_: {
+        d = { mode = "0755"; user = "root"; group = "root"; };
+      });
     })
     (mkIf (cfg.settings.postgres.mode == "system") {
       assertions = [

@@ -185,7 +185,7 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 	}
 	if h.DNS.Mode != "none" {
 		table.DNSPort = dnsPort
-		rs = append(rs, add("dns", resource.Resolver{Listen: netip.AddrPortFrom(n.Service(), dnsPort), Domain: h.DNS.Domain, Upstreams: h.DNS.Upstreams}))
+		rs = append(rs, add("dns", resource.Resolver{Listen: netip.AddrPortFrom(n.Service(), dnsPort), Domain: h.DNS.Domain, Upstreams: h.DNS.Upstreams, Resolved: h.DNS.Resolved}))
 	}
 	if h.Postgres.Mode != "none" {
 		table.DatabasePort = h.Postgres.Port

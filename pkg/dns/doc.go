@@ -12,5 +12,7 @@
 //   - A machine without egress gets no answer for names outside: DNS would be a way out.
 //   - What one client does costs the others nothing: queries a second, open
 //     forwards and connections are bounded for each source, forwards for all.
-//   - tekton writes no resolver file on the host; it reads the host's to find upstreams.
+//   - The host's own resolver files are only read, to find upstreams. With
+//     Resolver.Resolved a drop-in of ours, for this boot, has systemd-resolved
+//     ask us for our domain; for nothing else, as it gets no answers to that.
 package dns

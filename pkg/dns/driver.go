@@ -45,6 +45,7 @@ type Options struct {
 	Installation string          // required
 	Supervisor   Supervisor      // required
 	Program      string          // required: absolute path of tektond
+	DropIns      string          // optional: where systemd-resolved's drop-ins of this boot are
 	Log          logr.Logger     // optional
 }
 
@@ -61,6 +62,9 @@ var _ resource.Driver = (*Driver)(nil)
 func New(o Options) (*Driver, error) {
 	if o.Supervisor == nil || o.Installation == "" || o.Layout.State == "" || !filepath.IsAbs(o.Program) {
 		return nil, errors.New("dns driver: Layout, Installation, Supervisor and an absolute Program are required")
+	}
+	if o.DropIns == "" {
+		o.DropIns = runtimeDropIns
 	}
 	return &Driver{opts: o, dir: o.Layout.Service(serviceName)}, nil
 }
@@ -119,6 +123,7 @@ func (d *Driver) observeResolver(z zone) resource.Domain {
 		return resource.Unknown(err)
 	}
 	v := z.Resolver
+	v.Resolved = d.asks(v)
 	if !st.Running || !st.Ready || z.Subnet != d.opts.Naming.Subnet.Masked() {
 		v = resource.Resolver{}
 	}
@@ -151,7 +156,7 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 		return all(errs, err)
 	}
 	if resolver >= 0 && errs[resolver] == nil && steps[resolver].Verb == resource.Put {
-		errs[resolver] = d.start(ctx, z)
+		errs[resolver] = errors.Join(d.start(ctx, z), d.syncDropIn(ctx, z.Resolver))
 	}
 	return errs
 }
@@ -211,6 +216,9 @@ func (z *zone) changeResolver(s resource.Step, v resource.Resolver) error {
 // without anything in it no file.
 func (d *Driver) commit(ctx context.Context, z zone) error {
 	if !z.Resolver.Listen.IsValid() {
+		if err := d.syncDropIn(ctx, z.Resolver); err != nil {
+			return err
+		}
 		if err := d.opts.Supervisor.Stop(ctx, d.dir, stopTimeout); err != nil {
 			return fmt.Errorf("stop the DNS server: %w", err)
 		}

@@ -77,15 +77,22 @@ func newTable(z zone) *table {
 const ttl = 1
 
 // visible reports whether a source may know the record.
-func (r record) visible(from netip.Addr) bool {
-	return r.Value.Addr == from || slices.Contains(r.Value.Clients, from)
+func (t *table) visible(r record, from netip.Addr) bool {
+	return t.isHost(from) || r.Value.Addr == from || slices.Contains(r.Value.Clients, from)
 }
 
 // mayAsk reports whether a source is one of our machines, or the host.
 func (t *table) mayAsk(from netip.Addr) bool { return from.IsLoopback() || t.Subnet.Contains(from) }
 
 // mayForward reports whether a source may ask for names outside.
-func (t *table) mayForward(from netip.Addr) bool { return !t.inside[from] }
+func (t *table) mayForward(from netip.Addr) bool { return !t.inside[from] && !t.isHost(from) }
+
+// isHost reports whether a source is the host's systemd-resolved, which asks us
+// for our domain. It hears of all our names, and nothing of others: those we
+// would ask it for.
+func (t *table) isHost(from netip.Addr) bool {
+	return t.Resolver.Resolved && (from.IsLoopback() || from == t.Resolver.Listen.Addr())
+}
 
 // answer is pure: the reply to a question about our names or addresses; nil
 // when the question is about somebody else's.
@@ -106,7 +113,7 @@ func (t *table) forward(q dns.Question, name string, from netip.Addr) *dns.Msg {
 		return t.noData()
 	}
 	r, ok := t.labels[strings.TrimSuffix(name, "."+t.apex)]
-	if !ok || !r.visible(from) {
+	if !ok || !t.visible(r, from) {
 		return t.noName()
 	}
 	if q.Qtype != dns.TypeA {
@@ -119,7 +126,7 @@ func (t *table) forward(q dns.Question, name string, from netip.Addr) *dns.Msg {
 
 func (t *table) reverse(q dns.Question, addr netip.Addr, from netip.Addr) *dns.Msg {
 	r, ok := t.addrs[addr]
-	if !ok || !r.visible(from) {
+	if !ok || !t.visible(r, from) {
 		return t.noName()
 	}
 	if q.Qtype != dns.TypePTR {

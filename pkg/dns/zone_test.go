@@ -78,6 +78,35 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// TestHostAsks: the host hears of all names of ours when it is to, and of no others.
+func TestHostAsks(t *testing.T) {
+	z := testZone()
+	ask := func() (own *dns.Msg, forwards bool) {
+		t := newTable(z)
+		return t.answer(dns.Question{Name: "db.tekton.internal.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, naming.Service()), t.mayForward(naming.Service())
+	}
+	if own, forwards := ask(); own.Rcode != dns.RcodeNameError || !forwards {
+		t.Errorf("without: %v, forwards %v", own, forwards)
+	}
+	z.Resolver.Resolved = true
+	if own, forwards := ask(); data(own) != db.String() || forwards {
+		t.Errorf("with: %v, forwards %v", own, forwards)
+	}
+	if got := newTable(z).answer(dns.Question{Name: "db.tekton.internal.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, other); got.Rcode != dns.RcodeNameError {
+		t.Errorf("a machine that is not linked hears %v", got)
+	}
+}
+
+func TestParseServers(t *testing.T) {
+	global, links := parseServers("Global:\nLink 2 (eth0): 192.0.2.1 2001:db8::1\nLink 3 (tk1):\n")
+	if diff := cmp.Diff([][]string{nil, {"192.0.2.1", "2001:db8::1"}}, [][]string{global, links}); diff != "" {
+		t.Error(diff)
+	}
+	if global, links = parseServers("Global: 1.1.1.1 10.99.0.1\n"); len(global) != 2 || len(links) != 0 {
+		t.Errorf("global %v, links %v", global, links)
+	}
+}
+
 // data is the first answer's content.
 func data(m *dns.Msg) string {
 	if len(m.Answer) == 0 {

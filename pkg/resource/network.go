@@ -124,6 +124,8 @@ type Resolver struct {
 	Listen    netip.AddrPort `json:"listen"`
 	Domain    string         `json:"domain"` // tekton.internal
 	Upstreams []string       `json:"upstreams,omitempty"`
+	// Resolved has the host's systemd-resolved ask it for Domain.
+	Resolved bool `json:"resolved,omitempty"`
 }
 
 func (Sysctl) Kind() Kind     { return KindSysctl }

@@ -32,8 +32,9 @@ var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "systemd-container", "iproute2", "nftables", "procps", "kmod",
 	"ca-certificates", "curl", "passwd", "util-linux", "caddy", "postgresql", "busybox-static", "e2fsprogs",
 	"git", "nano", "rsync", "vim-tiny", // what edits directories of specs
-	"python3", // what the quickstart serves with
-	"strace",  // sees every program that starts
+	"python3",          // what the quickstart serves with
+	"strace",           // sees every program that starts
+	"systemd-resolved", // masked; for tests that want it
 }
 
 // masked units only cost time in a host of half a second: together 2 s.
@@ -45,6 +46,7 @@ var masked = []string{
 	"ldconfig.service", "systemd-journal-catalog-update.service", "systemd-journal-flush.service",
 	"systemd-update-done.service", "systemd-sysusers.service", "systemd-update-utmp.service",
 	"systemd-hostnamed.service", "console-getty.service", "systemd-logind.service",
+	"systemd-resolved.service",
 	"apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service", "dpkg-db-backup.timer",
 }
 
@@ -53,7 +55,8 @@ var disabled = []string{"caddy.service", "postgresql.service"}
 
 // written files, by path.
 var written = map[string]string{
-	"etc/hostname": "tekton-test\n",
+	"etc/hostname":    "tekton-test\n",
+	"etc/resolv.conf": "nameserver 192.0.2.53\n", // not systemd-resolved's
 	"etc/systemd/journald.conf.d/volatile.conf":  "[Journal]\nStorage=volatile\n",
 	"etc/systemd/system.conf.d/short-stops.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
 }
@@ -207,6 +210,9 @@ func trim(tree string) error {
 	for name, content := range written {
 		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
+		}
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // a link may lead to what another unit makes
 		}
 		if err := root.WriteFile(name, []byte(content), 0o644); err != nil {
 			return err

@@ -121,6 +121,8 @@ type DNSConfig struct {
 	Domain string `json:"domain,omitempty"`
 	// Upstreams that other names are forwarded to; absent: the host's resolv.conf.
 	Upstreams []string `json:"upstreams,omitempty"`
+	// Resolved true has the host itself resolve names of machines, by a drop-in for systemd-resolved while there are machines.
+	Resolved bool `json:"resolved,omitempty"`
 }
 
 // NixConfig says how flakes are built.
