@@ -95,7 +95,15 @@ func TestContainerUpdatesInPlace(t *testing.T) {
 	if instance.System.StorePath != "/nix/store/two" {
 		t.Errorf("its system is %s", instance.System.StorePath)
 	}
+	// The next change comes while the ends of the broken one still count, and the
+	// machine stops for it: they are not its own.
 	w.want("web", nixos("three"))
+	w.adopt(Compile(w.in))
+	stopped := resource.Unit{Name: first.Machine, Fingerprint: second.Fingerprint, Failures: failuresBeforeRollback}
+	w.in.Observed[resource.KindUnit] = resource.Known(resource.New("uid-web", first.Machine, first.Machine, stopped))
+	if i := w.target(t, Compile(w.in), "web"); i.Fingerprint == second.Fingerprint {
+		t.Error("taken back before it was started")
+	}
 	if i := w.target(t, w.settle(), "web"); i.Previous != nil || i.Fingerprint == second.Fingerprint {
 		t.Errorf("the next change: %+v", i)
 	}

@@ -267,7 +267,10 @@ func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed b
 	if f, found := c.Failures[resource.ID{Kind: resource.KindAnswer, Name: i.Machine}]; found && f.Reason == resource.ReasonProbeFailed {
 		return f.Reason, f.Message, true
 	}
-	if unit, present, _ := observed[resource.Unit](c, i.Machine); present && !unit.Running && unit.Failures >= failuresBeforeRollback {
+	unit, present, _ := observed[resource.Unit](c, i.Machine)
+	// In place, ends of what the machine was before say nothing about what it is to be.
+	another := unit.Fingerprint != "" && unit.Fingerprint != i.Fingerprint
+	if present && !unit.Running && unit.Failures >= failuresBeforeRollback && !another {
 		return "CrashLoop", exitMessage(unit), true
 	}
 	if f, found := c.Failures[resource.ID{Kind: resource.KindUnit, Name: i.Machine}]; found && (f.RetryAt.IsZero() || f.Attempts >= failuresBeforeRollback) {

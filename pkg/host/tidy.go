@@ -8,8 +8,8 @@ import (
 	"regexp"
 )
 
-// temporary is the name of a file that WriteFile was cut short at: a dot, the
-// file's name, a random number.
+// temporary is the name of a file that WriteFile was cut short at, and of a
+// directory in which renameio makes a link: a dot, the file's name, a random number.
 var temporary = regexp.MustCompile(`^\..+[0-9]{9,}$`)
 
 // Tidy removes from the state directory what a crash or a power cut has left
@@ -49,9 +49,24 @@ func removeTemporaries(dir string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if e.Type().IsRegular() && temporary.MatchString(e.Name()) {
-			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		name := filepath.Join(dir, e.Name())
+		switch {
+		case !temporary.MatchString(e.Name()):
+		case e.Type().IsRegular():
+			errs = append(errs, os.Remove(name))
+		case e.IsDir():
+			removeLinks(name)
+			os.Remove(name) // fails for one with other content
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func removeLinks(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Type() == fs.ModeSymlink {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }

@@ -22,6 +22,7 @@ func TestTidy(t *testing.T) {
 		"passwords/tekton_a_1234567890123", "passwords/.tekton_a_main1234567890", "passwords/.owners/tekton_a_1234567890123", "passwords/.owners/.tekton_a_main6334824724549167320",
 		"services/postgres/conf/pg_hba.conf", "services/postgres/conf/.pg_hba.conf605394647632969758", "services/caddy/status.json", "trash/1-volume-x/", "trash/2-volume-y/meta.json",
 		"builds/0123456789abcdef/result.json", "builds/0123456789abcdef/.progress.json605394647632969758",
+		"services/caddy/.current2443200698/", "services/caddy/.content2443200698/file",
 	} {
 		full := filepath.Join(state, path)
 		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
@@ -34,6 +35,9 @@ func TestTidy(t *testing.T) {
 		} else if err := os.WriteFile(full, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Symlink("generations/1", filepath.Join(state, "services/caddy/.current2443200698/tmp")); err != nil {
+		t.Fatal(err)
 	}
 	for range 2 {
 		if err := host.Tidy(host.Layout{State: state}); err != nil {
@@ -50,7 +54,7 @@ func TestTidy(t *testing.T) {
 	want := []string{
 		"builds/0123456789abcdef/result.json", "ledger.json", "lock", "machines/web-1/instance.json", "machines/web-1/upper/.x123456789012",
 		"passwords/.owners/tekton_a_1234567890123", "passwords/tekton_a_1234567890123",
-		"services/caddy/status.json", "services/postgres/conf/pg_hba.conf", "trash/2-volume-y/meta.json",
+		"services/caddy/.content2443200698/file", "services/caddy/status.json", "services/postgres/conf/pg_hba.conf", "trash/2-volume-y/meta.json",
 		"volumes/container/web/.data.json", "volumes/container/web/data/.mine1234567890123",
 	}
 	if diff := cmp.Diff(want, left); diff != "" {

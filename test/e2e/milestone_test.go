@@ -38,7 +38,7 @@ func TestOneFile(t *testing.T) {
 	if code, _, err := fetch("http://"+i.Status.Address+":8080/", ""); err == nil {
 		t.Errorf("the address of the deleted machine still answers with %d", code)
 	}
-	told := regexp.MustCompile(`(?s)^[^\n]* container/web Created \(local [^ ]*/web.yaml:1\)\n.* container/web Ready\n.* container/web Deleting [^\n]*web.yaml.*container/web Deleted`)
+	told := regexp.MustCompile(`(?s)^[^\n]* container/web Created \(local [^ ]*/web.yaml:1\)\n.* container/web Ready\n.*web.yaml was removed.*container/web Deleted`)
 	k.eventually("the events tell it", func() error {
 		if out, err := k.run("events", "web"); err != nil || !told.MatchString(out) {
 			return fmt.Errorf("told was (%v):\n%s", err, out)

@@ -335,6 +335,9 @@ func (k *tekton) fileLines(dir string) (out []string) {
 		if path == k.state("services", "postgres", "data") {
 			return fs.SkipDir // PostgreSQL's own; databaseLines asks it
 		}
+		if strings.HasPrefix(path, k.state("events.jsonl")) {
+			return nil // a killed daemon tells less
+		}
 		name := path
 		if current != "" {
 			name = strings.Replace(path, current, "generations/CURRENT", 1)
