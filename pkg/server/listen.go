@@ -46,8 +46,9 @@ func Listen(o ListenOptions) (net.Listener, error) {
 	if err := checkFree(o.Path); err != nil {
 		return nil, err
 	}
-	private, err := os.MkdirTemp(dir, ".s")
-	if err != nil {
+	// Always of the same name: what a killed daemon left of it goes here.
+	private := filepath.Join(dir, "."+filepath.Base(o.Path))
+	if err := errors.Join(os.RemoveAll(private), os.Mkdir(private, 0o700)); err != nil {
 		return nil, fmt.Errorf("make a directory beside socket %s: %w", o.Path, err)
 	}
 	defer os.RemoveAll(private)
