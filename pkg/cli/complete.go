@@ -33,7 +33,7 @@ func (a *app) completeRefs(cmd *cobra.Command, args []string, typed string) ([]s
 		var words []string
 		kind, ofKind := "", false
 		if len(args) > 0 {
-			kind, ofKind = kindNamed(args[0])
+			kind, ofKind = kindNamed(args[0], v1alpha1.Kinds())
 		}
 		for _, item := range items {
 			switch {

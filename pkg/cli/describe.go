@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,13 +24,14 @@ func (a *app) describeCommand() *cobra.Command {
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			separate := func() {}
-			return a.forEach(cmd, args, func(item v1alpha1.Item) error {
+			events, failed := a.eventsByUID(cmd.Context())
+			err := a.forEach(cmd, args, func(item v1alpha1.Item) error {
 				separate()
 				separate = func() { fmt.Fprintln(a.out) }
-				events, err := a.eventsOf(cmd.Context(), item.Metadata.UID)
-				a.describe(item, events)
-				return err
+				a.describe(item, events[item.Metadata.UID])
+				return nil
 			})
+			return cmp.Or(err, failed)
 		},
 	}
 }
@@ -133,7 +135,7 @@ func (a *app) describeConditions(s v1alpha1.Status) {
 	rows := [][]terminal.Cell{a.header([]string{"  TYPE", "STATUS", "REASON", "SINCE", "NEXT RETRY", "MESSAGE"})}
 	for _, c := range s.Conditions {
 		paint := a.data.Yellow
-		if good(c) {
+		if c.Good() {
 			paint = a.data.Green
 		}
 		retry := ""

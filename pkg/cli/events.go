@@ -89,12 +89,19 @@ func (a *app) eachEvent(ctx context.Context, tail int, follow bool, wanted func(
 	return nil
 }
 
-func (a *app) eventsOf(ctx context.Context, uid string) (events []v1alpha1.Event, err error) {
-	err = a.eachEvent(ctx, describedEvents, false, func(e v1alpha1.Event) bool { return e.UID == uid && uid != "" }, func(e v1alpha1.Event) error {
-		events = append(events, e)
-		return nil
-	})
-	return events, err
+// eventsByUID are the last events of every object, the oldest first.
+func (a *app) eventsByUID(ctx context.Context) (map[string][]v1alpha1.Event, error) {
+	byUID := map[string][]v1alpha1.Event{}
+	for e, err := range a.client.Events(ctx, 0, false) {
+		if err != nil {
+			return byUID, err
+		}
+		if e.UID != "" {
+			mine := append(byUID[e.UID], e)
+			byUID[e.UID] = mine[max(0, len(mine)-describedEvents):]
+		}
+	}
+	return byUID, nil
 }
 
 // event is one line: when, whose, what, why, who.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,12 +35,10 @@ func (a *app) explainCommand() *cobra.Command {
 
 // anyKind is the kind that a word means, the Host included.
 func anyKind(word string) (string, error) {
-	kinds := spec.Kinds()
-	i := slices.IndexFunc(kinds, func(k string) bool { return strings.EqualFold(k, word) || strings.EqualFold(k+"s", word) })
-	if i < 0 {
-		return "", usage("there is no kind %q; kinds are %s", word, strings.Join(kinds, ", "))
+	if kind, ok := kindNamed(word, spec.Kinds()); ok {
+		return kind, nil
 	}
-	return kinds[i], nil
+	return "", usage("there is no kind %q; kinds are %s", word, strings.Join(spec.Kinds(), ", "))
 }
 
 func (a *app) showField(kind string, f spec.Field) {

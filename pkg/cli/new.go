@@ -25,7 +25,7 @@ func (a *app) newCommand() *cobra.Command {
 			return lower(v1alpha1.Kinds()), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			kind, known := kindNamed(args[0])
+			kind, known := kindNamed(args[0], v1alpha1.Kinds())
 			if !known {
 				return usage("there is no kind %q to write; kinds are %s", args[0], strings.Join(v1alpha1.Kinds(), ", "))
 			}

@@ -11,9 +11,9 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 )
 
-// kindNamed returns the kind that a word means: "container", "containers", "Container".
-func kindNamed(word string) (string, bool) {
-	for _, kind := range v1alpha1.Kinds() {
+// kindNamed returns the one of kinds that a word means: "container", "containers", "Container".
+func kindNamed(word string, kinds []string) (string, bool) {
+	for _, kind := range kinds {
 		one := strings.ToLower(kind)
 		many := one + "s"
 		if stem, ok := strings.CutSuffix(one, "y"); ok && !strings.HasSuffix(stem, "a") {
@@ -32,7 +32,7 @@ func parseRefs(args []string) ([]v1alpha1.Ref, error) {
 	if len(args) == 0 {
 		return nil, nil
 	}
-	if kind, ok := kindNamed(args[0]); ok {
+	if kind, ok := kindNamed(args[0], v1alpha1.Kinds()); ok {
 		if len(args) == 1 {
 			return []v1alpha1.Ref{{Kind: kind}}, nil
 		}
@@ -52,7 +52,7 @@ func parseRefs(args []string) ([]v1alpha1.Ref, error) {
 			refs = append(refs, v1alpha1.Ref{Name: arg})
 			continue
 		}
-		kind, known := kindNamed(word)
+		kind, known := kindNamed(word, v1alpha1.Kinds())
 		if !known {
 			return nil, usage("there is no kind %q; kinds are %s", word, strings.Join(v1alpha1.Kinds(), ", "))
 		}

@@ -10,16 +10,6 @@ import (
 	"tekton.host/pkg/internal/terminal"
 )
 
-// troubles are the conditions that are bad when True.
-var troubles = map[string]bool{v1alpha1.ConditionRolledBack: true, v1alpha1.ConditionHeld: true}
-
-func good(c v1alpha1.Condition) bool {
-	if troubles[c.Type] {
-		return c.Status == v1alpha1.ConditionFalse
-	}
-	return c.Status == v1alpha1.ConditionTrue
-}
-
 func condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 	for i, c := range item.Status.Conditions {
 		if strings.EqualFold(c.Type, kind) {
@@ -33,12 +23,12 @@ func condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 // first that is not good, else Ready.
 func cause(item v1alpha1.Item) *v1alpha1.Condition {
 	for i, c := range item.Status.Conditions {
-		if c.Type != v1alpha1.ConditionReady && !good(c) && c.Status != v1alpha1.ConditionUnknown {
+		if c.Type != v1alpha1.ConditionReady && !c.Good() && c.Status != v1alpha1.ConditionUnknown {
 			return &item.Status.Conditions[i]
 		}
 	}
 	for i, c := range item.Status.Conditions {
-		if c.Type != v1alpha1.ConditionReady && !good(c) {
+		if c.Type != v1alpha1.ConditionReady && !c.Good() {
 			return &item.Status.Conditions[i]
 		}
 	}
@@ -48,7 +38,7 @@ func cause(item v1alpha1.Item) *v1alpha1.Condition {
 // reason is what the table shows of the cause; nothing while all is well.
 func reason(item v1alpha1.Item) string {
 	c := cause(item)
-	if c == nil || good(*c) {
+	if c == nil || c.Good() {
 		return ""
 	}
 	if b := item.Status.Build; b != nil && b.Running && c.Reason == string(v1alpha1.PhaseBuilding) {
@@ -98,7 +88,7 @@ func nextStep(item v1alpha1.Item, now time.Time) string {
 		return "none needed; tekton wait --for=delete " + ref.String() + " waits for its end"
 	}
 	c := cause(item)
-	if c == nil || good(*c) {
+	if c == nil || c.Good() {
 		return "wait: tekton wait --for=condition=Ready " + ref.String()
 	}
 	step := conditionStep(item, *c)

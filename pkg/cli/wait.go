@@ -244,7 +244,7 @@ func phaseText(item v1alpha1.Item) string {
 // causeText is reason and message of what keeps an object from being Ready.
 func causeText(item v1alpha1.Item) string {
 	c := cause(item)
-	if c == nil || good(*c) {
+	if c == nil || c.Good() {
 		return ""
 	}
 	return joined(": ", c.Reason, c.Message)

@@ -52,7 +52,7 @@ func why(item v1alpha1.Item, now time.Time) string {
 	if c != nil && !c.LastTransitionTime.IsZero() {
 		fmt.Fprintf(&b, " since %s", terminal.Since(c.LastTransitionTime, now))
 	}
-	if c != nil && !good(*c) {
+	if c != nil && !c.Good() {
 		fmt.Fprintf(&b, ": %s", joined(", ", c.Reason, strings.TrimSuffix(c.Message, ".")))
 	}
 	fmt.Fprintf(&b, ". Next step: %s.", nextStep(item, now))

@@ -26,8 +26,7 @@ func (c *compiler) resolveSystem(u *unitOf) {
 	u.Closure = resource.ClosureName(flake, u.Spec.Trust == "trusted")
 	have, present, known := observed[resource.Closure](c, u.Closure)
 	u.Build = have.Build
-	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
-	if enabled && !u.Spec.Paused {
+	if !u.Spec.Disabled() && !u.Spec.Paused {
 		c.wantClosure(u, have, present, known)
 	} else if present {
 		c.hold(resource.ID{Kind: resource.KindClosure, Name: u.Closure})

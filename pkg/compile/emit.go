@@ -111,7 +111,7 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	if target := c.inStore(instance); target != "" {
 		c.want(resource.New(uid, i.Machine, i.Machine, resource.GCRoot{Target: target}))
 	}
-	enabled := (u.Spec.Enabled == nil || *u.Spec.Enabled) && !u.refused(i)
+	enabled := !u.Spec.Disabled() && !u.refused(i)
 	// The former stops only when the directory of its successor is ready.
 	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
 		return

@@ -44,7 +44,7 @@ func (c *compiler) emitRoutes(u *unitOf) {
 	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
 		spec = c.specOf(u, u.Serving)
 	}
-	enabled := u.Spec.Enabled == nil || *u.Spec.Enabled
+	enabled := !u.Spec.Disabled()
 	if u.Serving == nil && c.answersUnknown() {
 		c.keepRoutes(u, enabled)
 	}

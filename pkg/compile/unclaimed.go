@@ -37,12 +37,14 @@ func (c *compiler) findUnclaimed() {
 				name := r.Instance[:i]
 				u.machines[name] = min(r.Instance, cmp.Or(u.machines[name], r.Instance))
 			}
-			slot := 0
+			var slot int
 			switch v := r.Value.(type) {
 			case resource.Instance:
 				slot = v.Slot
 			case resource.Link:
 				slot, _ = strconv.Atoi(strings.TrimPrefix(v.Name, c.Naming.LinkPrefix()))
+			default: // a unit does not know its slot
+				continue
 			}
 			u.slots[slot], u.addrs[c.Naming.Addr(slot)] = true, true
 		}

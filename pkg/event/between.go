@@ -109,7 +109,7 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	for _, c := range is.Status.Conditions {
 		old, there := condition(was, c.Type)
 		turned := !there || old.Status != c.Status || old.Reason != c.Reason
-		if c.Type == v1alpha1.ConditionReady || !turned || !bad(c) || slices.Contains(progress, c.Reason) {
+		if c.Type == v1alpha1.ConditionReady || !turned || c.Good() || slices.Contains(progress, c.Reason) {
 			continue
 		}
 		told[c.Reason] = true
@@ -130,15 +130,6 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	case old.Status == v1alpha1.ConditionTrue:
 		t.tell(is, v1alpha1.EventNormal, "NotReady", "%s", ready.Message)
 	}
-}
-
-// bad reports whether a condition says that something is wrong.
-func bad(c v1alpha1.Condition) bool {
-	switch c.Type {
-	case v1alpha1.ConditionRolledBack, v1alpha1.ConditionHeld:
-		return c.Status == v1alpha1.ConditionTrue
-	}
-	return c.Status != v1alpha1.ConditionTrue
 }
 
 func condition(s v1alpha1.Status, typ string) (v1alpha1.Condition, bool) {

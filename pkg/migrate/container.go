@@ -138,8 +138,8 @@ func (r *reader) conf(name string) []setting {
 
 // configuration takes over what /etc/nixos-containers says.
 func (r *reader) configuration(c *Container) {
-	private := false
-	for _, v := range r.conf(c.Name) {
+	settings, private := r.conf(c.Name), false
+	for _, v := range settings {
 		switch v.key {
 		case "SYSTEM_PATH":
 		case "PRIVATE_NETWORK":
@@ -166,8 +166,8 @@ func (r *reader) configuration(c *Container) {
 			c.leave(v.at, "%s=%s has no counterpart", v.key, v.value)
 		}
 	}
-	if confs := r.conf(c.Name); len(confs) > 0 && !private {
-		c.leave(confs[0].at, "it shares the host's network; the machine has one of its own: publish its ports with network.ports or routes")
+	if len(settings) > 0 && !private {
+		c.leave(settings[0].at, "it shares the host's network; the machine has one of its own: publish its ports with network.ports or routes")
 	}
 }
 

@@ -44,24 +44,7 @@ type metaRoute struct {
 
 // previews are those of preview.sh.
 func (r *reader) previews() error {
-	entries, err := r.list(previewsDir)
-	for _, e := range entries {
-		if !tracks(e) {
-			continue
-		}
-		file := path.Join(previewsDir, e.Name())
-		fields, err := r.tracking(file)
-		if err != nil {
-			return err
-		}
-		c := r.begin(e.Name(), file)
-		if c.Object != nil {
-			r.address(c, file, fields)
-			r.preview(c, file, fields)
-		}
-		r.end(c)
-	}
-	return err
+	return r.tracked(previewsDir, r.preview)
 }
 
 func (r *reader) preview(c *Container, file string, fields []string) {

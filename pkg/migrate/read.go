@@ -108,14 +108,14 @@ func (r *reader) tracking(file string) ([]string, error) {
 	return strings.Fields(string(data)), nil
 }
 
-// agents are those of agent.sh.
-func (r *reader) agents() error {
-	entries, err := r.list(agentsDir)
+// tracked takes over every container that dir has a tracking file of, as take says.
+func (r *reader) tracked(dir string, take func(c *Container, file string, fields []string)) error {
+	entries, err := r.list(dir)
 	for _, e := range entries {
 		if !tracks(e) {
 			continue
 		}
-		file := path.Join(agentsDir, e.Name())
+		file := path.Join(dir, e.Name())
 		fields, err := r.tracking(file)
 		if err != nil {
 			return err
@@ -124,12 +124,21 @@ func (r *reader) agents() error {
 		if c.Object != nil {
 			r.address(c, file, fields)
 		}
-		if c.Object != nil && r.exists(path.Join(rootsDir, e.Name(), "mnt/claude-creds")) {
-			c.leave("/"+path.Join(rootsDir, e.Name(), "mnt/claude-creds"), "the credentials in the container's root come with its data, readable by all in it; give the machine a credential in their stead (spec.credentials)")
+		if c.Object != nil {
+			take(c, file, fields)
 		}
 		r.end(c)
 	}
 	return err
+}
+
+// agents are those of agent.sh.
+func (r *reader) agents() error {
+	return r.tracked(agentsDir, func(c *Container, _ string, _ []string) {
+		if creds := path.Join(rootsDir, c.Name, "mnt/claude-creds"); r.exists(creds) {
+			c.leave("/"+creds, "the credentials in the container's root come with its data, readable by all in it; give the machine a credential in their stead (spec.credentials)")
+		}
+	})
 }
 
 // tracks reports whether an entry of the scripts' directories is a tracking file.

@@ -313,7 +313,7 @@ func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Cond
 		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, spec.ReasonSourcePolicy, o.Why
 		return r
 	}
-	if o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled {
+	if o.Spec != nil && o.Spec.Disabled() {
 		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, "Disabled", cmp.Or(o.Spec.Reason, "enabled is false")
 		return r
 	}
@@ -403,7 +403,7 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return v1alpha1.PhaseRejected
 	case o.Spec != nil && o.Spec.Paused:
 		return v1alpha1.PhasePaused
-	case o.Spec != nil && o.Spec.Enabled != nil && !*o.Spec.Enabled:
+	case o.Spec != nil && o.Spec.Disabled():
 		return v1alpha1.PhaseDisabled
 	case is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:
 		if is(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue) != nil || is(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse) != nil {

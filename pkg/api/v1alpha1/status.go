@@ -23,6 +23,16 @@ type Condition struct {
 	NextRetry time.Time `json:"nextRetry,omitzero"`
 }
 
+// Good reports whether the condition says that all is well; False is that of the
+// conditions that name a trouble.
+func (c Condition) Good() bool {
+	switch c.Type {
+	case ConditionRolledBack, ConditionHeld:
+		return c.Status == ConditionFalse
+	}
+	return c.Status == ConditionTrue
+}
+
 // Condition types. Ready is computed from the others.
 const (
 	ConditionReady          = "Ready"

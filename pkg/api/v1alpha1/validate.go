@@ -174,6 +174,9 @@ func (v *containerCheck) update() {
 	}
 }
 
+// Disabled reports whether the machine is to be stopped.
+func (s *ContainerSpec) Disabled() bool { return s.Enabled != nil && !*s.Enabled }
+
 // NoOverlap says why two instances of the object cannot run side by side
 // during an update; empty: they can.
 func (s *ContainerSpec) NoOverlap() string {
