@@ -428,7 +428,7 @@ func TestHotFields(t *testing.T) {
 	fingerprint := func(edit func(*v1alpha1.ContainerSpec), digest string) string {
 		w := newWorld("10.99.0.0/24")
 		w.want("web", func(s *v1alpha1.ContainerSpec) { all(s); edit(s) })
-		return Fingerprint(lower(w.in.Objects[0].Spec), []string{digest})
+		return Fingerprint(w.in.Objects[0].Spec.Machine(), []string{digest})
 	}
 	base := fingerprint(func(*v1alpha1.ContainerSpec) {}, "d")
 	for name, edit := range hot {

@@ -40,7 +40,7 @@ func (c *compiler) begin(o Object) *unitOf {
 	u := &unitOf{object: o, Compiled: Compiled{Record: o.Record, Verdict: o.Verdict, Why: o.Why}}
 	if o.Spec != nil {
 		u.Meta = o.Spec.Meta()
-		u.Spec = lower(o.Spec)
+		u.Spec = o.Spec.Machine()
 	}
 	if u.Spec != nil && (o.Verdict == Refused || len(o.Refused) > 0) {
 		narrowed := *u.Spec
@@ -56,15 +56,6 @@ func (c *compiler) begin(o Object) *unitOf {
 	}
 	c.targets[o.Record.Name] = u
 	return u
-}
-
-// lower turns a higher kind into the shape that every kind is compiled from.
-func lower(o v1alpha1.Object) *v1alpha1.ContainerSpec {
-	switch o := o.(type) {
-	case *v1alpha1.Container:
-		return &o.Spec
-	}
-	return nil
 }
 
 // settle decides which incarnations the object has and claims what it needs.
@@ -300,12 +291,12 @@ type Data struct {
 	Policy resource.DeletionPolicy
 }
 
-// DataOf lists the data of an object.
+// DataOf lists the data of an object; nil, which cannot be read, has none.
 func DataOf(o v1alpha1.Object) []Data {
-	s := lower(o)
-	if s == nil {
+	if o == nil {
 		return nil
 	}
+	s := o.Machine()
 	var out []Data
 	for _, v := range volumesOf(s) {
 		out = append(out, Data{resource.KindVolume, v.Name, resource.DeletionPolicy(v.DeletionPolicy)})
@@ -319,7 +310,7 @@ func DataOf(o v1alpha1.Object) []Data {
 // TakesData reports whether deleting the object takes data with it. What
 // cannot be read may.
 func TakesData(o v1alpha1.Object) bool {
-	return lower(o) == nil || slices.ContainsFunc(DataOf(o), func(d Data) bool { return d.Policy == resource.DeleteData })
+	return o == nil || slices.ContainsFunc(DataOf(o), func(d Data) bool { return d.Policy == resource.DeleteData })
 }
 
 // markCycles refuses objects whose dependsOn lead back to themselves.

@@ -83,7 +83,7 @@ func TestRolledBackOfOlderVersions(t *testing.T) {
 	w.want("web", nil)
 	w.settle()
 	w.want("web", func(s *v1alpha1.ContainerSpec) { s.User = "nobody" })
-	failed := RolledBackRecord{Fingerprint: Fingerprint(lower(w.in.Objects[0].Spec), []string{}), Reason: resource.ReasonProbeFailed}
+	failed := RolledBackRecord{Fingerprint: Fingerprint(w.in.Objects[0].Spec.Machine(), []string{}), Reason: resource.ReasonProbeFailed}
 	old := claim(rolledBackPrefix+"uid-web", "uid-web", failed)
 	w.claims(append(slices.Collect(maps.Values(w.in.Claims.All)), old.Value.(resource.Claim))...)
 	out := w.settle()

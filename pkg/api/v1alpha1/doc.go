@@ -22,6 +22,9 @@ type Object interface {
 	Type() TypeMeta
 	// Meta returns the metadata.
 	Meta() ObjectMeta
+	// Machine returns what the object says of its machine: the shape that every
+	// kind is compiled from. A Container's is its own spec; nobody changes it.
+	Machine() *ContainerSpec
 }
 
 // Type returns apiVersion and kind.
@@ -29,5 +32,8 @@ func (c *Container) Type() TypeMeta { return c.TypeMeta }
 
 // Meta returns the metadata.
 func (c *Container) Meta() ObjectMeta { return c.Metadata }
+
+// Machine returns the container's own spec.
+func (c *Container) Machine() *ContainerSpec { return &c.Spec }
 
 var _ Object = (*Container)(nil)
