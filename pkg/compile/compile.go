@@ -322,7 +322,7 @@ func (c *compiler) hostWide(units []*unitOf) {
 // hostKinds are those of the host's own things.
 var hostKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClosure,
+	resource.KindClosure, resource.KindCheckout,
 }
 
 // holdHost leaves the host's own things as they are where no known object needs them.

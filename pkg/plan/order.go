@@ -59,6 +59,7 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindResolver: host(resource.KindAddress),
 	resource.KindProxy:    nil,
 	resource.KindClosure:  nil,
+	resource.KindCheckout: nil,
 }
 
 // deleteNeeds lists what must be gone, of the same owner (and instance), before
@@ -89,4 +90,5 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindResolver: {resource.KindRecord, resource.KindUnit},
 	resource.KindProxy:    {resource.KindRoute},
 	resource.KindClosure:  nil, // what runs has a root of its own
+	resource.KindCheckout: nil,
 }

@@ -107,7 +107,7 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 	case resource.Claim:
 		v.claims[value.Key] = value
 	case resource.Closure:
-		value.Build = resource.Build{EndedAt: v.facts.Now, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
+		value.Build = resource.Build{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
 		r.Value = value
 	case resource.Unit:
 		v.boots++

@@ -49,7 +49,7 @@ func groupOf(k resource.Kind, parallelStarts int) group {
 		return group{parallel: unbounded, timeout: dumpTimeout} // its own deadline is in the step
 	case resource.KindDatabase:
 		return group{parallel: 4, timeout: dumpTimeout}
-	case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindClosure:
+	case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindClosure, resource.KindCheckout:
 		return group{parallel: 1, timeout: setupTimeout}
 	}
 	return group{parallel: 8, timeout: stepTimeout}

@@ -7,8 +7,7 @@ import (
 )
 
 // Closure is what an attribute of a flake builds to, kept from the garbage
-// collector. Building takes its time and happens outside of any step: putting a
-// closure begins an attempt, observing it tells how that goes. Name = ClosureName.
+// collector. Building is a job. Name = ClosureName.
 type Closure struct {
 	Flake string `json:"flake"` // REF#ATTR
 	// Trusted code may build while it is evaluated (import from derivation).
@@ -29,17 +28,9 @@ type Closure struct {
 
 // Build is how the latest attempt goes, and the latest one that succeeded.
 type Build struct {
-	Running   bool      `json:"running,omitempty"`
-	StartedAt time.Time `json:"startedAt,omitzero"`
-	EndedAt   time.Time `json:"endedAt,omitzero"`
-	Progress  Progress  `json:"progress,omitzero"`
-	// Reason and Message say why the latest attempt failed; Log is its end.
-	Reason  string   `json:"reason,omitempty"`
-	Message string   `json:"message,omitempty"`
-	Log     []string `json:"log,omitempty"`
-	// Failures since the last success.
-	Failures int   `json:"failures,omitempty"`
-	Result   Built `json:"result,omitzero"`
+	Job
+	Progress Progress `json:"progress,omitzero"`
+	Result   Built    `json:"result,omitzero"`
 }
 
 // Progress is how far a build is.

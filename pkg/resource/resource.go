@@ -21,6 +21,7 @@ const (
 	KindProxy    Kind = "proxy"    // the managed Caddy
 	KindResolver Kind = "resolver" // the supervised DNS server
 	KindClosure  Kind = "closure"  // what a flake builds to; objects that want the same share it
+	KindCheckout Kind = "checkout" // what a reference of a git repository is; shared like closures
 )
 
 // Kinds that belong to an object.

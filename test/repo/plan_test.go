@@ -175,7 +175,7 @@ type paper struct {
 }
 
 var kinds = []resource.Kind{
-	resource.KindClaim, resource.KindClosure, resource.KindPassword, resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindAccess,
+	resource.KindClaim, resource.KindClosure, resource.KindCheckout, resource.KindPassword, resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindAccess,
 	resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl, resource.KindEndpoint, resource.KindException,
 	resource.KindVolume, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment, resource.KindAnswer,
 	resource.KindResolver, resource.KindRecord, resource.KindProxy, resource.KindRoute,
@@ -242,7 +242,7 @@ func (w *paper) take(t *testing.T, s resource.Step) {
 	}
 	switch v := r.Value.(type) {
 	case resource.Closure:
-		v.Build = resource.Build{EndedAt: w.facts.Now, Result: resource.Built{StorePath: "/nix/store/" + r.Name}}
+		v.Build = resource.Build{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name}}
 		r.Value = v
 	case resource.Claim:
 		v.Value = compact(v.Value)

@@ -14,7 +14,7 @@ func (w *World) beginBuild(r resource.Resource, v resource.Closure) error {
 		if have.Attempt >= v.Attempt {
 			return nil
 		}
-		v.Build = resource.Build{Failures: have.Build.Failures, Result: have.Build.Result}
+		v.Build = resource.Build{Job: resource.Job{Failures: have.Build.Failures}, Result: have.Build.Result}
 	}
 	w.Builds[v.Flake]++
 	v.Build.Running, v.Build.StartedAt = true, w.Now

@@ -56,7 +56,7 @@ func New(now time.Time) *World {
 // AllKinds in the order of resource's constants.
 var AllKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClosure, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
+	resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
 	resource.KindEndpoint, resource.KindException, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
 	resource.KindAnswer, resource.KindRecord, resource.KindRoute,
 }
