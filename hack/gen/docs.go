@@ -80,7 +80,7 @@ func (c comments) field(t reflect.Type, f reflect.StructField) (string, error) {
 // jsonName is the name of a field in a spec; empty: it has none.
 func jsonName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return name
+	return strings.TrimPrefix(name, "-")
 }
 
 // optional reports whether a field may be left out.

@@ -43,6 +43,7 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindEndpoint:   append(own(resource.KindClaim), host(resource.KindTable, resource.KindPolicy)...),
 	resource.KindLink:       append(own(resource.KindClaim, resource.KindEndpoint), host(resource.KindTable, resource.KindPolicy)...),
 	resource.KindAttachment: append(own(resource.KindUnit, resource.KindLink), host(resource.KindAddress)...),
+	resource.KindSetup:      own(resource.KindUnit, resource.KindAttachment),
 	resource.KindAnswer:     own(resource.KindUnit, resource.KindAttachment),
 	resource.KindRoute:      append(own(resource.KindClaim), host(resource.KindProxy)...),
 	resource.KindUnit: append(
@@ -68,6 +69,7 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindRoute:      nil,
 	resource.KindRecord:     nil,
 	resource.KindException:  {resource.KindUnit},
+	resource.KindSetup:      nil,
 	resource.KindUnit:       {resource.KindRoute},
 	resource.KindAttachment: {resource.KindUnit},
 	resource.KindLink:       {resource.KindUnit},

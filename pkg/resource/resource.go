@@ -39,6 +39,7 @@ const (
 	KindLink       Kind = "link"       // a veth pair, both ends on the host
 	KindUnit       Kind = "unit"       // the running machine of one instance
 	KindAttachment Kind = "attachment" // the link's peer, moved into the machine and configured
+	KindSetup      Kind = "setup"      // what is done once inside a running machine for a revision
 	KindAnswer     Kind = "answer"     // the fact that an instance has answered its probe
 	KindRecord     Kind = "record"     // a DNS name and who may resolve it
 	KindRoute      Kind = "route"      // a (host, path) served by the ingress

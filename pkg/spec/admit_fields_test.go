@@ -124,6 +124,9 @@ func leaves(t reflect.Type, at string) []string {
 	var out []string
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if name == "-" {
+			continue // no part of a document
+		}
 		out = append(out, leaves(t.Field(i).Type, strings.TrimPrefix(at+"."+name, "."))...)
 	}
 	return out

@@ -95,7 +95,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.StructField {
 
 func jsonName(f reflect.StructField) (string, bool) {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	return name, name != "" && f.IsExported()
+	return name, name != "" && name != "-" && f.IsExported()
 }
 
 // fieldNames lists the fields of a struct in their order.

@@ -177,7 +177,7 @@ type paper struct {
 var kinds = []resource.Kind{
 	resource.KindClaim, resource.KindClosure, resource.KindCheckout, resource.KindPassword, resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindAccess,
 	resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl, resource.KindEndpoint, resource.KindException,
-	resource.KindVolume, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment, resource.KindAnswer,
+	resource.KindVolume, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment, resource.KindSetup, resource.KindAnswer,
 	resource.KindResolver, resource.KindRecord, resource.KindProxy, resource.KindRoute,
 }
 

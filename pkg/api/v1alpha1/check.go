@@ -218,7 +218,7 @@ func (c *checker) tags(v reflect.Value, p *field.Path) {
 	case reflect.Struct:
 		for f, fv := range v.Fields() {
 			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if name == "" {
+			if name == "" || name == "-" {
 				continue
 			}
 			at := p.Child(name)

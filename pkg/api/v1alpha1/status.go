@@ -42,6 +42,7 @@ const (
 	ConditionDatabaseReady  = "DatabaseReady"
 	ConditionNetworkReady   = "NetworkReady"
 	ConditionStarted        = "Started"
+	ConditionSetUp          = "SetUp"
 	ConditionAnswered       = "Answered"
 	ConditionRouteReady     = "RouteReady"
 	ConditionLimitsEnforced = "LimitsEnforced"

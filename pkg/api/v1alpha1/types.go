@@ -87,6 +87,9 @@ type ContainerSpec struct {
 	UserNamespace *bool `json:"userNamespace,omitempty"`
 	// Placement is reserved for several hosts.
 	Placement Placement `json:"placement,omitzero"`
+
+	// Setup is what has to be done inside the running machine; kinds that are lowered to a container set it.
+	Setup *SetupSpec `json:"-"`
 }
 
 // System is where a machine's userland comes from.

@@ -58,7 +58,7 @@ var AllKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
 	resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
 	resource.KindEndpoint, resource.KindException, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
-	resource.KindAnswer, resource.KindRecord, resource.KindRoute,
+	resource.KindSetup, resource.KindAnswer, resource.KindRecord, resource.KindRoute,
 }
 
 // Observe returns what the host has.

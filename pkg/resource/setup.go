@@ -1,0 +1,120 @@
+package resource
+
+import (
+	"slices"
+	"time"
+)
+
+// Setup is what has to be done once inside a running machine for a revision:
+// deliver files, replace a checkout, run a setup and then (re)start services. It
+// takes its time and happens outside of any step: putting a setup begins an
+// attempt, observing it tells how that goes. Name = machine name.
+//
+// What differs from the attempt before decides how much is done. A new Boot, files
+// that are not Hot, or other services: the files are delivered and the services
+// started. Hot files alone are only delivered. Anything else: all of it.
+type Setup struct {
+	Revision string `json:"revision"`
+	// Generation asks for a whole setup of the same revision: a higher one runs again.
+	Generation int64 `json:"generation,omitempty"`
+	// Attempt counts those of one revision and generation; a higher one tries again.
+	Attempt int `json:"attempt"`
+	// Boot of the unit that is set up. Services start again in each.
+	Boot string `json:"boot"`
+
+	Files    []SetupFile    `json:"files,omitempty"`
+	Checkout *SetupCheckout `json:"checkout,omitempty"`
+	// At most one of Unit and Command is the setup itself.
+	Unit    string   `json:"unit,omitempty"`    // of the machine's systemd, oneshot
+	Command []string `json:"command,omitempty"` // with the environment of the machine's own command
+	User    string   `json:"user,omitempty"`    // of the command: a name of the machine's passwd, or UID[:GID]; "": root
+	WorkDir string   `json:"workDir,omitempty"` // of the command
+	// Services are units of the machine's systemd, (re)started in this order
+	// after a setup that succeeded.
+	Services []string `json:"services,omitempty"`
+	// Ephemeral: the root is new at each start, so that each one needs all of it.
+	Ephemeral bool     `json:"ephemeral,omitempty"`
+	Deadline  Duration `json:"deadline"` // of an attempt
+
+	// Run is observed only.
+	Run SetupRun `json:"run,omitzero"`
+}
+
+// SetupFile is a file inside, below /etc, /run or a home, replaced atomically.
+// Its content is Content; or, where there are any, that of the secret without
+// Env; or variables as both a shell and systemd's EnvironmentFile read them.
+type SetupFile struct {
+	Path    string `json:"path"`
+	Mode    uint32 `json:"mode"`           // permission bits
+	User    string `json:"user,omitempty"` // a name of the machine's passwd, or UID[:GID]; "": root
+	Content string `json:"content,omitempty"`
+	// Environment is KEY=VALUE, sorted.
+	Environment []string `json:"environment,omitempty"`
+	Secrets     []Secret `json:"secrets,omitempty"`
+	// Hot: what uses the file reads it again by itself.
+	Hot bool `json:"hot,omitempty"`
+}
+
+// SetupCheckout is the tree of a commit inside. What it had of an earlier commit
+// is replaced, what it did not have stays.
+type SetupCheckout struct {
+	Dir    string `json:"dir"` // a repository of the host that has the commit
+	Commit string `json:"commit"`
+	Path   string `json:"path"`           // inside
+	User   string `json:"user,omitempty"` // who owns it
+}
+
+// Phases of a setup that runs.
+const (
+	SetupDelivering = "delivering"
+	SetupRunning    = "setting up"
+	SetupStarting   = "starting"
+)
+
+// SetupRun is how the latest attempt goes, and what the machine has been set up for.
+type SetupRun struct {
+	Running   bool      `json:"running,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	Phase     string    `json:"phase,omitempty"` // that it is in, or that it failed in
+	// Reason and Message say why the latest attempt failed; Log is its end.
+	Reason  string   `json:"reason,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Log     []string `json:"log,omitempty"`
+	// Failures since the last success.
+	Failures int `json:"failures,omitempty"`
+	// Done is the revision that the machine was set up for last, Boot the start
+	// of it in which everything, services included, was last done.
+	Done string `json:"done,omitempty"`
+	Boot string `json:"boot,omitempty"`
+}
+
+func (Setup) Kind() Kind { return KindSetup }
+
+// Equal compares which attempt was asked for, and what of; how it goes is no
+// difference, nor is how long it may take.
+func (v Setup) Equal(o Value) bool {
+	w, ok := o.(Setup)
+	return ok && v.Revision == w.Revision && v.Generation == w.Generation && v.Attempt == w.Attempt && v.Boot == w.Boot &&
+		slices.EqualFunc(v.Files, w.Files, SetupFile.Equal) && v.sameWork(w)
+}
+
+// sameWork compares what a setup does beside the files.
+func (v Setup) sameWork(w Setup) bool {
+	return v.Checkout.equal(w.Checkout) && v.Unit == w.Unit && slices.Equal(v.Command, w.Command) && v.User == w.User && v.WorkDir == w.WorkDir &&
+		slices.Equal(v.Services, w.Services) && v.Ephemeral == w.Ephemeral
+}
+
+// equal ignores where the host keeps the repository.
+func (c *SetupCheckout) equal(d *SetupCheckout) bool {
+	if c == nil || d == nil {
+		return c == d
+	}
+	return c.Commit == d.Commit && c.Path == d.Path && c.User == d.User
+}
+
+// Equal reports whether two files are the same: of secrets their digest tells.
+func (f SetupFile) Equal(g SetupFile) bool {
+	return f.Path == g.Path && f.Mode == g.Mode && f.User == g.User && f.Content == g.Content && f.Hot == g.Hot &&
+		slices.Equal(f.Environment, g.Environment) && slices.Equal(f.Secrets, g.Secrets)
+}
