@@ -20,9 +20,12 @@ import (
 )
 
 // kinds are those that have a schema and a page.
-var kinds = map[string]reflect.Type{
-	v1alpha1.KindContainer: reflect.TypeFor[v1alpha1.Container](),
-	v1alpha1.KindHost:      reflect.TypeFor[v1alpha1.Host](),
+func kinds() map[string]reflect.Type {
+	all := map[string]reflect.Type{v1alpha1.KindHost: reflect.TypeFor[v1alpha1.Host]()}
+	for _, kind := range v1alpha1.Kinds() {
+		all[kind] = reflect.TypeOf(v1alpha1.New(kind)).Elem()
+	}
+	return all
 }
 
 func main() {
@@ -76,7 +79,7 @@ func generate(root string) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	for kind, t := range kinds {
+	for kind, t := range kinds() {
 		schema, err := schemaOf(kind, t, docs)
 		if err != nil {
 			return nil, fmt.Errorf("schema of %s: %w", kind, err)

@@ -77,6 +77,8 @@ type Compiled struct {
 	Record ObjectRecord
 	Spec   *v1alpha1.ContainerSpec
 	Meta   v1alpha1.ObjectMeta
+	// Declared is the spec as the document has it; Spec is what it asks of its machine.
+	Declared any
 	// Verdict and Why are those of the input.
 	Verdict Verdict
 	Why     string

@@ -358,9 +358,8 @@ func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
 		return spec
 	}
 	spec := u.Spec
-	var o v1alpha1.Container
-	if json.Unmarshal(i.Object, &o) == nil {
-		spec = &o.Spec
+	if o := v1alpha1.New(u.Record.Kind); o != nil && json.Unmarshal(i.Object, o) == nil {
+		spec = o.Machine()
 		if i.Flake != "" {
 			spec.System.StorePath = i.StorePath
 		}

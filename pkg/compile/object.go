@@ -40,7 +40,7 @@ func (c *compiler) begin(o Object) *unitOf {
 	u := &unitOf{object: o, Compiled: Compiled{Record: o.Record, Verdict: o.Verdict, Why: o.Why}}
 	if o.Spec != nil {
 		u.Meta = o.Spec.Meta()
-		u.Spec = o.Spec.Machine()
+		u.Spec, u.Declared = o.Spec.Machine(), o.Spec.Declared()
 	}
 	if u.Spec != nil && (o.Verdict == Refused || len(o.Refused) > 0) {
 		narrowed := *u.Spec

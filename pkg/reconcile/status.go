@@ -102,9 +102,7 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 		},
 		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs},
 	}
-	if o.Spec != nil {
-		item.Spec = declared(o)
-	}
+	item.Spec = o.Declared
 	if o.Closure != "" {
 		item.Status.Build = buildStatus(o.Build)
 	}
@@ -121,16 +119,6 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 	item.Status.Conditions = b.conditions(o, w)
 	item.Status.Phase = phase(o, item.Status.Conditions)
 	return item
-}
-
-// declared is the spec as it was written, without what a flake was built to.
-func declared(o compile.Compiled) *v1alpha1.ContainerSpec {
-	if o.Closure == "" {
-		return o.Spec
-	}
-	s := *o.Spec
-	s.System.StorePath = ""
-	return &s
 }
 
 func buildStatus(b resource.Build) *v1alpha1.BuildStatus {

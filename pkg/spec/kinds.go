@@ -22,14 +22,11 @@ type object interface {
 	Needs() []v1alpha1.Need
 }
 
-// newObject makes an empty object of each kind that a source may hold: the one
-// table that a new kind enters.
+// newObject makes an empty object of a kind that a source may hold; nil: there
+// is no such kind.
 func newObject(kind string) object {
-	switch kind {
-	case v1alpha1.KindContainer:
-		return &v1alpha1.Container{}
-	}
-	return nil
+	o, _ := v1alpha1.New(kind).(object)
+	return o
 }
 
 // hostDocument lets the Host pass through the decoder: it is its own host.

@@ -202,10 +202,8 @@ func newPaper(t *testing.T, h v1alpha1.HostSpec) *paper {
 		w.objects = append(w.objects, snap.Objects...)
 	}
 	for _, o := range w.objects {
-		if c, ok := o.Object.(*v1alpha1.Container); ok {
-			for _, name := range compile.SecretsOf(&c.Spec) {
-				w.facts.Secrets[name] = "digest"
-			}
+		for _, name := range compile.SecretsOf(o.Machine()) {
+			w.facts.Secrets[name] = "digest"
 		}
 	}
 	return w

@@ -25,6 +25,18 @@ type Object interface {
 	// Machine returns what the object says of its machine: the shape that every
 	// kind is compiled from. A Container's is its own spec; nobody changes it.
 	Machine() *ContainerSpec
+	// Declared returns the spec as the document has it, with defaults.
+	Declared() any
+}
+
+// New makes an empty object of a kind that runs a machine; nil: there is no such
+// kind. It is the one table that a new kind enters.
+func New(kind string) Object {
+	switch kind {
+	case KindContainer:
+		return &Container{}
+	}
+	return nil
 }
 
 // Type returns apiVersion and kind.
@@ -35,5 +47,8 @@ func (c *Container) Meta() ObjectMeta { return c.Metadata }
 
 // Machine returns the container's own spec.
 func (c *Container) Machine() *ContainerSpec { return &c.Spec }
+
+// Declared returns the container's spec.
+func (c *Container) Declared() any { return &c.Spec }
 
 var _ Object = (*Container)(nil)
