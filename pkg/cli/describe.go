@@ -19,7 +19,7 @@ import (
 func (a *app) describeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "describe NAME...",
-		Short:             "Show all about objects, and what to do next",
+		Short:             "Show all about objects, and at the end why they are so",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -103,7 +103,7 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	for _, e := range events {
 		fmt.Fprintf(a.out, "  %s\n", a.event(e))
 	}
-	a.say("Next step: %s", nextStep(item, a.now()))
+	a.say("%s", why(item, a.now()))
 }
 
 func (a *app) machine(s v1alpha1.Status) string {
