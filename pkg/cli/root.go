@@ -104,6 +104,9 @@ func (a *app) root() *cobra.Command {
 
 // start runs before each command, when its line has been understood.
 func (a *app) start(cmd *cobra.Command, _ []string) error {
+	if err := cmd.ValidateFlagGroups(); err != nil { // cobra would do so only after this
+		return err
+	}
 	data, err := terminal.NewStyle(a.out, a.colour, a.getenv)
 	if err != nil {
 		return err

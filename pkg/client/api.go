@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/server/wire"
@@ -152,6 +153,9 @@ func (c *Client) ResumeSource(ctx context.Context, source string) error {
 // Logs returns the log of an object's machine, as the machine wrote it.
 func (c *Client) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
 	q := url.Values{"tail": {strconv.Itoa(o.Tail)}}
+	if !o.Since.IsZero() {
+		q.Set("since", o.Since.Format(time.RFC3339Nano))
+	}
 	if o.Follow {
 		q.Set("follow", "")
 	}

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/user"
@@ -195,11 +197,20 @@ func (d *Daemon) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	if err != nil {
 		return nil, err
 	}
-	machine := target
-	if o.Previous || machine == "" {
-		machine = serving
+	options := logOptions(o)
+	machine := cmp.Or(target, serving)
+	if o.Previous && serving != machine {
+		machine, options.Previous = serving, false // an update is under way, and this is what ran before
 	}
-	return d.machines.OpenLog(ctx, machine, supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
+	log, err := d.machines.OpenLog(ctx, machine, options)
+	if errors.Is(err, supervise.ErrNoPrevious) {
+		err = &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("no log of an earlier start of %s is kept", ref), Next: "read the present one: tekton logs " + ref.String()}
+	}
+	return log, err
+}
+
+func logOptions(o v1alpha1.LogOptions) supervise.LogOptions {
+	return supervise.LogOptions{Tail: o.Tail, Since: o.Since, Previous: o.Previous, Follow: o.Follow}
 }
 
 // buildLog is the log of the builds of an object's flake.
@@ -215,7 +226,7 @@ func (d *Daemon) buildLog(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogO
 		if c.Closure == "" {
 			return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is not built: its system is no flake", ref), Next: "read its machine's log: tekton logs " + ref.String()}
 		}
-		return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), supervise.LogOptions{Lines: max(o.Tail, 0), Follow: o.Follow})
+		return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), logOptions(o))
 	}
 	return nil, notFound(ref)
 }

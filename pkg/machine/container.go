@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,14 +47,6 @@ func (d *Driver) runnerOf(machine string) runner {
 // Status is that of a machine's process, whatever runs it.
 func (d *Driver) Status(machine string) (supervise.Status, bool, error) {
 	return d.runnerOf(machine).Status(d.dir(machine))
-}
-
-// OpenLog reads what a machine has written, or for a container its unit.
-func (d *Driver) OpenLog(ctx context.Context, machine string, o supervise.LogOptions) (io.ReadCloser, error) {
-	if !nixos.Has(d.dir(machine)) {
-		return supervise.OpenLog(ctx, d.dir(machine), o)
-	}
-	return d.containers.OpenLog(ctx, d.dir(machine), o)
 }
 
 // putContainer prepares the container that a machine is to be, if it is to be one.

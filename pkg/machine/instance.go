@@ -182,6 +182,9 @@ func (d *Driver) deleteInstance(ctx context.Context, r resource.Resource) error 
 	if err := d.containers.Remove(ctx, dir); err != nil {
 		return err
 	}
+	if err := d.handLogOver(r.Name, r.Owner); err != nil {
+		d.opts.Log.Error(err, "the log is not kept", "machine", r.Name)
+	}
 	if err := withoutMounts(dir, func() error { return emptyDir(ctx, dir, launch.RecordFile) }); err != nil {
 		return fmt.Errorf("remove machine %s: %w", r.Name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -142,6 +143,13 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 			return &wire.Error{Code: wire.Invalid, Message: fmt.Sprintf("tail=%q is no number of lines", tail)}
 		}
 		o.Tail = n
+	}
+	if since := q.Get("since"); since != "" {
+		t, err := time.Parse(time.RFC3339Nano, since)
+		if err != nil {
+			return &wire.Error{Code: wire.Invalid, Message: fmt.Sprintf("since=%q is no time of RFC 3339", since)}
+		}
+		o.Since = t
 	}
 	log, err := s.backend.Logs(r.Context(), pathRef(r), o)
 	if err != nil {

@@ -12,6 +12,7 @@ const (
 	StatusFile  = contract.StatusFile
 	LockFile    = contract.LockFile
 	LogFile     = contract.LogFile
+	TimesFile   = contract.TimesFile
 	ControlFile = contract.ControlFile
 )
 

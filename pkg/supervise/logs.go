@@ -9,15 +9,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // LogOptions of OpenLog.
 type LogOptions struct {
-	Lines  int  // begin with the last Lines lines; 0: from the oldest kept
-	Follow bool // go on with what is added, over rotations, until ctx ends
+	Tail     int       // begin with the last Tail lines; negative: with the oldest kept
+	Since    time.Time // leave out what was written before; zero: nothing
+	Previous bool      // only what the start before the last one wrote; ErrNoPrevious if nothing
+	Follow   bool      // go on with what is added, over rotations, until ctx ends
 }
+
+// ErrNoPrevious says that nothing of an earlier start is kept.
+var ErrNoPrevious = errors.New("no log of an earlier start is kept")
 
 // OpenLog reads dir's log as one stream. With Follow, Read waits for more and
 // returns io.EOF when ctx ends. A directory without a log reads as empty.
@@ -35,43 +41,78 @@ func OpenLog(ctx context.Context, dir string, o LogOptions) (io.ReadCloser, erro
 			return nil, err
 		}
 	}
-	if err := r.openBoth(); err != nil {
+	err := r.openBoth()
+	if err == nil && o.Previous {
+		err = r.cutToPrevious()
+	}
+	if err == nil && !o.Since.IsZero() {
+		err = r.skipBefore(o.Since)
+	}
+	if err == nil && o.Tail >= 0 {
+		err = r.skipTo(o.Tail)
+	}
+	if err != nil {
 		r.Close()
 		return nil, err
-	}
-	if o.Lines > 0 {
-		if err := r.skipTo(o.Lines); err != nil {
-			r.Close()
-			return nil, err
-		}
 	}
 	return r, nil
 }
 
-// logReader reads files in order; the last of them is, or was, LogFile.
+// logReader reads parts in order; the last of them is, or was, of LogFile.
 type logReader struct {
 	ctx     context.Context
 	dir     string
-	files   []*os.File
+	parts   []*part
 	queue   *inotify // nil: do not follow
 	release func() bool
 }
 
+// part is what is wanted of a file.
+type part struct {
+	*os.File
+	at  int64 // what is read next
+	end int64 // negative: however long it grows
+}
+
+func (p *part) Read(b []byte) (int, error) {
+	if p.end >= 0 {
+		b = b[:min(int64(len(b)), max(p.end-p.at, 0))]
+		if len(b) == 0 {
+			return 0, io.EOF
+		}
+	}
+	n, err := p.ReadAt(b, p.at)
+	p.at += int64(n)
+	return n, err
+}
+
+// size is where what is wanted ends now.
+func (p *part) size() (int64, error) {
+	if p.end >= 0 {
+		return p.end, nil
+	}
+	info, err := p.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
 func (r *logReader) Read(p []byte) (int, error) {
 	for {
-		for len(r.files) > 0 {
-			n, err := r.files[0].Read(p)
+		for len(r.parts) > 0 {
+			n, err := r.parts[0].Read(p)
 			if n > 0 {
 				return n, nil
 			}
 			if err != nil && err != io.EOF {
 				return 0, err
 			}
-			if len(r.files) == 1 {
+			if len(r.parts) == 1 {
 				break
 			}
-			r.files[0].Close()
-			r.files = r.files[1:]
+			r.parts[0].Close()
+			r.parts = r.parts[1:]
 		}
 		if r.queue == nil {
 			return 0, io.EOF
@@ -94,9 +135,9 @@ func (r *logReader) Read(p []byte) (int, error) {
 // rotated opens what has become newer than the file that was read to its end.
 // That file may have grown before it was renamed, so it stays first.
 func (r *logReader) rotated() (bool, error) {
-	if len(r.files) == 0 {
+	if len(r.parts) == 0 {
 		err := r.openBoth()
-		return len(r.files) > 0, err
+		return len(r.parts) > 0, err
 	}
 	now, err := os.Stat(r.path(LogFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,21 +146,21 @@ func (r *logReader) rotated() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	last, err := r.files[0].Stat()
+	last, err := r.parts[0].Stat()
 	if err != nil || os.SameFile(now, last) {
 		return false, err
 	}
-	old := r.files[0]
-	r.files = nil
+	old := r.parts[0]
+	r.parts = nil
 	err = r.openBoth()
-	if len(r.files) == 2 {
-		if older, e := r.files[0].Stat(); e == nil && os.SameFile(older, last) {
-			r.files[0].Close()
-			r.files = r.files[1:]
+	if len(r.parts) == 2 {
+		if older, e := r.parts[0].Stat(); e == nil && os.SameFile(older, last) {
+			r.parts[0].Close()
+			r.parts = r.parts[1:]
 		}
 	}
-	r.files = append([]*os.File{old}, r.files...)
-	return len(r.files) > 1, err
+	r.parts = append([]*part{old}, r.parts...)
+	return len(r.parts) > 1, err
 }
 
 // openBoth opens the older and the newer half, as far as they exist.
@@ -144,7 +185,7 @@ func (r *logReader) openBoth() error {
 		}
 		for _, f := range []*os.File{older, newer} {
 			if f != nil {
-				r.files = append(r.files, f)
+				r.parts = append(r.parts, &part{File: f, end: -1})
 			}
 		}
 		return nil
@@ -153,36 +194,45 @@ func (r *logReader) openBoth() error {
 
 // skipTo moves to the last n lines.
 func (r *logReader) skipTo(n int) error {
-	for i := len(r.files) - 1; i >= 0; i-- {
-		found, err := seekLines(r.files[i], n)
+	for i := len(r.parts) - 1; i >= 0; i-- {
+		found, err := r.parts[i].skipTo(n)
 		if err != nil {
 			return err
 		}
 		if n -= found; n <= 0 {
-			closeAll(r.files[:i]...)
-			r.files = r.files[i:]
-			return nil
+			return r.dropBefore(i)
 		}
 	}
 	return nil
 }
 
-// seekLines moves f to the begin of its last n lines, or to its begin, and
-// returns how many lines follow. It reads backwards.
-func seekLines(f *os.File, n int) (found int, err error) {
-	size, err := f.Seek(0, io.SeekEnd)
+// dropBefore closes the parts before number i.
+func (r *logReader) dropBefore(i int) error {
+	before := r.parts[:i]
+	r.parts = r.parts[i:]
+	return closeParts(before)
+}
+
+// skipTo moves to the begin of the last n lines, or stays, and returns how many
+// lines follow. It reads backwards.
+func (p *part) skipTo(n int) (found int, err error) {
+	size, err := p.size()
 	if err != nil {
 		return 0, err
 	}
+	if n == 0 {
+		p.at = size
+		return 0, nil
+	}
 	buf := make([]byte, 8<<10)
-	for end := size; end > 0; {
-		begin := max(end-int64(len(buf)), 0)
-		part := buf[:end-begin]
-		if _, err := f.ReadAt(part, begin); err != nil && err != io.EOF {
+	for end := size; end > p.at; {
+		begin := max(end-int64(len(buf)), p.at)
+		chunk := buf[:end-begin]
+		if _, err := p.ReadAt(chunk, begin); err != nil && err != io.EOF {
 			return 0, err
 		}
-		for i := len(part); i > 0; {
-			i = bytes.LastIndexByte(part[:i], '\n')
+		for i := len(chunk); i > 0; {
+			i = bytes.LastIndexByte(chunk[:i], '\n')
 			if i < 0 {
 				break
 			}
@@ -191,17 +241,16 @@ func seekLines(f *os.File, n int) (found int, err error) {
 				continue
 			}
 			if found++; found == n {
-				_, err := f.Seek(at, io.SeekStart)
-				return found, err
+				p.at = at
+				return found, nil
 			}
 		}
 		end = begin
 	}
-	if size > 0 {
+	if size > p.at {
 		found++
 	}
-	_, err = f.Seek(0, io.SeekStart)
-	return found, err
+	return found, nil
 }
 
 // Close ends the stream.
@@ -210,7 +259,7 @@ func (r *logReader) Close() error {
 		r.release()
 		r.queue.file.Close()
 	}
-	return closeAll(r.files...)
+	return closeParts(r.parts)
 }
 
 func (r *logReader) path(name string) string { return filepath.Join(r.dir, name) }
@@ -222,6 +271,14 @@ func open(path string) (*os.File, error) {
 		return nil, nil
 	}
 	return f, err
+}
+
+func closeParts(parts []*part) error {
+	var err error
+	for _, p := range parts {
+		err = errors.Join(err, p.Close())
+	}
+	return err
 }
 
 func closeAll(files ...*os.File) error {
@@ -236,7 +293,7 @@ func closeAll(files ...*os.File) error {
 
 // TailLog returns the last n lines of dir's log; nil when there is none.
 func TailLog(dir string, n int) []string {
-	r, err := OpenLog(context.Background(), dir, LogOptions{Lines: n})
+	r, err := OpenLog(context.Background(), dir, LogOptions{Tail: n})
 	if err != nil {
 		return nil
 	}
@@ -264,20 +321,15 @@ func tail(dir string, n int, from int64) []string {
 		return nil
 	}
 	defer f.Close()
-	if _, err := seekLines(f, n); err != nil {
-		return nil
-	}
-	at, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
+	p := &part{File: f, end: -1}
+	if _, err := p.skipTo(n); err != nil {
 		return nil
 	}
 	// A file that is shorter than before was rotated: all of it is new.
-	if size := logEnd(dir); at < from && from <= size {
-		if _, err := f.Seek(from, io.SeekStart); err != nil {
-			return nil
-		}
+	if size, err := p.size(); err == nil && p.at < from && from <= size {
+		p.at = from
 	}
-	b, _ := io.ReadAll(f)
+	b, _ := io.ReadAll(p)
 	if len(b) == 0 {
 		return nil
 	}

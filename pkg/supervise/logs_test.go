@@ -85,7 +85,7 @@ func TestFollowOverRotations(t *testing.T) {
 	f.start(dir, spec)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r, err := supervise.OpenLog(ctx, dir, supervise.LogOptions{Follow: true})
+	r, err := supervise.OpenLog(ctx, dir, supervise.LogOptions{Follow: true, Tail: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

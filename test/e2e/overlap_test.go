@@ -85,6 +85,9 @@ func TestOverlap(t *testing.T) {
 	}
 	k.settled()
 	l.end(t)
+	if now, before := k.must("logs", "app"), k.must("logs", "app", "--previous"); !strings.Contains(now, "serving generation 3") || !strings.Contains(before, "serving generation 2") {
+		t.Errorf("the log:\n%s\nand that of the machine before:\n%s", now, before)
+	}
 }
 
 // machinesOverRestart is how many machines run while the daemon is restarted.

@@ -218,6 +218,9 @@ func TestFailedUpdate(t *testing.T) {
 			}
 			return err
 		})
+		if log := k.must("logs", name, "--previous"); !strings.Contains(log, "serving generation 2") {
+			t.Errorf("%s: what the failed one said is not kept:\n%s", name, log)
+		}
 		// A third one that answers takes over.
 		k.write(name+".yaml", k.guest(name, append(lines, probe, `environment: {GENERATION: "3"}`)...))
 		k.generation(name, "3")

@@ -123,7 +123,10 @@ type LogOptions struct {
 	Follow bool `json:"follow,omitempty"`
 	// Tail is the number of last lines; negative: all that is kept.
 	Tail int `json:"tail,omitempty"`
-	// Previous selects the log of the instance or start before the current one.
+	// Since leaves out what was written before, to the second.
+	Since time.Time `json:"since,omitzero"`
+	// Previous selects what was written before the present start: by an earlier
+	// one, or by another incarnation of the object, whichever was last.
 	Previous bool `json:"previous,omitempty"`
 	// Build selects the log of the builds of the object's flake.
 	Build bool `json:"build,omitempty"`

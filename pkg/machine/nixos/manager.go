@@ -192,7 +192,7 @@ func (m *Manager) Status(dir string) (supervise.Status, bool, error) {
 func (m *Manager) Tail(dir string, lines int) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
-	cmd, err := journal(ctx, dir, supervise.LogOptions{Lines: lines})
+	cmd, err := journal(ctx, dir, supervise.LogOptions{Tail: lines}, time.Time{})
 	if err != nil {
 		return nil
 	}
@@ -203,10 +203,22 @@ func (m *Manager) Tail(dir string, lines int) []string {
 	return strings.Split(strings.TrimRight(string(out), "\n"), "\n")
 }
 
-// OpenLog reads what a container's unit wrote.
+// OpenLog reads what a container's unit wrote; Previous is all before its
+// present start.
 func (m *Manager) OpenLog(ctx context.Context, dir string, o supervise.LogOptions) (io.ReadCloser, error) {
+	var until time.Time
+	if o.Previous {
+		s, found, err := m.Status(dir)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, supervise.ErrNoPrevious
+		}
+		until = s.StartedAt
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	cmd, err := journal(ctx, dir, o)
+	cmd, err := journal(ctx, dir, o, until)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -235,17 +247,27 @@ func (r *reading) Close() error {
 	return nil
 }
 
-// journal prints what the unit of a directory's container wrote.
-func journal(ctx context.Context, dir string, o supervise.LogOptions) (*exec.Cmd, error) {
+// journalTime is a moment as journalctl reads it.
+func journalTime(t time.Time) string { return fmt.Sprintf("@%d.%06d", t.Unix(), t.Nanosecond()/1000) }
+
+// journal prints what the unit of a directory's container wrote, until a moment
+// if there is one.
+func journal(ctx context.Context, dir string, o supervise.LogOptions, until time.Time) (*exec.Cmd, error) {
 	s, _, err := readState(dir)
 	if err != nil {
 		return nil, err
 	}
 	number := "all"
-	if o.Lines > 0 {
-		number = strconv.Itoa(o.Lines)
+	if o.Tail >= 0 {
+		number = strconv.Itoa(o.Tail)
 	}
 	argv := []string{"--quiet", "--no-pager", "--output=cat", "--unit=" + unitName(s.Name), "--lines=" + number}
+	if !o.Since.IsZero() {
+		argv = append(argv, "--since="+journalTime(o.Since))
+	}
+	if !until.IsZero() {
+		argv = append(argv, "--until="+journalTime(until))
+	}
 	if o.Follow {
 		argv = append(argv, "--follow")
 	}

@@ -25,7 +25,7 @@ func (b *Backend) Restart(_ context.Context, ref v1alpha1.Ref) error {
 
 // Logs implements server.Machines. A log that is followed never ends by itself.
 func (b *Backend) Logs(_ context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
-	unlock, err := b.enter("Logs", fmt.Sprintf("%s follow=%t tail=%d previous=%t", ref, o.Follow, o.Tail, o.Previous))
+	unlock, err := b.enter("Logs", fmt.Sprintf("%s follow=%t tail=%d previous=%t since=%t", ref, o.Follow, o.Tail, o.Previous, !o.Since.IsZero()))
 	defer unlock()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,9 @@ func (b *Backend) Logs(_ context.Context, ref v1alpha1.Ref, o v1alpha1.LogOption
 	}
 	text := b.state.Logs[ref.String()]
 	if o.Previous {
-		text = b.state.Previous[ref.String()]
+		if text = b.state.Previous[ref.String()]; text == "" {
+			return nil, &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("no log of an earlier start of %s is kept", ref)}
+		}
 	}
 	lines := slices.Collect(strings.Lines(text))
 	if o.Tail >= 0 {

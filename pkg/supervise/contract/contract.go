@@ -20,6 +20,7 @@ const (
 	StatusFile  = "status.json"  // Status, replaced atomically by the supervisor
 	LockFile    = "lock"         // write-locked (open file description lock) while the supervisor lives
 	LogFile     = "log"          // bounded; LogFile + ".1" is the older half
+	TimesFile   = "log.times"    // when what is in LogFile was written, see Stamp; TimesFile + ".1" is that of the older half
 	ControlFile = "control.sock" // one JSON request a line, one JSON answer a line
 )
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"time"
 
 	"tekton.host/pkg/supervise/contract"
 )
@@ -17,9 +18,10 @@ const (
 
 // boundedLog keeps at most two halves: LogFile, and the older LogFile + ".1".
 type boundedLog struct {
-	half int64
-	file *os.File
-	size int64
+	half  int64
+	file  *os.File
+	size  int64
+	times times
 }
 
 func openLog(limit int64) (*boundedLog, error) {
@@ -27,7 +29,12 @@ func openLog(limit int64) (*boundedLog, error) {
 		limit = defaultLogMax
 	}
 	l := &boundedLog{half: max(limit/2, 1)}
-	return l, l.open()
+	l.times.max = max(l.half/4, timesMin)
+	if err := l.open(); err != nil {
+		return l, err
+	}
+	l.times.start(l.file, time.Now())
+	return l, nil
 }
 
 func (l *boundedLog) open() error {
@@ -41,6 +48,7 @@ func (l *boundedLog) open() error {
 		return err
 	}
 	l.file, l.size = f, info.Size()
+	l.times.begin(f)
 	return nil
 }
 
@@ -54,6 +62,7 @@ func (l *boundedLog) Write(p []byte) (int, error) {
 			l.rotate()
 			continue
 		}
+		l.times.stamp(l.file, time.Now())
 		written, _ := l.file.Write(p[:n])
 		l.size += int64(written)
 		p = p[n:]
@@ -65,6 +74,9 @@ func (l *boundedLog) Write(p []byte) (int, error) {
 // last line end, or, when a line alone fills a half, as much as there is room.
 func (l *boundedLog) fits(p []byte) int {
 	room := max(l.half-l.size, 0)
+	if l.times.full() && l.size > 0 {
+		room = 0
+	}
 	if int64(len(p)) <= room {
 		return len(p)
 	}
@@ -81,12 +93,15 @@ func (l *boundedLog) rotate() {
 	err := os.Rename(contract.LogFile, contract.LogFile+".1")
 	old := l.file
 	if err == nil {
+		l.times.rotate()
 		err = l.open()
 	}
 	if err != nil {
 		// Without a second half begin the first one again: bounded comes first.
 		_ = old.Truncate(0)
 		l.file, l.size = old, 0
+		_ = os.Remove(contract.TimesFile)
+		l.times.begin(old)
 		return
 	}
 	old.Close()

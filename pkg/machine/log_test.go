@@ -1,0 +1,74 @@
+package machine
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/machine/launch"
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
+	"tekton.host/pkg/supervise/contract"
+)
+
+// The log of a machine that goes stays with the others of its object.
+func TestLogIsHandedOver(t *testing.T) {
+	d := &Driver{opts: Options{Layout: host.Layout{State: t.TempDir()}, Installation: "i"}}
+	for name, owner := range map[string]string{"a-1": "u1", "a-2": "u1", "b-1": "u2"} {
+		must(t, os.MkdirAll(d.dir(name), 0o700))
+		must(t, d.writeRecord(name, recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(owner), Instance: resource.Instance{Name: name}}}))
+		must(t, os.WriteFile(filepath.Join(d.dir(name), supervise.LogFile), []byte(name+"\n"), 0o600))
+	}
+	previous := func(machine string) string {
+		t.Helper()
+		r, err := d.OpenLog(t.Context(), machine, supervise.LogOptions{Tail: -1, Previous: true})
+		if errors.Is(err, supervise.ErrNoPrevious) {
+			return "none"
+		}
+		must(t, err)
+		defer r.Close()
+		text, err := io.ReadAll(r)
+		must(t, err)
+		return string(text)
+	}
+	if got := previous("a-2"); got != "none" {
+		t.Errorf("before: %q", got)
+	}
+	must(t, d.handLogOver("a-1", "u1"))
+	must(t, os.Remove(filepath.Join(d.dir("a-1"), supervise.LogFile)))
+	must(t, d.handLogOver("a-1", "u1")) // the removal was cut short, and goes on
+	if got := previous("a-2"); got != "a-1\n" {
+		t.Errorf("after: %q", got)
+	}
+	if got := previous("b-1"); got != "none" {
+		t.Errorf("of another object: %q", got)
+	}
+	// An own start that was later is the previous one.
+	must(t, os.Chtimes(filepath.Join(d.dir("a-2"), previousDir, supervise.LogFile), time.Time{}, time.Unix(100, 0)))
+	timesOf(t, d.dir("a-2"), 50, 200)
+	if got := previous("a-2"); got != "a-1\n" {
+		t.Errorf("the other one was heard of after the own start: %q", got)
+	}
+	timesOf(t, d.dir("a-2"), 150, 200)
+	if got := previous("a-2"); got != "a-2\n" {
+		t.Errorf("the own start was heard of last: %q", got)
+	}
+}
+
+// timesOf writes that a log is of two starts, all of it of the first.
+func timesOf(t *testing.T, dir string, first, second int64) {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, supervise.LogFile))
+	must(t, err)
+	defer f.Close()
+	info, err := f.Stat()
+	must(t, err)
+	header, err := contract.TimesHeader(f)
+	must(t, err)
+	text := header + contract.Stamp{Second: first, Start: true}.Line() + contract.Stamp{Second: second, Offset: info.Size(), Start: true}.Line()
+	must(t, os.WriteFile(filepath.Join(dir, supervise.TimesFile), []byte(text), 0o600))
+}
