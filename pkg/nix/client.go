@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tekton.host/pkg/job"
 	"tekton.host/pkg/resource"
 )
 
@@ -45,7 +46,7 @@ type client struct {
 // connect finds the host's Nix daemon, or starts one for this build: it ends
 // with it, and the limits of this process's cgroup are its too.
 func (b *build) connect(ctx context.Context) (*client, error) {
-	home := filepath.Join(b.dir, homeDir)
+	home := filepath.Join(b.Dir, homeDir)
 	if err := os.RemoveAll(home); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (b *build) connect(ctx context.Context) (*client, error) {
 // nobody is asked, and no flake changes them.
 func nixEnv() []string {
 	env := []string{"LC_ALL=C", "NIX_CONFIG=extra-experimental-features = nix-command flakes\naccept-flake-config = false\nwarn-dirty = false"}
-	for _, name := range passedOn {
+	for _, name := range append([]string{"PATH"}, passedOn...) {
 		if v, set := os.LookupEnv(name); set {
 			env = append(env, name+"="+v)
 		}
@@ -81,8 +82,8 @@ func nixEnv() []string {
 	return env
 }
 
-// passedOn is the environment of the daemon that builds get.
-var passedOn = []string{"PATH", "NIX_CONF_DIR", "NIX_SSL_CERT_FILE", "SSL_CERT_FILE"}
+// passedOn is the environment of the daemon that builds get, beside PATH.
+var passedOn = []string{"NIX_CONF_DIR", "NIX_SSL_CERT_FILE", "SSL_CERT_FILE"}
 
 func listens(ctx context.Context, socket string) bool {
 	var d net.Dialer
@@ -95,7 +96,7 @@ func listens(ctx context.Context, socket string) bool {
 }
 
 func (c *client) startDaemon(ctx context.Context, socket string) error {
-	env := append(nixEnv(), "HOME="+filepath.Join(c.build.dir, homeDir), "NIX_DAEMON_SOCKET_PATH="+socket,
+	env := append(nixEnv(), "HOME="+filepath.Join(c.build.Dir, homeDir), "NIX_DAEMON_SOCKET_PATH="+socket,
 		// Never "auto": a daemon that takes its own socket for another daemon's calls itself without end.
 		"NIX_REMOTE=local")
 	if !hasBuildUsers() {
@@ -117,7 +118,7 @@ func (c *client) startDaemon(ctx context.Context, socket string) error {
 	var said lineBuffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
-		return failed(reasonNixMissing, "start Nix: %w; install it (Debian: nix-bin)", err)
+		return job.Failed(reasonNixMissing, "start Nix: %w; install it (Debian: nix-bin)", err)
 	}
 	c.daemon = cmd
 	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
@@ -168,7 +169,7 @@ func (c *client) lock(ctx context.Context, ref string) (resource.Built, error) {
 		} `json:"locked"`
 	}
 	if err := json.Unmarshal(out, &m); err != nil || m.URL == "" {
-		return resource.Built{}, failed(reasonLock, "nix does not say what %s is: %w", ref, errors.Join(err, errors.New("no url in its metadata")))
+		return resource.Built{}, job.Failed(reasonLock, "nix does not say what %s is: %w", ref, errors.Join(err, errors.New("no url in its metadata")))
 	}
 	return resource.Built{Locked: m.URL, Revision: m.Locked.Rev, LockedAt: at}, nil
 }
@@ -195,10 +196,10 @@ func (c *client) evaluate(ctx context.Context, installable string, trusted bool)
 	}
 	var d derivation
 	if err := json.Unmarshal(out, &d); err != nil {
-		return d, failed(reasonEvaluation, "nix does not say what %s is: %w", installable, err)
+		return d, job.Failed(reasonEvaluation, "nix does not say what %s is: %w", installable, err)
 	}
 	if filepath.Dir(d.Drv) != storeDir || filepath.Dir(d.Out) != storeDir || !strings.HasSuffix(d.Drv, ".drv") || strings.Contains(d.Output, "!") {
-		return d, failed(reasonEvaluation, "%s is no derivation", installable)
+		return d, job.Failed(reasonEvaluation, "%s is no derivation", installable)
 	}
 	return d, nil
 }
@@ -239,13 +240,13 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 	err := runAs(cmd, r.evaluator)
 	log.flush()
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, failed(reasonNixMissing, "%w; install Nix (Debian: nix-bin)", err)
+		return nil, job.Failed(reasonNixMissing, "%w; install Nix (Debian: nix-bin)", err)
 	}
 	if err != nil {
 		if said := c.build.log.failure; said != "" {
-			return nil, failed(r.reason, "%s", said)
+			return nil, job.Failed(r.reason, "%s", said)
 		}
-		return nil, failed(r.reason, "%s: %w", strings.Join(r.argv, " "), err)
+		return nil, job.Failed(r.reason, "%s: %w", strings.Join(r.argv, " "), err)
 	}
 	return out.Bytes(), nil
 }

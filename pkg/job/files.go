@@ -1,4 +1,4 @@
-package nix
+package job
 
 import (
 	"encoding/json"
@@ -13,33 +13,30 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-// Files of a closure's directory, beside those of its supervisor.
+// Files of a job's directory, beside those of its supervisor.
 const (
-	jobFile      = "job.json"      // job, written by the daemon before each attempt
-	progressFile = "progress.json" // resource.Progress, written by the build
+	jobFile      = "job.json"      // a Description, written by the daemon before each attempt
+	progressFile = "progress.json" // written by the attempt
 	outcomeFile  = "outcome.json"  // outcome of the latest attempt that came to its end
-	resultFile   = "result.json"   // resource.Built of the latest success
-	homeDir      = "home"          // of the evaluator; gone when the build has ended
+	resultFile   = "result.json"   // of the latest success
 )
 
-// jobVersion of job.json.
-const jobVersion = 1
-
-// job is one attempt to build a closure.
-type job struct {
+// Header is what each job says of its attempt.
+type Header struct {
 	Version      int               `json:"version"`
 	Installation string            `json:"installation"`
 	Name         string            `json:"name"`
-	Flake        string            `json:"flake"`
-	Trusted      bool              `json:"trusted,omitempty"`
 	Attempt      int               `json:"attempt"`
 	Failures     int               `json:"failures,omitempty"` // before this attempt
 	AskedAt      time.Time         `json:"askedAt"`
 	Deadline     resource.Duration `json:"deadline"`
-	// UID and GID that code is evaluated as.
-	UID uint32 `json:"uid"`
-	GID uint32 `json:"gid"`
 }
+
+// Head of a description.
+func (h *Header) Head() *Header { return h }
+
+// Description is what an attempt is to do: a pointer to a struct that embeds a Header.
+type Description interface{ Head() *Header }
 
 // outcome is how an attempt ended.
 type outcome struct {
@@ -51,7 +48,16 @@ type outcome struct {
 	Log     []string `json:"log,omitempty"`
 }
 
-// readJSON reads a file of a closure's directory; found is false when there is none.
+// load reads a description; found is false when a crash has left none.
+func load(dir string, version int, into Description) (found bool, err error) {
+	found, err = readJSON(dir, jobFile, into)
+	if have := into.Head().Version; err == nil && found && have != version {
+		err = fmt.Errorf("%s has version %d, this tekton reads %d", jobFile, have, version)
+	}
+	return found, err
+}
+
+// readJSON reads a file of a job's directory; found is false when there is none.
 func readJSON(dir, name string, into any) (found bool, err error) {
 	raw, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
