@@ -34,6 +34,8 @@ type Command struct {
 	Credential *syscall.Credential
 	// Stdout takes the output as it comes, instead of the result; an error of it ends the command.
 	Stdout io.Writer
+	// Stderr gets what is said there as it comes, too.
+	Stderr io.Writer
 	// DiesWithUs kills the program when this process is gone, also by SIGKILL.
 	DiesWithUs bool
 }
@@ -80,6 +82,9 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
+	}
+	if c.Stderr != nil {
+		cmd.Stderr = io.MultiWriter(&stderr, c.Stderr)
 	}
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {

@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tekton.host/pkg/repository"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/spec"
 )
@@ -29,7 +30,7 @@ const (
 
 // reading is what the spec files of a commit say.
 type reading struct {
-	commit
+	repository.Commit
 	objects  []spec.Object
 	problems []spec.Problem
 	files    []string
@@ -55,15 +56,15 @@ type entry struct {
 
 // read reads a commit: its listing, and of its files those that are not as
 // they were in the commit in effect.
-func (s *Source) read(ctx context.Context, r *runner, c commit) (*reading, error) {
+func (s *Source) read(ctx context.Context, r *runner, c repository.Commit) (*reading, error) {
 	entries, err := r.tree(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if len(entries) > maxFiles {
-		return nil, &Rejection{Commit: c.id, Err: fmt.Errorf("it has %d spec files; at most %d are possible in one source", len(entries), maxFiles)}
+		return nil, &Rejection{Commit: c.ID, Err: fmt.Errorf("it has %d spec files; at most %d are possible in one source", len(entries), maxFiles)}
 	}
-	out := &reading{commit: c, contents: map[blob]content{}}
+	out := &reading{Commit: c, contents: map[blob]content{}}
 	known := map[blob]content{}
 	s.mu.Lock()
 	if s.good != nil {
@@ -80,7 +81,7 @@ func (s *Source) read(ctx context.Context, r *runner, c commit) (*reading, error
 			continue
 		}
 		if total += e.size; total > maxContent {
-			return nil, &Rejection{Commit: c.id, Err: fmt.Errorf("its spec files have more than %d bytes together; split them over several sources", maxContent)}
+			return nil, &Rejection{Commit: c.ID, Err: fmt.Errorf("its spec files have more than %d bytes together; split them over several sources", maxContent)}
 		}
 		if have, ok := known[b]; ok {
 			out.contents[b] = have
@@ -137,7 +138,7 @@ func (r *reading) all() []spec.Problem {
 		out = append(out[:spec.MaxProblems], spec.Problem{Position: last.Position, Reason: last.Reason, Message: fmt.Sprintf("and %d more problems from here on", more)})
 	}
 	for i := range out {
-		out[i].File = short(r.id) + ":" + out[i].File
+		out[i].File = short(r.ID) + ":" + out[i].File
 	}
 	return out
 }
@@ -164,15 +165,15 @@ func problem(file, reason, message string) *spec.Problem {
 }
 
 // tree lists the spec files of a commit, sorted by name.
-func (r *runner) tree(ctx context.Context, c commit) ([]entry, error) {
+func (r *runner) tree(ctx context.Context, c repository.Commit) ([]entry, error) {
 	out := &bounded{left: maxTree}
-	_, err := r.start(ctx, run{args: []string{"ls-tree", "-z", "-l", "--full-tree", c.id + ":" + r.Path}, stdout: out})
+	_, err := r.Run(ctx, repository.Run{Args: []string{"ls-tree", "-z", "-l", "--full-tree", c.ID + ":" + r.Path}, Stdout: out})
 	if out.left < 0 {
-		return nil, &Rejection{Commit: c.id, Err: fmt.Errorf("its directory %q has too many entries", r.Path)}
+		return nil, &Rejection{Commit: c.ID, Err: fmt.Errorf("its directory %q has too many entries", r.Path)}
 	}
 	if err != nil {
-		if ctx.Err() == nil && !r.damaged(ctx) {
-			return nil, &Rejection{Commit: c.id, Err: fmt.Errorf("it has no directory %q; next step: bring it back, or correct git.path; one without specs has a file %s", r.Path, path.Join(r.Path, source.Marker))}
+		if ctx.Err() == nil && !r.Damaged(ctx) {
+			return nil, &Rejection{Commit: c.ID, Err: fmt.Errorf("it has no directory %q; next step: bring it back, or correct git.path; one without specs has a file %s", r.Path, path.Join(r.Path, source.Marker))}
 		}
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func (r *runner) blobs(ctx context.Context, ids []string) ([][]byte, error) {
 		return nil, nil
 	}
 	out := &bounded{left: 2 * maxContent}
-	_, err := r.start(ctx, run{args: []string{"cat-file", "--batch"}, stdin: strings.Join(ids, "\n") + "\n", stdout: out})
+	_, err := r.Run(ctx, repository.Run{Args: []string{"cat-file", "--batch"}, Stdin: strings.Join(ids, "\n") + "\n", Stdout: out})
 	if err != nil {
 		return nil, err
 	}

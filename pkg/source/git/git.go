@@ -139,7 +139,7 @@ func (s *Source) Snapshot(ctx context.Context) source.Snapshot {
 func (s *Source) revision() string {
 	out := ""
 	if s.good != nil {
-		out = s.good.id
+		out = s.good.ID
 	}
 	if s.rejected != nil {
 		out += "!" + s.rejected.Commit
@@ -171,7 +171,7 @@ func (s *Source) Status() Status {
 	defer s.mu.Unlock()
 	st := Status{SyncedAt: s.syncedAt, Err: s.trouble(), Suspended: s.suspended}
 	if s.good != nil {
-		st.Commit, st.CommittedAt = s.good.id, s.good.at
+		st.Commit, st.CommittedAt = s.good.ID, s.good.At
 	}
 	if s.rejected != nil {
 		st.Rejected = s.rejected.Commit

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tekton.host/pkg/repository"
 	"tekton.host/pkg/spec"
 )
 
@@ -123,7 +124,7 @@ func (s *Source) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	head, err := r.head(ctx)
 	if err != nil {
 		return err
@@ -133,18 +134,18 @@ func (s *Source) sync(ctx context.Context) error {
 	good, rejected := s.good, s.rejected
 	s.mu.Unlock()
 	switch {
-	case good != nil && good.id == head:
+	case good != nil && good.ID == head:
 		return nil
 	case rejected != nil && rejected.Commit == head && rejected.Err == nil:
 		return rejected // the same files have the same problems
 	}
 	err = s.bring(ctx, r, head)
-	if _, rejected := errors.AsType[*Rejection](err); err == nil || rejected || !r.damaged(ctx) {
+	if _, rejected := errors.AsType[*Rejection](err); err == nil || rejected || !r.Damaged(ctx) {
 		return err
 	}
 	// What is in effect is in memory, and in the ledger.
 	s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
-	if err := errors.Join(r.remove(), r.ensure(ctx)); err != nil {
+	if err := errors.Join(r.Remove(), r.Ensure(ctx)); err != nil {
 		return err
 	}
 	return s.bring(ctx, r, head)
@@ -155,13 +156,13 @@ func (s *Source) bring(ctx context.Context, r *runner, head string) error {
 	c, err := r.fetch(ctx, head)
 	if err == nil {
 		err = s.take(ctx, r, c)
-		r.tidy(ctx)
+		r.tidied(r.Tidy(ctx))
 	}
 	return err
 }
 
 // take brings a fetched commit into effect, if it may be.
-func (s *Source) take(ctx context.Context, r *runner, c commit) error {
+func (s *Source) take(ctx context.Context, r *runner, c repository.Commit) error {
 	next, err := s.examine(ctx, r, c)
 	if err != nil {
 		return err
@@ -172,7 +173,7 @@ func (s *Source) take(ctx context.Context, r *runner, c commit) error {
 	if err := r.accept(ctx, c); err != nil {
 		return err
 	}
-	s.Log.Info("commit in effect", "commit", c.id, "objects", len(next.objects), "decoded", next.decoded)
+	s.Log.Info("commit in effect", "commit", c.ID, "objects", len(next.objects), "decoded", next.decoded)
 	s.mu.Lock()
 	s.good, s.rejected = next, nil
 	s.mu.Unlock()
@@ -180,9 +181,9 @@ func (s *Source) take(ctx context.Context, r *runner, c commit) error {
 }
 
 // examine reads a commit that may be used; else it returns a Rejection.
-func (s *Source) examine(ctx context.Context, r *runner, c commit) (*reading, error) {
+func (s *Source) examine(ctx context.Context, r *runner, c repository.Commit) (*reading, error) {
 	if s.AllowedSignersFile != "" {
-		if err := r.verify(ctx, c.id); err != nil {
+		if err := r.verify(ctx, c.ID); err != nil {
 			return nil, err
 		}
 	}
@@ -191,7 +192,7 @@ func (s *Source) examine(ctx context.Context, r *runner, c commit) (*reading, er
 		return nil, err
 	}
 	if problems := next.all(); len(problems) > 0 && !s.Partial {
-		return nil, &Rejection{Commit: c.id, Problems: problems}
+		return nil, &Rejection{Commit: c.ID, Problems: problems}
 	}
 	return next, nil
 }
@@ -208,7 +209,7 @@ func (s *Source) load(ctx context.Context) error {
 	if err != nil {
 		return nil // the look tells
 	}
-	defer r.close()
+	defer r.Close()
 	c, found, err := r.recall(ctx)
 	var last *reading
 	if err == nil && found {
@@ -220,11 +221,11 @@ func (s *Source) load(ctx context.Context) error {
 	// Rejected now: the configuration has changed since, of signers or of what is admitted.
 	rejection, rejected := errors.AsType[*Rejection](err)
 	if err != nil && !rejected {
-		if !r.damaged(ctx) {
+		if !r.Damaged(ctx) {
 			return err
 		}
 		s.Log.Info("the mirror is damaged and is made anew", "why", err.Error())
-		if err := r.remove(); err != nil {
+		if err := r.Remove(); err != nil {
 			return err
 		}
 	}
