@@ -107,6 +107,9 @@ in
     git = {
       user = optional types.str "`tekton-git`" "user that git and ssh run as; not root.";
     };
+    metrics = {
+      address = optional types.str "none" "address and port that answer GET /metrics in plain HTTP, \"127.0.0.1:9842\"; absent: only the daemon's socket does. Names of objects and sources are in the answer, so it is no address for everybody.";
+    };
     trashFor = optional duration "`72h`" "trashFor is how long deleted data is kept.";
     slotCooldown = optional duration "`5m`" "slotCooldown before an address is used again.";
     parallelStarts = optional (types.ints.between 0 1024) "none" "parallelStarts of machines; 0: four a CPU.";

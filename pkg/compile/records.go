@@ -150,6 +150,21 @@ type Claims struct {
 // data away twice.
 func ReadClaims(entries []resource.Claim) (Claims, error) { return Claims{}.Next(entries) }
 
+// CountSlots tells how many slots are in use and how many cool down.
+func CountSlots(entries []resource.Claim) (used, cooling int) {
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Key, slotPrefix) {
+			continue
+		}
+		if r, err := into[SlotRecord](e.Value); err == nil && r.(SlotRecord).Freed.IsZero() {
+			used++
+		} else {
+			cooling++
+		}
+	}
+	return used, cooling
+}
+
 // Next is ReadClaims for a ledger of which c was read before: what has not
 // changed since is not decoded again.
 func (last Claims) Next(entries []resource.Claim) (Claims, error) {

@@ -27,6 +27,7 @@ import (
 	"tekton.host/pkg/ingress"
 	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/machine"
+	"tekton.host/pkg/metrics"
 	"tekton.host/pkg/network"
 	"tekton.host/pkg/nix"
 	"tekton.host/pkg/reconcile"
@@ -68,6 +69,7 @@ type Daemon struct {
 	core         reconcile.Config
 	engine       *reconcile.Engine
 	events       *event.Log
+	metrics      *metrics.Metrics
 }
 
 // Open takes the state directory and puts the parts together. Nothing on the
@@ -117,10 +119,11 @@ func Open(o Options) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	d.metrics = metrics.New(o.Version.Version, d.metricsView)
 	d.engine = reconcile.New(reconcile.Options{
 		Missing: missing, Remember: d.saveMissing,
 		Config: d.core, Drivers: drivers, Sources: sources, Secrets: secretFacts{d.secrets},
-		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: onStep,
+		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: onStep, Meter: d.metrics,
 	})
 	return d, nil
 }

@@ -22,7 +22,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	api, err := server.New(server.Options{Backend: d, Log: d.opts.Log.WithName("api")})
+	api, err := server.New(server.Options{Backend: d, Metrics: d.metrics.Handler(), Log: d.opts.Log.WithName("api")})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -32,6 +32,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	g.Go(func() error { d.purge(ctx); return nil })
 	g.Go(func() error { d.recordEvents(ctx); return nil })
 	g.Go(func() error { d.tellSystemd(ctx); return nil })
+	g.Go(func() error { d.serveMetrics(ctx); return nil })
 	g.Go(func() error {
 		for {
 			select {

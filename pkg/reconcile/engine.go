@@ -51,7 +51,25 @@ type Options struct {
 	Remember func(absence.State) error
 	// OnStep is told of each step that ended; for failpoints and tests. Optional.
 	OnStep func(resource.Step, error)
+	// Meter is told how long things take. Optional.
+	Meter Meter
 }
+
+// Meter is told how long things take, by several goroutines at once.
+type Meter interface {
+	// Pass of the planner.
+	Pass(took time.Duration, err error)
+	// Look at an input: a driver, a source, the secrets.
+	Look(input string, took time.Duration)
+	// Step that ended; steps that were applied together took as long as all.
+	Step(s resource.Step, took time.Duration, err error)
+}
+
+type noMeter struct{}
+
+func (noMeter) Pass(time.Duration, error)                {}
+func (noMeter) Look(string, time.Duration)               {}
+func (noMeter) Step(resource.Step, time.Duration, error) {}
 
 const (
 	// resyncEvery re-reads everything, should an event have been lost.
@@ -104,6 +122,9 @@ func New(o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Meter == nil {
+		o.Meter = noMeter{}
+	}
 	e := &Engine{
 		Options: o, core: NewCore(o.Config), byKind: map[resource.Kind]*input{}, reports: make(chan func(), 64), asked: make(chan chan<- struct{}),
 		facts: Facts{Snapshots: map[string]source.Snapshot{}, Observed: resource.Observed{}, SecretsErr: errNotRead},
@@ -137,7 +158,7 @@ func New(o Options) *Engine {
 		digests, err := o.Secrets.Digests()
 		return func() { e.facts.Secrets, e.facts.SecretsErr = digests, err }
 	})
-	e.workers = newWorkers(o.Drivers, o.ParallelStarts, e.landed)
+	e.workers = newWorkers(o.Drivers, o.ParallelStarts, o.Meter, e.landed)
 	return e
 }
 
@@ -192,6 +213,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		began := e.Now()
 		next := e.pass()
 		e.pacer.passed(began, e.Now())
+		e.Meter.Pass(e.Now().Sub(began), e.err)
 		timer.Reset(next)
 	}
 }

@@ -17,6 +17,7 @@ type input struct {
 	report  func(func())
 	landed  func(*input, uint64)
 	onWatch func(name string, err error)
+	meter   Meter
 
 	asked   atomic.Uint64 // looks asked for
 	trigger chan struct{}
@@ -26,7 +27,7 @@ type input struct {
 func (e *Engine) addInput(name string, watch func(context.Context, func()) error, read func(context.Context) func()) *input {
 	in := &input{
 		name: name, watch: watch, read: read, trigger: make(chan struct{}, 1),
-		report: func(f func()) { e.reports <- f }, landed: e.observedAnew,
+		report: func(f func()) { e.reports <- f }, landed: e.observedAnew, meter: e.Meter,
 		onWatch: func(name string, err error) { e.Log.V(1).Info("no events", "input", name, "error", err.Error()) },
 	}
 	e.inputs = append(e.inputs, in)
@@ -69,9 +70,11 @@ func (in *input) observe(ctx context.Context) {
 		case <-in.trigger:
 		}
 		n := in.asked.Load()
+		began := time.Now()
 		look, cancel := context.WithTimeout(ctx, observeTimeout)
 		adopt := in.read(look)
 		cancel()
+		in.meter.Look(in.name, time.Since(began))
 		if ctx.Err() != nil {
 			return // cut short: what was read says nothing
 		}

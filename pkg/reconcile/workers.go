@@ -58,6 +58,7 @@ func groupOf(k resource.Kind, parallelStarts int) group {
 // workers run steps. Reports go to landed; it may block.
 type workers struct {
 	landed   func([]resource.Step, []error)
+	meter    Meter
 	drivers  map[resource.Kind]resource.Driver
 	groups   map[resource.Kind]group
 	slots    map[resource.Kind]chan struct{}
@@ -74,9 +75,9 @@ type flight struct {
 	cancel context.CancelFunc
 }
 
-func newWorkers(drivers []resource.Driver, parallelStarts int, landed func([]resource.Step, []error)) *workers {
+func newWorkers(drivers []resource.Driver, parallelStarts int, meter Meter, landed func([]resource.Step, []error)) *workers {
 	w := &workers{
-		landed: landed, drivers: map[resource.Kind]resource.Driver{}, groups: map[resource.Kind]group{},
+		landed: landed, meter: meter, drivers: map[resource.Kind]resource.Driver{}, groups: map[resource.Kind]group{},
 		slots: map[resource.Kind]chan struct{}{}, queues: map[resource.Driver]*batchQueue{}, inFlight: map[resource.ID]flight{},
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
@@ -127,12 +128,23 @@ func (w *workers) single(s resource.Step) {
 	}
 	ctx, done := context.WithTimeout(ctx, w.groups[k].timeout)
 	defer done()
-	w.landed([]resource.Step{s}, apply(ctx, w.drivers[k], []resource.Step{s}))
+	w.landed([]resource.Step{s}, w.apply(ctx, w.drivers[k], []resource.Step{s}))
 }
 
-// apply runs steps and turns a panic of a driver into the failure of its steps:
+// apply runs steps and tells how long they took.
+func (w *workers) apply(ctx context.Context, d resource.Driver, steps []resource.Step) []error {
+	began := time.Now()
+	errs := guarded(ctx, d, steps)
+	took := time.Since(began)
+	for i, s := range steps {
+		w.meter.Step(s, took, errs[i])
+	}
+	return errs
+}
+
+// guarded runs steps and turns a panic of a driver into the failure of its steps:
 // one object must not take the others down.
-func apply(ctx context.Context, d resource.Driver, steps []resource.Step) (errs []error) {
+func guarded(ctx context.Context, d resource.Driver, steps []resource.Step) (errs []error) {
 	defer func() {
 		if p := recover(); p != nil {
 			errs = make([]error, len(steps))
@@ -225,7 +237,7 @@ func (w *workers) batches(q *batchQueue) {
 		q.steps = q.steps[n:]
 		q.mu.Unlock()
 		step, cancel := context.WithTimeout(w.ctx, w.groups[k].timeout)
-		errs := apply(step, w.drivers[k], batch)
+		errs := w.apply(step, w.drivers[k], batch)
 		cancel()
 		w.landed(batch, errs)
 	}

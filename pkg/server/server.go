@@ -31,6 +31,8 @@ const (
 type Options struct {
 	// Backend that requests go to. required
 	Backend Backend
+	// Metrics answers GET /metrics. optional
+	Metrics http.Handler
 	// Log of requests that change something, and at V(1) of all. optional
 	Log logr.Logger
 }
@@ -72,6 +74,9 @@ func New(o Options) (*Server, error) {
 	s.route("POST "+wire.PathData+"/{id}/restore", s.restoreData)
 	s.route("DELETE "+wire.PathData+"/{id}", s.deleteData)
 	s.route("GET "+wire.PathProfile+"/{name}", s.profile)
+	if o.Metrics != nil {
+		s.mux.Handle("GET "+wire.PathMetrics, o.Metrics)
+	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &wire.Error{
 			Code:    wire.NotFound,

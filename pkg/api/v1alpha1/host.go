@@ -42,6 +42,8 @@ type HostSpec struct {
 	Sources []SourceConfig `json:"sources,omitempty"`
 	// Git says how git is run for sources that are repositories.
 	Git GitConfig `json:"git,omitzero"`
+	// Metrics of the daemon for Prometheus, beside those on its socket.
+	Metrics MetricsConfig `json:"metrics,omitzero"`
 	// TrashFor is how long deleted data is kept.
 	TrashFor *Duration `json:"trashFor,omitempty"`
 	// SlotCooldown before an address is used again.
@@ -137,6 +139,13 @@ type NixConfig struct {
 	MemoryMax *Quantity `json:"memoryMax,omitempty"`
 	// CPUQuota of one build, such as 150%; where the host runs a Nix daemon, of its evaluation.
 	CPUQuota string `json:"cpuQuota,omitempty"`
+}
+
+// MetricsConfig says where the metrics are served.
+type MetricsConfig struct {
+	// Address and port that answer GET /metrics in plain HTTP, "127.0.0.1:9842"; absent: only the daemon's socket does. Names
+	// of objects and sources are in the answer, so it is no address for everybody.
+	Address string `json:"address,omitempty"`
 }
 
 // GitConfig says how git is run.

@@ -77,6 +77,11 @@ func (v *hostCheck) addresses() {
 	case !private(subnet):
 		v.invalid(p, s.Subnet, "must lie in a private network (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10): machines could not reach the real owners of the addresses")
 	}
+	if a := s.Metrics.Address; a != "" {
+		if at, err := netip.ParseAddrPort(a); err != nil || at.Port() == 0 {
+			v.invalid(specPath.Child("metrics", "address"), a, "must be an address and a port such as 127.0.0.1:9842")
+		}
+	}
 	if s.Domain != "" {
 		v.domain(specPath.Child("domain"), s.Domain)
 	}

@@ -46,6 +46,8 @@ const (
 	PathSecrets  = "/v1/secrets"
 	PathData     = "/v1/data"
 	PathProfile  = "/v1/debug/pprof"
+	// PathMetrics answers in Prometheus' text format.
+	PathMetrics = "/metrics"
 )
 
 // Limits of requests.
