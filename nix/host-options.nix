@@ -110,6 +110,14 @@ in
     metrics = {
       address = optional types.str "none" "address and port that answer GET /metrics in plain HTTP, \"127.0.0.1:9842\"; absent: only the daemon's socket does. Names of objects and sources are in the answer, so it is no address for everybody.";
     };
+    notifications = optional (types.listOf (types.submodule { options = {
+      name = required types.str "name of the notification, a DNS label.";
+      command = optional (types.listOf types.str) "none" "command to run, as a list; not with url.";
+      user = optional types.str "`nobody` (only with command)" "user that the command runs as.";
+      url = optional types.str "none" "url that gets the JSON: https://HOST/PATH or http://HOST/PATH; not with command.";
+      tokenFile = optional types.str "none" "tokenFile holds a token that is sent as Authorization: Bearer.";
+      after = optional duration "`30s`" "after is how long an object has not been Ready before it is told: updates and restarts are no news.";
+    }; })) "none" "notifications tell programs or web hooks of objects that turn Ready or not Ready.";
     trashFor = optional duration "`72h`" "trashFor is how long deleted data is kept.";
     slotCooldown = optional duration "`5m`" "slotCooldown before an address is used again.";
     parallelStarts = optional (types.ints.between 0 1024) "none" "parallelStarts of machines; 0: four a CPU.";

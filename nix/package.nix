@@ -24,7 +24,7 @@ buildGo126Module {
   };
   # Computed without a Nix builder, as the hash of what "go mod vendor" makes;
   # TestVendorHash in test/repo fails, and names the new one, when go.mod changes it.
-  vendorHash = "sha256-/0pZdQ7cjU1CRftGbds7uf0P4wN+Gp/cpb6QS1jvNG8=";
+  vendorHash = "sha256-H/ZwAoMXij5zu3rq8gR1mj3pRUKRkfWagkK1CpIqHAI=";
 
   env.CGO_ENABLED = 0;
   ldflags = [

@@ -33,6 +33,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	g.Go(func() error { d.recordEvents(ctx); return nil })
 	g.Go(func() error { d.tellSystemd(ctx); return nil })
 	g.Go(func() error { d.serveMetrics(ctx); return nil })
+	g.Go(func() error { return d.notify(ctx) })
 	g.Go(func() error {
 		for {
 			select {

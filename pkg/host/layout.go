@@ -28,6 +28,9 @@ func (l Layout) Missing() string { return l.state("missing.json") }
 // Events holds what happened, for people.
 func (l Layout) Events() string { return l.state("events.jsonl") }
 
+// Notifications holds what each hook has heard.
+func (l Layout) Notifications() string { return l.state("notifications") }
+
 // Specs is the directory of the default source.
 func (l Layout) Specs() string { return l.state("specs") }
 

@@ -198,6 +198,20 @@ func (c *checker) size(p *field.Path, q *Quantity) {
 	}
 }
 
+// argv checks a command that is not empty.
+func (c *checker) argv(p *field.Path, argv []string) {
+	for i, arg := range argv {
+		if strings.ContainsRune(arg, 0) {
+			c.forbidden(p.Index(i), "holds a NUL character, which no argument can have")
+		}
+	}
+	if first := argv[0]; first == "" || hasControl(first) {
+		c.invalid(p.Index(0), first, "must be a program: an absolute path, or a name that is looked up in PATH")
+	} else if strings.Contains(first, " ") && len(argv) == 1 {
+		c.invalid(p.Index(0), first, "is one word to tekton, no shell splits it; write a list: [%s]", strings.Join(strings.Fields(first), ", "))
+	}
+}
+
 func (c *checker) duration(p *field.Path, d *Duration, least Duration) {
 	if d != nil && d.Duration < least.Duration {
 		c.invalid(p, d.String(), "must be at least %s", least)

@@ -147,6 +147,13 @@ func (h *Host) Default() {
 			g.setDefaults()
 		}
 	}
+	for i := range s.Notifications {
+		n := &s.Notifications[i]
+		if len(n.Command) > 0 {
+			setDefault(&n.User, "nobody")
+		}
+		setPointer(&n.After, Duration{30 * time.Second})
+	}
 	setDefault(&s.Git.User, "tekton-git")
 	setDefault(&s.Runtime.Supervisor, "auto")
 	setPointer(&s.Runtime.Seccomp, true)

@@ -44,6 +44,8 @@ type HostSpec struct {
 	Git GitConfig `json:"git,omitzero"`
 	// Metrics of the daemon for Prometheus, beside those on its socket.
 	Metrics MetricsConfig `json:"metrics,omitzero"`
+	// Notifications tell programs or web hooks of objects that turn Ready or not Ready.
+	Notifications []Notification `json:"notifications,omitempty"`
 	// TrashFor is how long deleted data is kept.
 	TrashFor *Duration `json:"trashFor,omitempty"`
 	// SlotCooldown before an address is used again.
@@ -146,6 +148,24 @@ type MetricsConfig struct {
 	// Address and port that answer GET /metrics in plain HTTP, "127.0.0.1:9842"; absent: only the daemon's socket does. Names
 	// of objects and sources are in the answer, so it is no address for everybody.
 	Address string `json:"address,omitempty"`
+}
+
+// Notification is told of objects that turn Ready or not Ready, as JSON: to a
+// command's standard input, or with POST to a URL. It is tried until it has
+// succeeded; what turned back meanwhile is not told.
+type Notification struct {
+	// Name of the notification, a DNS label.
+	Name string `json:"name"`
+	// Command to run, as a list; not with url.
+	Command []string `json:"command,omitempty"`
+	// User that the command runs as.
+	User string `json:"user,omitempty"`
+	// URL that gets the JSON: https://HOST/PATH or http://HOST/PATH; not with command.
+	URL string `json:"url,omitempty"`
+	// TokenFile holds a token that is sent as Authorization: Bearer.
+	TokenFile string `json:"tokenFile,omitempty"`
+	// After is how long an object has not been Ready before it is told: updates and restarts are no news.
+	After *Duration `json:"after,omitempty"`
 }
 
 // GitConfig says how git is run.

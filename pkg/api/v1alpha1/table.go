@@ -41,6 +41,7 @@ var defaultNotes = map[string]map[string]string{
 		"spec.sources[].name":              "without sources: one that may do everything",
 		"spec.sources[].path":              "below stateDir",
 		"spec.sources[].allow.maxTrust":    "where there is allow",
+		"spec.notifications[].user":        "only with command",
 		"spec.sources[].git.branch":        "where there is git",
 		"spec.sources[].git.interval":      "where there is git",
 		"spec.sources[].git.timeout":       "where there is git",
@@ -63,7 +64,10 @@ func DefaultsTable(kind string) []Row {
 		}
 	case KindHost:
 		repository := SourceConfig{Name: "NAME", Git: &GitSource{URL: "URL", Auth: GitAuth{TokenFile: "/PATH"}}}
-		for _, h := range []*Host{{}, {Spec: HostSpec{Sources: []SourceConfig{{Name: "NAME", Path: "/PATH", Allow: &Admission{}}, repository}}}} {
+		for _, h := range []*Host{{}, {Spec: HostSpec{
+			Sources:       []SourceConfig{{Name: "NAME", Path: "/PATH", Allow: &Admission{}}, repository},
+			Notifications: []Notification{{Name: "NAME", Command: []string{"PROGRAM"}}},
+		}}} {
 			before := flatten(h)
 			h.Default()
 			collect(rows, before, flatten(h))

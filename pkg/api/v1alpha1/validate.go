@@ -107,16 +107,7 @@ func (v *containerCheck) command() {
 		}
 		return
 	}
-	for i, arg := range s.Command {
-		if strings.ContainsRune(arg, 0) {
-			v.forbidden(p.Index(i), "holds a NUL character, which no argument can have")
-		}
-	}
-	if first := s.Command[0]; first == "" || hasControl(first) {
-		v.invalid(p.Index(0), first, "must be a program: an absolute path, or a name that is looked up in PATH")
-	} else if strings.Contains(first, " ") && len(s.Command) == 1 {
-		v.invalid(p.Index(0), first, "is one word to tekton, no shell splits it; write a list: [%s]", strings.Join(strings.Fields(first), ", "))
-	}
+	v.argv(p, s.Command)
 	if _, _, _, err := ParseUser(s.User); err != nil {
 		v.invalid(specPath.Child("user"), s.User, "%v", err)
 	}

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"net/netip"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -31,6 +32,7 @@ func (h *Host) Validate() field.ErrorList {
 	v.ingress()
 	v.services()
 	v.nix()
+	v.notifications()
 	v.sources()
 	return v.errs
 }
@@ -165,6 +167,41 @@ func (v *hostCheck) services() {
 		_, errPort := netip.ParseAddrPort(up)
 		if errAddr != nil && errPort != nil {
 			v.invalid(specPath.Child("dns", "upstreams").Index(i), up, "must be the address of a DNS server such as 9.9.9.9 or 9.9.9.9:53")
+		}
+	}
+}
+
+func (v *hostCheck) notifications() {
+	list, names := specPath.Child("notifications"), unique{}
+	for i, n := range v.spec.Notifications {
+		p := list.Index(i)
+		v.label(p.Child("name"), n.Name, "name the notification")
+		v.unique(names, n.Name, p.Child("name"))
+		v.duration(p.Child("after"), n.After, Duration{})
+		if (len(n.Command) > 0) == (n.URL != "") {
+			v.required(p, "write a command or a url, and not both")
+			continue
+		}
+		if n.URL == "" {
+			v.argv(p.Child("command"), n.Command)
+			if n.TokenFile != "" {
+				v.forbidden(p.Child("tokenFile"), "goes with a url")
+			}
+			if !userName.MatchString(n.User) {
+				v.invalid(p.Child("user"), n.User, "%s", unixName)
+			}
+			continue
+		}
+		if u, err := url.Parse(n.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			v.invalid(p.Child("url"), n.URL, "must be https://HOST/PATH or http://HOST/PATH")
+		} else if u.User != nil {
+			v.invalid(p.Child("url"), u.Redacted(), "must not hold a password; write tokenFile")
+		}
+		if n.User != "" {
+			v.forbidden(p.Child("user"), "goes with a command")
+		}
+		if n.TokenFile != "" {
+			v.absPath(p.Child("tokenFile"), n.TokenFile, "name the file that holds the token")
 		}
 	}
 }
