@@ -93,7 +93,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("objects", a.getCommand(), a.describeCommand(), a.whyCommand(), a.urlCommand(), a.openCommand(), a.eventsCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
+	add("objects", a.getCommand(), a.describeCommand(), a.whyCommand(), a.urlCommand(), a.openCommand(), a.eventsCommand(), a.historyCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
 		a.validateCommand(), a.waitCommand(), a.newCommand(), a.importCommand(), a.adoptCommand(), a.explainCommand(), a.schemaCommand())
 	add("machines", a.logsCommand(), a.execCommand(), a.shellCommand(), a.restartCommand())
 	add("host", a.sourceCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.versionCommand())

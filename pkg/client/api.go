@@ -124,6 +124,11 @@ func (c *Client) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 	return ask[v1alpha1.DeleteResult](ctx, c, request{method: http.MethodDelete, path: objectPath(ref, "")})
 }
 
+// History returns the latest generations of an object, oldest first.
+func (c *Client) History(ctx context.Context, ref v1alpha1.Ref) ([]v1alpha1.Generation, error) {
+	return ask[[]v1alpha1.Generation](ctx, c, get(objectPath(ref, "/history")))
+}
+
 // Restart asks for another start of an object's machine.
 func (c *Client) Restart(ctx context.Context, ref v1alpha1.Ref) error {
 	return c.tell(ctx, request{method: http.MethodPost, path: objectPath(ref, "/restart")})

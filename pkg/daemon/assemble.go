@@ -70,6 +70,7 @@ type Daemon struct {
 	engine       *reconcile.Engine
 	events       *event.Log
 	metrics      *metrics.Metrics
+	history      *event.History
 }
 
 // Open takes the state directory and puts the parts together. Nothing on the
@@ -93,6 +94,7 @@ func Open(o Options) (_ *Daemon, err error) {
 	if d.events, err = event.Open(d.layout.Events()); err != nil {
 		return nil, err
 	}
+	d.history = event.NewHistory(d.layout.History())
 	drivers, err := d.buildDrivers()
 	if err != nil {
 		return nil, err

@@ -19,6 +19,19 @@ func (d *Daemon) Events(_ context.Context, after int64) ([]v1alpha1.Event, error
 // EventsChanged implements server.Backend.
 func (d *Daemon) EventsChanged() <-chan struct{} { return d.events.Changed() }
 
+// History implements server.Objects.
+func (d *Daemon) History(_ context.Context, ref v1alpha1.Ref) ([]v1alpha1.Generation, error) {
+	v, err := d.view()
+	if err != nil {
+		return nil, err
+	}
+	item, found := v.Item(ref.Kind, ref.Name)
+	if !found {
+		return nil, notFound(ref)
+	}
+	return d.history.Of(item.Metadata.UID)
+}
+
 // recordEvents tells what changes in what is published, until ctx ends. What was
 // there at the daemon's first look is no news.
 func (d *Daemon) recordEvents(ctx context.Context) {
@@ -27,8 +40,12 @@ func (d *Daemon) recordEvents(ctx context.Context) {
 		changed := d.Changed()
 		if v, err := d.view(); err == nil {
 			next := event.Snapshot{Items: v.Result.Items, Sources: d.withGit(v.Result.Sources)}
+			now := time.Now().UTC().Truncate(time.Millisecond)
+			if err := d.history.Keep(next.Items, now); err != nil {
+				d.opts.Log.Error(err, "the history of a spec has a gap")
+			}
 			if known {
-				if err := d.events.Append(event.Between(last, next, time.Now().UTC().Truncate(time.Millisecond))); err != nil {
+				if err := d.events.Append(event.Between(last, next, now)); err != nil {
 					d.opts.Log.Error(err, "an event is lost")
 				}
 			}

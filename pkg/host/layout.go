@@ -31,6 +31,9 @@ func (l Layout) Events() string { return l.state("events.jsonl") }
 // Notifications holds what each hook has heard.
 func (l Layout) Notifications() string { return l.state("notifications") }
 
+// History holds a file an object: its latest specs, for people.
+func (l Layout) History() string { return l.state("history") }
+
 // Specs is the directory of the default source.
 func (l Layout) Specs() string { return l.state("specs") }
 

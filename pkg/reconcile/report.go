@@ -1,12 +1,9 @@
 package reconcile
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
@@ -68,10 +65,10 @@ func (r reporter) object(o compile.Compiled) v1alpha1.PlanObject {
 		p.Action = v1alpha1.PlanDelete
 	case !existed:
 		p.Action = v1alpha1.PlanCreate
-		p.Fields = diff(nil, rec.Object)
+		p.Fields = v1alpha1.Diff(nil, rec.Object)
 	case old.Digest != rec.Digest:
 		p.Action = v1alpha1.PlanUpdate
-		p.Fields = diff(old.Object, rec.Object)
+		p.Fields = v1alpha1.Diff(old.Object, rec.Object)
 	case len(p.Steps) > 0:
 		p.Action = v1alpha1.PlanRestart
 		if !r.touchesUnit(rec.UID) {
@@ -166,47 +163,6 @@ func dataOf(v resource.Value) (what v1alpha1.DataKind, policy resource.DeletionP
 		return v1alpha1.DataDatabase, v.Policy, true
 	}
 	return "", "", false
-}
-
-// diff lists the fields of spec and labels that differ, by path.
-func diff(old, next json.RawMessage) []v1alpha1.PlanField {
-	a, b := map[string]json.RawMessage{}, map[string]json.RawMessage{}
-	flatten("", old, a)
-	flatten("", next, b)
-	var out []v1alpha1.PlanField
-	for path, v := range a {
-		if !bytes.Equal(v, b[path]) {
-			out = append(out, v1alpha1.PlanField{Path: path, Old: v, New: b[path]})
-		}
-	}
-	for path, v := range b {
-		if _, known := a[path]; !known {
-			out = append(out, v1alpha1.PlanField{Path: path, New: v})
-		}
-	}
-	slices.SortFunc(out, func(x, y v1alpha1.PlanField) int { return cmp.Compare(x.Path, y.Path) })
-	return out
-}
-
-// flatten lists the leaves of a JSON value by path: spec.routes[0].host.
-func flatten(path string, raw json.RawMessage, into map[string]json.RawMessage) {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(raw, &object) == nil && object != nil {
-		for k, v := range object {
-			flatten(strings.TrimPrefix(path+"."+k, "."), v, into)
-		}
-		return
-	}
-	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) == nil && list != nil {
-		for i, v := range list {
-			flatten(fmt.Sprintf("%s[%d]", path, i), v, into)
-		}
-		return
-	}
-	if len(raw) > 0 && path != "apiVersion" && path != "kind" && path != "metadata.name" {
-		into[path] = raw
-	}
 }
 
 // Overlay returns facts in which documents take the place of those of the same

@@ -40,6 +40,8 @@ type Objects interface {
 	Apply(ctx context.Context, source string, files []v1alpha1.File) ([]v1alpha1.ApplyResult, error)
 	// Delete removes the object's document from its source.
 	Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteResult, error)
+	// History returns the latest generations of an object, oldest first.
+	History(ctx context.Context, ref v1alpha1.Ref) ([]v1alpha1.Generation, error)
 	// ReleaseDeletes lets a source's held deletions happen, once, and returns them.
 	ReleaseDeletes(ctx context.Context, source string) ([]v1alpha1.Ref, error)
 	// SyncSource looks at a git source's remote now. It returns when the

@@ -54,6 +54,11 @@ func (s *Server) deleteObject(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, result, err)
 }
 
+func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
+	generations, err := s.backend.History(r.Context(), pathRef(r))
+	return answer(w, generations, err)
+}
+
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, struct{}{}, s.backend.Restart(r.Context(), pathRef(r)))
 }

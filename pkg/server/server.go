@@ -58,6 +58,7 @@ func New(o Options) (*Server, error) {
 	s.route("POST "+wire.PathObjects+"/{kind}/{name}/restart", s.restart)
 	s.route("GET "+wire.PathObjects+"/{kind}/{name}/logs", s.logs)
 	s.route("POST "+wire.PathObjects+"/{kind}/{name}/exec", s.exec)
+	s.route("GET "+wire.PathObjects+"/{kind}/{name}/history", s.history)
 	s.route("GET "+wire.PathSources, s.sources)
 	s.route("POST "+wire.PathSources+"/{name}/release-deletes", s.releaseDeletes)
 	s.route("GET "+wire.PathEvents, s.events)

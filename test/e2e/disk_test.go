@@ -219,7 +219,7 @@ func (k *tekton) files() []string {
 		if err != nil && !os.IsNotExist(err) {
 			return err
 		}
-		if path == k.specs() || path == k.state("machines") || path == k.state("services", "postgres", "data") {
+		if path == k.specs() || path == k.state("history") || path == k.state("machines") || path == k.state("services", "postgres", "data") {
 			return fs.SkipDir
 		}
 		out = append(out, numbers.ReplaceAllString(strings.TrimPrefix(path, k.state()), "N"))

@@ -88,6 +88,9 @@ func TestOverlap(t *testing.T) {
 	if now, before := k.must("logs", "app"), k.must("logs", "app", "--previous"); !strings.Contains(now, "serving generation 3") || !strings.Contains(before, "serving generation 2") {
 		t.Errorf("the log:\n%s\nand that of the machine before:\n%s", now, before)
 	}
+	if changed := k.must("history", "app", "--diff", "3"); !strings.Contains(changed, `spec.environment.GENERATION: "2" → "3"`) {
+		t.Errorf("history:\n%s", changed)
+	}
 }
 
 // machinesOverRestart is how many machines run while the daemon is restarted.

@@ -132,7 +132,7 @@ func (k *tekton) empty() (n int) {
 		for _, f := range files {
 			// Of locks, logs and sockets no content is expected.
 			info, err := os.Stat(f)
-			if name := filepath.Base(f); err == nil && info.Mode().IsRegular() && info.Size() == 0 && name != "lock" && name != "log" {
+			if name := filepath.Base(f); err == nil && info.Mode().IsRegular() && info.Size() == 0 && name != "lock" && !strings.HasPrefix(name, "log") {
 				n++
 			}
 		}

@@ -318,7 +318,7 @@ func (k *tekton) processLines() (out []string) {
 
 // noContent are files whose content and size are others' business or chance,
 // or, pg_hba.conf, in the order of addresses: catalogue has it as PostgreSQL reads it.
-var noContent = regexp.MustCompile(`/log(\.1)?$|/storage/|/passwords/[^.]|/digest\.key$|/dump$|/ledger\.json(\.1)?$|/autosave\.json$|/\.s\.PGSQL|/pg_hba\.conf$`)
+var noContent = regexp.MustCompile(`/log(\.times)?(\.1)?$|/storage/|/passwords/[^.]|/digest\.key$|/dump$|/ledger\.json(\.1)?$|/autosave\.json$|/\.s\.PGSQL|/pg_hba\.conf$`)
 
 // fileLines are the files below a directory: what they are, whose, and what is in them.
 func (k *tekton) fileLines(dir string) (out []string) {
@@ -337,8 +337,11 @@ func (k *tekton) fileLines(dir string) (out []string) {
 		if path == k.state("services", "postgres", "data") {
 			return fs.SkipDir // PostgreSQL's own; databaseLines asks it
 		}
-		if strings.HasPrefix(path, k.state("events.jsonl")) {
+		if strings.HasPrefix(path, k.state("events.jsonl")) || strings.HasPrefix(path, k.state("history")) {
 			return nil // a killed daemon tells less
+		}
+		if d.IsDir() && d.Name() == "previous" && filepath.Dir(filepath.Dir(path)) == k.state("machines") {
+			return fs.SkipDir // the log of a machine that only one of the two ways had
 		}
 		name := path
 		if current != "" {

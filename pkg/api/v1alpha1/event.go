@@ -1,6 +1,9 @@
 package v1alpha1
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // EventType says whether somebody should look at an event.
 type EventType string
@@ -23,4 +26,14 @@ type Event struct {
 	Message string `json:"message,omitempty"`
 	// By is who caused it, the source and position of a spec; empty: tekton itself.
 	By string `json:"by,omitempty"`
+}
+
+// Generation is what an object's spec was from a time on.
+type Generation struct {
+	Generation int64 `json:"generation"`
+	// Time when it was first seen.
+	Time   time.Time      `json:"time"`
+	Source SourcePosition `json:"source"`
+	// Document holds spec, metadata.labels and metadata.annotations.
+	Document json.RawMessage `json:"document"`
 }

@@ -24,6 +24,7 @@ type State struct {
 	Sources   []v1alpha1.SourceStatus          `json:"sources"`
 	Problems  []spec.Problem                   `json:"problems"`
 	Plan      v1alpha1.PlanReport              `json:"plan"`
+	History   map[string][]v1alpha1.Generation `json:"history"` // by "container/web"
 	Events    []v1alpha1.Event                 `json:"events"`
 	Secrets   []v1alpha1.SecretInfo            `json:"secrets"`
 	Data      []v1alpha1.DataItem              `json:"data"`
@@ -133,6 +134,17 @@ func (b *Backend) Events(_ context.Context, after int64) ([]v1alpha1.Event, erro
 
 // EventsChanged implements server.Events.
 func (b *Backend) EventsChanged() <-chan struct{} { return b.Changed() }
+
+// History implements server.Objects.
+func (b *Backend) History(_ context.Context, ref v1alpha1.Ref) ([]v1alpha1.Generation, error) {
+	unlock, err := b.enter("History", "")
+	defer unlock()
+	if err != nil {
+		return nil, err
+	}
+	_, err = b.find(ref)
+	return b.state.History[ref.String()], err
+}
 
 // Plan implements server.Objects.
 func (b *Backend) Plan(_ context.Context, files []v1alpha1.File) (v1alpha1.PlanReport, error) {
