@@ -177,6 +177,11 @@ func (c *Client) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	return resp.Body, nil
 }
 
+// Usage returns what all running machines use.
+func (c *Client) Usage(ctx context.Context) (v1alpha1.UsageReport, error) {
+	return ask[v1alpha1.UsageReport](ctx, c, get(wire.PathUsage))
+}
+
 // ListSecrets returns the names of the host's secrets.
 func (c *Client) ListSecrets(ctx context.Context) ([]v1alpha1.SecretInfo, error) {
 	return ask[[]v1alpha1.SecretInfo](ctx, c, get(wire.PathSecrets))

@@ -19,6 +19,7 @@ const (
 	projectQuota    = 2
 	cmdGetXState    = 'X'<<8 + 5
 	cmdSetXLimit    = 'X'<<8 + 4
+	cmdGetXQuota    = 'X'<<8 + 3
 	diskQuotaVer    = 1
 	fieldHardBlocks = 1 << 3
 	typeProject     = 2
@@ -96,6 +97,24 @@ func setQuota(dir string, limit int64) (unenforced string, err error) {
 		return "", fmt.Errorf("limit %s to %d bytes: %w", dir, limit, err)
 	}
 	return "", nil
+}
+
+// quotaUsed is what dir holds as its quota counts it; known is false where there is none.
+func quotaUsed(dir string) (used int64, known bool) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	var x fsxattr
+	if ioctl(f.Fd(), fsIocGetXattr, unsafe.Pointer(&x)) != nil || x.ProjID == 0 {
+		return 0, false
+	}
+	var q diskQuota
+	if quotactl(f.Fd(), cmdGetXQuota, x.ProjID, unsafe.Pointer(&q)) != nil {
+		return 0, false
+	}
+	return int64(q.BlockCount) * basicBlock, true
 }
 
 func unlessNone(limit int64, why string) string {

@@ -58,6 +58,8 @@ type Machines interface {
 	// Logs returns the log of the object's machine. The caller closes it, also
 	// while another goroutine is in Read, which returns then.
 	Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error)
+	// Usage returns what all running machines use.
+	Usage(ctx context.Context) (v1alpha1.UsageReport, error)
 	// Leader returns the first process of the object's running machine.
 	Leader(ctx context.Context, ref v1alpha1.Ref) (Leader, error)
 }

@@ -59,6 +59,11 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, generations, err)
 }
 
+func (s *Server) usage(w http.ResponseWriter, r *http.Request) error {
+	report, err := s.backend.Usage(r.Context())
+	return answer(w, report, err)
+}
+
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, struct{}{}, s.backend.Restart(r.Context(), pathRef(r)))
 }

@@ -62,6 +62,7 @@ func New(o Options) (*Server, error) {
 	s.route("GET "+wire.PathSources, s.sources)
 	s.route("POST "+wire.PathSources+"/{name}/release-deletes", s.releaseDeletes)
 	s.route("GET "+wire.PathEvents, s.events)
+	s.route("GET "+wire.PathUsage, s.usage)
 	s.route("POST "+wire.PathSources+"/{name}/sync", s.syncSource)
 	s.route("POST "+wire.PathSources+"/{name}/suspend", s.suspendSource)
 	s.route("POST "+wire.PathSources+"/{name}/resume", s.resumeSource)

@@ -26,6 +26,7 @@ type State struct {
 	Plan      v1alpha1.PlanReport              `json:"plan"`
 	History   map[string][]v1alpha1.Generation `json:"history"` // by "container/web"
 	Events    []v1alpha1.Event                 `json:"events"`
+	Usage     v1alpha1.UsageReport             `json:"usage"`
 	Secrets   []v1alpha1.SecretInfo            `json:"secrets"`
 	Data      []v1alpha1.DataItem              `json:"data"`
 	Deletions map[string][]v1alpha1.PlanData   `json:"deletions"` // by "container/web"

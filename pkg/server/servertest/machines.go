@@ -55,6 +55,20 @@ func (b *Backend) Logs(_ context.Context, ref v1alpha1.Ref, o v1alpha1.LogOption
 	return r, nil
 }
 
+// Usage implements server.Machines: each asking is a second later, in which
+// every machine has used half a CPU and received a kilobyte.
+func (b *Backend) Usage(context.Context) (v1alpha1.UsageReport, error) {
+	unlock, err := b.enter("Usage", "")
+	defer unlock()
+	u := &b.state.Usage
+	u.Time = u.Time.Add(time.Second)
+	for i := range u.Items {
+		u.Items[i].CPUMicroseconds += 500_000
+		u.Items[i].Received += 1024
+	}
+	return v1alpha1.UsageReport{Time: u.Time, Items: slices.Clone(u.Items)}, err
+}
+
 // Leader implements server.Machines.
 func (b *Backend) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, error) {
 	unlock, err := b.enter("Leader", "")

@@ -41,6 +41,7 @@ const (
 	PathSources  = "/v1/sources"
 	PathEvents   = "/v1/events"
 	PathProblems = "/v1/problems"
+	PathUsage    = "/v1/usage"
 	PathPlan     = "/v1/plan"
 	PathApply    = "/v1/apply"
 	PathSecrets  = "/v1/secrets"

@@ -53,8 +53,14 @@ func Find() (Host, error) {
 func (h Host) Group(path string) Group { return Group{host: h, path: filepath.Join("/", path)} }
 
 // Self returns the group that this process is in.
-func (h Host) Self() (Group, error) {
-	b, err := os.ReadFile("/proc/self/cgroup")
+func (h Host) Self() (Group, error) { return h.of("self") }
+
+// Of returns the group that a process is in.
+func (h Host) Of(pid int) (Group, error) { return h.of(strconv.Itoa(pid)) }
+
+func (h Host) of(process string) (Group, error) {
+	file := "/proc/" + process + "/cgroup"
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return Group{}, err
 	}
@@ -63,7 +69,7 @@ func (h Host) Self() (Group, error) {
 			return h.Group(path), nil
 		}
 	}
-	return Group{}, errors.New("/proc/self/cgroup names no cgroup v2")
+	return Group{}, errors.New(file + " names no cgroup v2")
 }
 
 // Group is one cgroup, which may not exist yet.
@@ -83,6 +89,16 @@ func (g Group) Name() string { return filepath.Base(g.path) }
 
 // Child is a group inside this one.
 func (g Group) Child(name string) Group { return g.host.Group(filepath.Join(g.path, name)) }
+
+// Upper is the group called name that this one lies in, or is.
+func (g Group) Upper(name string) (Group, bool) {
+	for ; g.path != "/" && g.path != ""; g.path = filepath.Dir(g.path) {
+		if g.Name() == name {
+			return g, true
+		}
+	}
+	return Group{}, false
+}
 
 // Create makes the group and those above it. It tries again when one above is
 // removed, being empty, at the same moment.
