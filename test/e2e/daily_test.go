@@ -1,8 +1,12 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -38,4 +42,34 @@ func TestTop(t *testing.T) {
 		return nil
 	})
 	l.end(t)
+}
+
+// TestCopy copies into, between and out of machines that have no tar.
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	k := start(t)
+	k.write("a.yaml", k.guest("a", "volumes: [{name: data, path: /data, deletionPolicy: Delete}]"), k.guest("b"))
+	k.ready("a", "b")
+	site := k.path("site")
+	k.check(os.MkdirAll(filepath.Join(site, "deep"), 0o755))
+	k.check(os.WriteFile(filepath.Join(site, "deep", "page"), bytes.Repeat([]byte("page\n"), 1<<20), 0o640))
+	k.must("cp", site, "a:/data")
+	if got := k.mustAsk("a", "/stat", "path", "/data/site/deep/page"); !strings.Contains(got, "640") {
+		t.Errorf("in the machine: %s", got)
+	}
+	k.must("cp", "a:/data/site", "container/b:/copy")
+	k.must("cp", "b:/copy/deep/page", k.path("page"))
+	if got, err := os.ReadFile(k.path("page")); err != nil || len(got) != 5<<20 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	for want, args := range map[string][]string{
+		"in container/a: stat /nothing: no such file or directory": {"a:/nothing", k.path("x")},
+		"stat " + k.path("nothing") + ": no such file":             {k.path("nothing"), "a:/x"},
+		"in container/a: ":     {site, "a:/not/there"},
+		"there is no object c": {"c:/x", k.path("x")},
+	} {
+		if _, err := k.run(append([]string{"cp"}, args...)...); err == nil || !strings.Contains(err.Error(), "error: "+want) {
+			t.Errorf("cp %q: %v, want %q", args, err, want)
+		}
+	}
 }

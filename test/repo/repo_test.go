@@ -52,7 +52,7 @@ var allowed = map[string][]string{
 	"pkg/server":     {"pkg/api", "pkg/spec"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec"},
-	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf"},
+	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
 		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},

@@ -144,7 +144,7 @@ func TestProgramsAreDocumented(t *testing.T) {
 
 // small programs live beside machines for months or run inside them: they link
 // little, so that an upgrade of anything else is none of theirs.
-var small = []string{"pkg/supervise/supervisor", "pkg/supervise/contract", "pkg/machine/guest", "pkg/machine/handover"}
+var small = []string{"pkg/supervise/supervisor", "pkg/supervise/contract", "pkg/machine/guest", "pkg/machine/handover", "pkg/machine/transfer"}
 
 func TestProgramsThatStayAreSmall(t *testing.T) {
 	for _, p := range list(t) {
