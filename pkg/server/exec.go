@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/server/wire"
 )
 
@@ -40,15 +42,18 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer ns.close()
-	argv := concat(leader.Launcher, req.Command)
+	defer ns.Close()
+	argv := slices.Concat(leader.Launcher, req.Command)
 	if req.Terminal != nil {
-		argv = concat(takeTerminal, argv)
+		argv = slices.Concat(takeTerminal, argv)
 	}
-	argv = ns.command(req.WorkDir, argv)
+	cmd, err := ns.Command(req.WorkDir, argv...)
+	if err != nil {
+		return err
+	}
 	s.sessions.Add(1)
 	defer s.sessions.Done()
-	p, err := startProcess(argv, req.Terminal, ns.cgroup)
+	p, err := startProcess(cmd, req.Terminal)
 	if err != nil {
 		return err
 	}
@@ -63,6 +68,28 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 	session := &session{process: p, conn: conn, in: buffered.Reader, input: newInbox(wire.StdinWindow)}
 	session.run(r.Context())
 	return nil
+}
+
+// enter finds the object's machine and opens its namespaces.
+func (s *Server) enter(ctx context.Context, ref v1alpha1.Ref) (*host.Namespaces, Leader, error) {
+	leader, err := s.backend.Leader(ctx, ref)
+	if err != nil {
+		return nil, Leader{}, err
+	}
+	ns, err := host.OpenNamespaces(leader.PID)
+	if err != nil {
+		return nil, Leader{}, fmt.Errorf("open the namespaces of %s: %w", ref, err)
+	}
+	// It lived before and after they were opened, so they are its own.
+	again, err := s.backend.Leader(ctx, ref)
+	if err != nil || again.PID != leader.PID || again.Boot != leader.Boot {
+		ns.Close()
+		if err == nil {
+			err = &wire.Error{Code: wire.Unavailable, Message: fmt.Sprintf("the machine of %s is being restarted", ref), Next: "try again when it is Ready: tekton wait --for=condition=Ready " + ref.String()}
+		}
+		return nil, Leader{}, err
+	}
+	return ns, leader, nil
 }
 
 func checkExec(r *http.Request, req wire.ExecRequest) error {

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -46,36 +45,13 @@ type process struct {
 // the terminal on standard input as theirs. util-linux and busybox have it.
 var takeTerminal = []string{"setsid", "-c"}
 
-// defaultPath finds programs on FHS systems and on NixOS.
-const defaultPath = "/run/wrappers/bin:/root/.nix-profile/bin:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // terminalType is what $TERM may look like; it names a file in terminfo.
 var terminalType = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._-]{0,63}$`)
 
-// environment of a command, a plain default. It is also nsenter's own on the
-// host's side, so nothing that a machine or a spec chose may be in it: LD_PRELOAD
-// would run as root here. What the machine's command gets, the launcher adds inside.
-func environment(t *wire.Terminal) []string {
-	env := []string{"PATH=" + defaultPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh"}
+// startProcess starts a command in a machine.
+func startProcess(cmd *exec.Cmd, t *wire.Terminal) (_ *process, err error) {
 	if t != nil && terminalType.MatchString(t.Type) {
-		env = append(env, "TERM="+t.Type)
-	}
-	return env
-}
-
-// startProcess runs argv. nsenter is looked up in our own PATH.
-func startProcess(argv []string, t *wire.Terminal, cgroup *os.File) (_ *process, err error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = environment(t)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if cgroup != nil {
-		cmd.SysProcAttr.UseCgroupFD = true
-		cmd.SysProcAttr.CgroupFD = int(cgroup.Fd())
-	}
-	// What we inherited ourselves must not be open in the machine either.
-	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("keep our files out of the machine: %w", err)
+		cmd.Env = append(cmd.Env, "TERM="+t.Type)
 	}
 	p := &process{cmd: cmd}
 	theirs, err := p.open(t)
@@ -85,7 +61,7 @@ func startProcess(argv []string, t *wire.Terminal, cgroup *os.File) (_ *process,
 	}
 	if err != nil {
 		p.close()
-		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	p.sessions = map[int]bool{cmd.Process.Pid: true}
 	return p, nil

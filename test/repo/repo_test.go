@@ -49,7 +49,7 @@ var allowed = map[string][]string{
 	"pkg/event":      {"pkg/api"},
 	"pkg/metrics":    {"pkg/api", "pkg/resource"},
 	"pkg/notify":     {"pkg/api", "pkg/host"},
-	"pkg/server":     {"pkg/api", "pkg/spec"},
+	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec"},
 	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},

@@ -25,7 +25,6 @@ EnvironmentFile=-/etc/nixos-containers/%i.conf
 ExecStartPre=/usr/local/libexec/container before
 ExecStart=/usr/local/libexec/container run
 ExecStartPost=/usr/local/libexec/container after
-ExecReload=/usr/local/libexec/container switch
 SyslogIdentifier=container %i
 TimeoutStartSec=1min
 Restart=on-failure
@@ -100,12 +99,6 @@ after() {
 		[ -z "$HOST_ADDRESS" ] || ip addr add "$HOST_ADDRESS" dev "$link"
 		[ -z "$LOCAL_ADDRESS" ] || ip route add "$LOCAL_ADDRESS" dev "$link"
 	fi
-}
-
-switch() {
-	leader=$(machinectl show "$INSTANCE" --property=Leader --value)
-	exec nsenter --target "$leader" --mount --uts --ipc --net --pid -- \
-		"${SYSTEM_PATH:-/nix/var/nix/profiles/system}/bin/switch-to-configuration" test
 }
 
 "$1"

@@ -64,7 +64,10 @@ type state struct {
 	Name    string `json:"name"`
 	Mark    string `json:"mark"`
 	// Started until it is stopped by us.
-	Started     bool          `json:"started,omitempty"`
+	Started bool `json:"started,omitempty"`
+	// Starting until systemd was asked for it: a daemon that dies before has
+	// started nothing, and what does not run then has not ended.
+	Starting    bool          `json:"starting,omitempty"`
 	StopTimeout time.Duration `json:"stopTimeout,omitempty"`
 	Generation  int64         `json:"generation,omitempty"`
 	// Fingerprint of what runs; "" after a switch that did not end well.

@@ -37,6 +37,9 @@ func (p Paths) withDefaults() Paths {
 
 func (p Paths) conf(name string) string { return filepath.Join(p.Conf, name+".conf") }
 
+// root is NixOS's directory of a container's root: a link, where it is ours.
+func (p Paths) root(name string) string { return filepath.Join(p.Roots, name) }
+
 // owner returns the mark in a container's configuration file; found is false
 // when there is none.
 func (p Paths) owner(name string) (mark string, found bool, err error) {
@@ -68,7 +71,7 @@ func (p Paths) claim(name, mark string) (ours bool, err error) {
 	if found {
 		return true, nil
 	}
-	for _, path := range []string{filepath.Join(p.Roots, name), filepath.Join(p.Profiles, name, profileLink)} {
+	for _, path := range []string{p.root(name), filepath.Join(p.Profiles, name, profileLink)} {
 		if _, err := os.Lstat(path); err == nil {
 			return false, resource.Taken("Conflict", fmt.Errorf(
 				"%s is there without a %s: it belongs to a container that is gone; it is left alone, remove it or give the object another name", path, p.conf(name)))
@@ -90,8 +93,8 @@ func (p Paths) place(c Container) error {
 		return err
 	}
 	if have, err := os.ReadFile(p.conf(c.Name)); err != nil || string(have) != text {
-		if err := host.WriteFile(p.conf(c.Name), []byte(text), 0o644); err != nil {
-			return err
+		if err := p.writeConf(c.Name, text); err != nil {
+			return fmt.Errorf("write %s: %w", p.conf(c.Name), err)
 		}
 	}
 	if err := p.linkRoot(c); err != nil {
@@ -109,12 +112,31 @@ func (p Paths) place(c Container) error {
 	return setProfile(filepath.Join(p.Profiles, c.Name), c.System)
 }
 
+// fresh is where a configuration file is written before it takes its place. The
+// directory is not ours alone, so what a crash leaves there must be found by name.
+func (p Paths) fresh(name string) string { return filepath.Join(p.Conf, "."+name+".conf.tekton-new") }
+
+func (p Paths) writeConf(name, text string) error {
+	f, err := os.OpenFile(p.fresh(name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(p.fresh(name), p.conf(name)); err != nil {
+		return err
+	}
+	return host.SyncDir(p.Conf)
+}
+
 // linkRoot makes NixOS's directory of the container a link to its root.
 func (p Paths) linkRoot(c Container) error {
 	if err := os.MkdirAll(p.Roots, 0o700); err != nil {
 		return err
 	}
-	link := filepath.Join(p.Roots, c.Name)
+	link := p.root(c.Name)
 	have, err := os.Readlink(link)
 	if err == nil && have == c.Root {
 		return nil
@@ -210,8 +232,14 @@ func generationsIn(root *os.Root) ([]string, error) {
 // remove takes a container away; the file that says whose it is goes last.
 func (p Paths) remove(name, mark string) error {
 	have, found, err := p.owner(name)
-	if err != nil || !found || have != mark {
+	if err != nil || found && have != mark {
 		return err // somebody else's by now: nothing of it is ours
+	}
+	if err := os.Remove(p.fresh(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !found {
+		return nil
 	}
 	for _, dir := range []string{p.Profiles, p.GCRoots} {
 		if err := removeBelow(dir, name); err != nil {
@@ -219,7 +247,7 @@ func (p Paths) remove(name, mark string) error {
 		}
 	}
 	// The link alone: the root is a volume.
-	if link := filepath.Join(p.Roots, name); isLink(link) {
+	if link := p.root(name); isLink(link) {
 		if err := os.Remove(link); err != nil {
 			return err
 		}

@@ -45,6 +45,10 @@ func TestPlaceAndRemove(t *testing.T) {
 	if err := p.remove("web", "tekton/0123456789ab/other"); err != nil {
 		t.Fatal(err)
 	}
+	// A daemon that was killed while it wrote the file has left a part of it.
+	if err := os.WriteFile(p.fresh("web"), []byte("# tek"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Stat(p.conf("web")); err != nil {
 		t.Errorf("removed for an owner that it is not of: %v", err)
 	}

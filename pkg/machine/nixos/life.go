@@ -2,7 +2,9 @@ package nixos
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	sdunit "github.com/coreos/go-systemd/v22/unit"
 	godbus "github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
@@ -43,12 +46,15 @@ func (m *Manager) Start(ctx context.Context, dir string, c Container) (supervise
 	if err := m.refresh(ctx, conn, c); err != nil {
 		return supervise.Status{}, err
 	}
+	if err := m.sweep(ctx, conn, c.Name, c.Root); err != nil {
+		return supervise.Status{}, err
+	}
 	// A unit that failed too often refuses starts until it is told to forget that.
 	if err := conn.ResetFailedUnitContext(ctx, id); err != nil && !isError(err, noSuchUnit) {
 		return supervise.Status{}, fmt.Errorf("reset unit %s: %w", id, err)
 	}
 	s := state{
-		Name: c.Name, Mark: c.Conf.Mark, Started: true, StopTimeout: c.StopTimeout, Generation: c.Generation,
+		Name: c.Name, Mark: c.Conf.Mark, Started: true, Starting: true, StopTimeout: c.StopTimeout, Generation: c.Generation,
 		Fingerprint: c.Fingerprint, Inputs: c.Inputs, Failures: c.Failures,
 	}
 	if err := writeState(dir, s); err != nil {
@@ -57,6 +63,10 @@ func (m *Manager) Start(ctx context.Context, dir string, c Container) (supervise
 	result := make(chan string, 1)
 	if _, err := conn.StartUnitContext(ctx, id, "replace", result); err != nil {
 		return supervise.Status{}, fmt.Errorf("start unit %s: %w", id, err)
+	}
+	s.Starting = false
+	if err := writeState(dir, s); err != nil {
+		return supervise.Status{}, err
 	}
 	return m.awaitFirst(ctx, s, dir, result)
 }
@@ -128,22 +138,22 @@ func lastOf(lines []string) string {
 	return "its last lines: " + strings.Join(lines, " | ")
 }
 
-// Update makes a running container into what is asked for: it switches to
-// another system, or starts anew where more than that differs.
+// Update makes a running container into what is asked for: one that is up
+// switches to another system; where more than that differs it starts anew.
 func (m *Manager) Update(ctx context.Context, dir string, c Container) error {
 	s, found, err := readState(dir)
 	if err != nil {
 		return err
 	}
-	if !found || s.Inputs != c.Inputs {
+	u, err := m.look(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	if !found || s.Inputs != c.Inputs || !u.ready() || u.leader == 0 {
 		if err := m.Stop(ctx, dir, c.StopTimeout); err != nil {
 			return err
 		}
 		_, err := m.Start(ctx, dir, c)
-		return err
-	}
-	conn, err := m.bus.Connect(ctx)
-	if err != nil {
 		return err
 	}
 	if err := m.Prepare(dir, c); err != nil {
@@ -154,21 +164,10 @@ func (m *Manager) Update(ctx context.Context, dir string, c Container) error {
 	if err := writeState(dir, s); err != nil {
 		return err
 	}
-	result := make(chan string, 1)
-	id := unitName(c.Name)
-	if _, err := conn.ReloadUnitContext(ctx, id, "replace", result); err != nil {
-		return fmt.Errorf("reload unit %s: %w", id, err)
-	}
-	select {
-	case r := <-result:
-		if r != "done" {
-			return resource.Because("SwitchFailed", fmt.Errorf("container %s does not switch to %s: %s; %s", c.Name, c.System, r, lastOf(m.Tail(dir, 3))))
-		}
-	case <-ctx.Done():
-		return fmt.Errorf("reload unit %s: %w", id, ctx.Err())
+	if err := m.switchTo(ctx, u, c); err != nil {
+		return err
 	}
 	s.Fingerprint, s.Failures = c.Fingerprint, 0
-	defer m.forget(id)
 	return writeState(dir, s)
 }
 
@@ -202,11 +201,37 @@ func (m *Manager) Stop(ctx context.Context, dir string, timeout time.Duration) e
 	if err := conn.ResetFailedUnitContext(ctx, id); err != nil && !isError(err, noSuchUnit) {
 		return fmt.Errorf("reset unit %s: %w", id, err)
 	}
+	if root, err := os.Readlink(m.paths.root(s.Name)); err == nil {
+		if err := m.sweep(ctx, conn, s.Name, root); err != nil {
+			return err
+		}
+	}
 	s.Started = false
 	if err := writeState(dir, s); err != nil {
 		return err
 	}
 	return os.RemoveAll(filepath.Join(m.run, s.Name))
+}
+
+// exportDir is where a systemd-nspawn that runs has a mount of its own on the host.
+const exportDir = "/run/systemd/nspawn/unix-export"
+
+// sweep takes away what a systemd-nspawn that was killed has left of a container
+// that does not run: a mount, over which the next one refuses to start, and the
+// lock beside its root. The mount is systemd's to take: ours may be other ones.
+func (m *Manager) sweep(ctx context.Context, conn *dbus.Conn, name, root string) error {
+	mount := sdunit.UnitNamePathEscape(filepath.Join(exportDir, name)) + ".mount"
+	result := make(chan string, 1)
+	if _, err := conn.StopUnitContext(ctx, mount, "replace", result); err == nil {
+		arrives(ctx, result, killGrace)
+	} else if !isError(err, noSuchUnit) {
+		return fmt.Errorf("unmount what is left of container %s: %w", name, err)
+	}
+	lock := filepath.Join(filepath.Dir(root), ".#"+filepath.Base(root)+".lck")
+	if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func arrives(ctx context.Context, result <-chan string, timeout time.Duration) bool {

@@ -182,6 +182,9 @@ func (m *Manager) Status(dir string) (supervise.Status, bool, error) {
 		return supervise.Status{}, false, err
 	}
 	status := u.status(s)
+	if s.Starting && !status.Running {
+		return supervise.Status{}, false, nil
+	}
 	if _, err := os.Lstat(filepath.Join(m.run, s.Name)); !status.Running && errors.Is(err, fs.ErrNotExist) {
 		status.ExitCode = killedWithHost // tmpfs has forgotten the start: the host was down
 	}

@@ -20,8 +20,13 @@ import (
 //	stubborn   ignores every signal
 //	noswitch   refuses to be switched to
 //
-// generationFile has the generation of the system that runs, also after a switch.
-const generationFile = "/run/generation"
+// generationFile has the generation of the system that runs, also after a
+// switch; of one without, the environment tells it. switchedFile says what user
+// ids the switch had.
+const (
+	generationFile = "/run/generation"
+	switchedFile   = "/var/switched"
+)
 
 // runSystem does what a system's program is for, when it was started as one.
 func runSystem() bool {
@@ -40,6 +45,9 @@ func runSystem() bool {
 	return true
 }
 
+// unescape is what systemd does to an EnvironmentFile's values in quotes.
+var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\$`, `$`, "\\`", "`")
+
 func setting(system, name string) string {
 	b, _ := os.ReadFile(filepath.Join(system, name))
 	return strings.TrimSpace(string(b))
@@ -53,10 +61,10 @@ func boot(system string) {
 	}
 	for line := range strings.Lines(setting("/run", "tekton-environment") + "\n") {
 		if k, v, found := strings.Cut(strings.TrimSpace(line), "="); found {
-			os.Setenv(k, strings.Trim(v, `"`))
+			os.Setenv(k, unescape.Replace(strings.Trim(v, `"`)))
 		}
 	}
-	must(os.WriteFile(generationFile, []byte(setting(system, "generation")), 0o644))
+	must(setGeneration(system))
 	const halt, powerOff = syscall.Signal(34 + 3), syscall.Signal(34 + 4) // SIGRTMIN+3, +4
 	ctx, stop := signal.NotifyContext(context.Background(), halt, powerOff, syscall.SIGTERM)
 	defer stop()
@@ -105,5 +113,16 @@ func switchTo(system string) {
 		fmt.Println("the following units failed: keys.service")
 		os.Exit(4)
 	}
-	must(os.WriteFile(generationFile, []byte(setting(system, "generation")), 0o644))
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	must(err)
+	must(os.WriteFile(switchedFile, ids, 0o644))
+	must(setGeneration(system))
+}
+
+func setGeneration(system string) error {
+	generation := setting(system, "generation")
+	if generation == "" {
+		return nil
+	}
+	return os.WriteFile(generationFile, []byte(generation), 0o644)
 }

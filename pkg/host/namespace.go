@@ -1,14 +1,16 @@
-package server
+package host
 
 import (
-	"context"
 	"fmt"
+	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
-	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/server/wire"
+	"golang.org/x/sys/unix"
 )
 
 // namespaceFlags are nsenter's flags by file name in /proc/PID/ns.
@@ -17,9 +19,10 @@ var namespaceFlags = []struct{ file, flag string }{
 	{"net", "--net"}, {"pid", "--pid"}, {"cgroup", "--cgroup"}, {"time", "--time"},
 }
 
-// namespaces holds a machine's namespaces and root directory open, so that a
-// process id that is used again can never lead into something else.
-type namespaces struct {
+// Namespaces holds a machine's namespaces, its user namespace among them, and
+// its root directory open, so that a process id that is used again can never
+// lead into something else.
+type Namespaces struct {
 	files []*os.File // what argv refers to
 	argv  []string   // nsenter with its flags
 	// root is the flag's value for the machine's root directory.
@@ -28,33 +31,12 @@ type namespaces struct {
 	cgroup *os.File
 }
 
-// enter finds the object's machine and opens its namespaces.
-func (s *Server) enter(ctx context.Context, ref v1alpha1.Ref) (*namespaces, Leader, error) {
-	leader, err := s.backend.Leader(ctx, ref)
-	if err != nil {
-		return nil, Leader{}, err
-	}
-	ns, err := openNamespaces(leader.PID)
-	if err != nil {
-		return nil, Leader{}, fmt.Errorf("open the namespaces of %s: %w", ref, err)
-	}
-	// It lived before and after they were opened, so they are its own.
-	again, err := s.backend.Leader(ctx, ref)
-	if err != nil || again.PID != leader.PID || again.Boot != leader.Boot {
-		ns.close()
-		if err == nil {
-			err = &wire.Error{Code: wire.Unavailable, Message: fmt.Sprintf("the machine of %s is being restarted", ref), Next: "try again when it is Ready: tekton wait --for=condition=Ready " + ref.String()}
-		}
-		return nil, Leader{}, err
-	}
-	return ns, leader, nil
-}
-
-func openNamespaces(pid int) (_ *namespaces, err error) {
-	ns := &namespaces{argv: []string{"nsenter"}}
+// OpenNamespaces opens those of a machine's first process.
+func OpenNamespaces(pid int) (_ *Namespaces, err error) {
+	ns := &Namespaces{argv: []string{"nsenter"}}
 	defer func() {
 		if err != nil {
-			ns.close()
+			ns.Close()
 		}
 	}()
 	proc := fmt.Sprintf("/proc/%d", pid)
@@ -92,7 +74,8 @@ func openNamespaces(pid int) (_ *namespaces, err error) {
 // inherited, so nothing of the host is open in the command.
 func descriptor(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
 
-func (ns *namespaces) close() {
+// Close closes what is open; commands in the machine go on.
+func (ns *Namespaces) Close() {
 	for _, f := range ns.files {
 		f.Close()
 	}
@@ -101,24 +84,37 @@ func (ns *namespaces) close() {
 	}
 }
 
-// command is nsenter's argv for a command in the machine. Without --wd, nsenter
-// would keep our working directory, on the host, as the command's. nsenter
-// changes everything before it forks the process that the machine can see, so
-// that nothing of the host can be reached through it.
-func (ns *namespaces) command(workDir string, argv []string) []string {
-	wd := []string{"--wd=" + ns.root}
-	if workDir != "" {
-		wd = []string{"--wdns=" + workDir}
-	}
-	return concat(ns.argv, wd, []string{"--"}, argv)
-}
+// machinePath finds programs on FHS systems and on NixOS.
+const machinePath = "/run/wrappers/bin:/root/.nix-profile/bin:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func concat(parts ...[]string) []string {
-	var all []string
-	for _, p := range parts {
-		all = append(all, p...)
+// Command prepares a command in the machine, as its root, in a session and the
+// cgroup of its own. nsenter is our child, and looked up in our own PATH; the
+// command is nsenter's child.
+//
+// Without --wd, nsenter would keep our working directory, on the host, as the
+// command's. nsenter changes everything before it forks the process that the
+// machine can see, so that nothing of the host can be reached through it.
+//
+// The environment is also nsenter's own on the host's side, so nothing that a
+// machine or a spec chose may be in it: LD_PRELOAD would run as root here.
+func (ns *Namespaces) Command(workDir string, argv ...string) (*exec.Cmd, error) {
+	wd := "--wd=" + ns.root
+	if workDir != "" {
+		wd = "--wdns=" + workDir
 	}
-	return all
+	full := slices.Concat(ns.argv, []string{wd, "--"}, argv)
+	cmd := exec.Command(full[0], full[1:]...)
+	cmd.Env = []string{"PATH=" + machinePath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh"}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if ns.cgroup != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(ns.cgroup.Fd())
+	}
+	// What we inherited ourselves must not be open in the machine either.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("keep our files out of the machine: %w", err)
+	}
+	return cmd, nil
 }
 
 // openCgroup opens the process's cgroup in the unified hierarchy, so that a
