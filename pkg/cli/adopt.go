@@ -80,7 +80,7 @@ func adopted(name string, c conf.Conf) (v1alpha1.Container, []string) {
 	var notes []string
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if c.Flake != "" {
-		note("built from the flake %s: build it, and set system.storePath to the result", c.Flake)
+		note("built from the flake %[1]s: for tekton to build it, set system.flake to %[1]s#nixosConfigurations.container.config.system.build.toplevel, in the place of storePath", c.Flake)
 	}
 	if !c.PrivateNetwork {
 		note("it had the host's own network; it gets a link and an address of tekton's")

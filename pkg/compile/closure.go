@@ -49,6 +49,14 @@ func (c *compiler) resolveSystem(u *unitOf) {
 	}
 }
 
+// builtFor remembers what the flake of the wanted spec was built to.
+func (r *InstanceRecord) builtFor(u *unitOf) {
+	r.Flake, r.StorePath = "", ""
+	if f := u.Spec.System.Flake; f != "" {
+		r.Flake, r.StorePath = f, u.Spec.System.StorePath
+	}
+}
+
 // builtBefore is the store path that the newest incarnation of the same flake
 // runs: what is known of the build may be lost.
 func (c *compiler) builtBefore(u *unitOf, flake string) string {

@@ -50,9 +50,10 @@ func (c *compiler) updateInPlace(u *unitOf, i *Incarnation, want string) {
 	c.confirm(u)
 	next := *i
 	if next.Previous == nil {
-		next.Previous = &Previous{Fingerprint: i.Fingerprint, Object: i.Object}
+		next.Previous = &Previous{Fingerprint: i.Fingerprint, Flake: i.Flake, StorePath: i.StorePath, Object: i.Object}
 	}
 	next.Fingerprint, next.Object = want, u.Record.Object
+	next.builtFor(u)
 	u.Target, u.Update = &next, StrategyInPlace
 }
 
@@ -78,7 +79,8 @@ func (u *unitOf) before(i *Incarnation) *Incarnation {
 		return nil
 	}
 	was := *i
-	was.Fingerprint, was.Object, was.Previous = i.Previous.Fingerprint, i.Previous.Object, nil
+	p := i.Previous
+	was.Fingerprint, was.Flake, was.StorePath, was.Object, was.Previous = p.Fingerprint, p.Flake, p.StorePath, p.Object, nil
 	return &was
 }
 

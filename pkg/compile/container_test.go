@@ -109,6 +109,40 @@ func TestContainerUpdatesInPlace(t *testing.T) {
 	}
 }
 
+// TestContainerOfAFlake: what its flake was built to is part of what it is
+// taken back to, also when the build itself is forgotten.
+func TestContainerOfAFlake(t *testing.T) {
+	w := newWorld("10.99.0.0/16")
+	build := func(flake, path string) {
+		w.want("web", func(s *v1alpha1.ContainerSpec) {
+			*s = v1alpha1.ContainerSpec{Runtime: v1alpha1.RuntimeNixOSContainer, System: v1alpha1.System{Flake: flake}}
+		})
+		name := resource.ClosureName(flake, false)
+		w.in.Observed[resource.KindClosure] = resource.Known(resource.New(resource.HostOwner, "", name,
+			resource.Closure{Flake: flake, Attempt: 1, Build: resource.Build{Result: resource.Built{StorePath: path}}}))
+	}
+	build("path:/srv/a#one", "/nix/store/one")
+	first := w.target(t, w.settle(), "web")
+	if first.Container != "web" || first.StorePath != "/nix/store/one" {
+		t.Fatalf("%+v", first)
+	}
+	build("path:/srv/a#two", "/nix/store/two")
+	out := Compile(w.in)
+	if i := w.target(t, out, "web"); i.Machine != first.Machine || i.StorePath != "/nix/store/two" || i.Previous == nil || i.Previous.StorePath != "/nix/store/one" {
+		t.Errorf("updated to %+v, before that %+v", i, i.Previous)
+	}
+	w.adopt(out)
+	w.in.Failures[resource.ID{Kind: resource.KindAnswer, Name: first.Machine}] = resource.Failure{Reason: resource.ReasonProbeFailed, Message: "no answer"}
+	out = Compile(w.in)
+	if i := w.target(t, out, "web"); i.Flake != first.Flake || i.StorePath != first.StorePath || i.Fingerprint != first.Fingerprint {
+		t.Errorf("taken back to %+v, want %+v", i, first)
+	}
+	instance := out.Desired.Present[resource.ID{Kind: resource.KindInstance, Name: first.Machine}].Value.(resource.Instance)
+	if instance.System.StorePath != "/nix/store/one" {
+		t.Errorf("its system is %s", instance.System.StorePath)
+	}
+}
+
 // TestContainerKeepsDataOfBefore: what a system used that may come back stays.
 func TestContainerKeepsDataOfBefore(t *testing.T) {
 	w := newWorld("10.99.0.0/16")

@@ -208,9 +208,7 @@ func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
 		return
 	}
 	r := InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object}
-	if f := u.Spec.System.Flake; f != "" {
-		r.Flake, r.StorePath = f, u.Spec.System.StorePath
-	}
+	r.builtFor(u)
 	if u.Spec.Runtime == v1alpha1.RuntimeNixOSContainer {
 		r.Container = c.containerName(u.Record)
 	}

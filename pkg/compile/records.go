@@ -81,6 +81,8 @@ type InstanceRecord struct {
 // Previous is a state that a container can be taken back to.
 type Previous struct {
 	Fingerprint string          `json:"fingerprint"`
+	Flake       string          `json:"flake,omitempty"`
+	StorePath   string          `json:"storePath,omitempty"`
 	Object      json.RawMessage `json:"object"`
 }
 

@@ -165,6 +165,9 @@ func scenarios() []scenario {
 		{"container's update that never answers", []func(*sim){both(put(nixos("1")), image("2", simworld.Mute)), put(nixos("2"))}, false},
 		{"container's update that crashes", []func(*sim){both(put(nixos("1")), image("2", simworld.Crashes)), put(nixos("2"))}, false},
 		{"container's failed update, then repaired", []func(*sim){both(put(nixos("1")), image("2", simworld.Mute)), put(nixos("2")), put(nixos("3"))}, false},
+		{"container of a flake, updated in place", []func(*sim){put(flaky(nixos(""), "path:/srv/a#1")), put(flaky(nixos(""), "path:/srv/a#2"))}, true},
+		{"container of a flake, its update never answers", []func(*sim){
+			both(put(flaky(nixos(""), "path:/srv/a#1")), builds("path:/srv/a#2", "/nix/store/2"), image("2", simworld.Mute)), put(flaky(nixos(""), "path:/srv/a#2"))}, true},
 		{"container deleted", []func(*sim){put(nixos("1")), remove("a")}, false},
 		{"secret rotates", []func(*sim){both(secret("token", "canary-0cf3"), put(withSecret(a, "token"))), secret("token", "canary-77ab")}, false},
 	}

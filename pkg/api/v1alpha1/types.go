@@ -36,7 +36,7 @@ type ContainerSpec struct {
 	// System is where the userland comes from; exactly one field is set.
 	System System `json:"system"`
 	// Runtime that runs the machine; immutable. nspawn: by tekton. nixos-container: as a container of NixOS
-	// (/etc/nixos-containers, container@NAME.service); it boots a storePath and is updated in place.
+	// (/etc/nixos-containers, container@NAME.service); it boots a storePath or a flake and is updated in place.
 	Runtime string `json:"runtime,omitempty" enum:"nspawn,nixos-container"`
 	// Command to run, as a list; absent: the system's init boots.
 	Command []string `json:"command,omitempty"`

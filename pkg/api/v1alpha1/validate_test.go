@@ -93,12 +93,24 @@ func TestContainerValidate(t *testing.T) {
 		"container": {func(c *Container) {
 			c.Spec = ContainerSpec{Runtime: "nixos-container", System: System{StorePath: "/nix/store/a-b"}}
 		}, nil},
+		"container of a flake": {func(c *Container) {
+			c.Spec = ContainerSpec{Runtime: "nixos-container", System: System{Flake: "git+https://example.org/app?ref=main#nixosConfigurations.app.config.system.build.toplevel"}}
+		}, nil},
 		"container's limits": {func(c *Container) {
 			c.Spec = ContainerSpec{Runtime: "nixos-container", System: System{Host: true}, Command: []string{"x"}, Ephemeral: true, RestartPolicy: "Never"}
 			c.Default(nil)
 		}, []string{
 			"spec.command: is not for runtime nixos-container: the system's own init boots", "spec.ephemeral: is not for runtime nixos-container",
-			"spec.restartPolicy: is not for runtime nixos-container", "spec.runtime: boots a built NixOS system",
+			"spec.restartPolicy: is not for runtime nixos-container", "spec.runtime: boots a NixOS system; set spec.system.storePath or spec.system.flake",
+		}},
+		"container's paths": {func(c *Container) {
+			c.Spec = ContainerSpec{
+				Runtime: "nixos-container", System: System{StorePath: "/nix/store/a-b"}, Trust: "trusted", Credentials: []Credential{{Name: "key", Path: "/run/a b"}},
+				Volumes: []Volume{{Name: "data", Path: "/data*"}}, Mounts: []Mount{{HostPath: "/srv/a:b", Path: "/srv/$x"}},
+			}
+			c.Default(nil)
+		}, []string{
+			"spec.credentials[0].path: holds ' '", "spec.mounts[0].hostPath: holds ':'", "spec.mounts[0].path: holds '$'", "spec.volumes[0].path: holds '*', which the unit container@",
 		}},
 		"port twice": {func(c *Container) {
 			c.Spec.Network.Ports = append(c.Spec.Network.Ports, Port{HostPort: 2222, HostIP: "192.0.2.1", Protocol: "tcp"})
