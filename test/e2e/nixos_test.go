@@ -33,6 +33,17 @@ in
 make "nixos-system" { inherit sw; } "mkdir $out; ln -s $sw $out/sw; cp $sw/bin/guest $out/init"
 `
 
+// nixosHost puts a store at /nix and an empty directory at /run, as a host has
+// them that NixOS is about to make its own.
+func nixosHost(t *testing.T) {
+	t.Helper()
+	nixtest.Store(t)
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount("/run", unix.MNT_DETACH) })
+}
+
 // build makes a system of a generation; nothing keeps it.
 func (k *tekton) build(generation string) (system, sw string) {
 	k.t.Helper()
@@ -70,11 +81,7 @@ func TestGarbageCollector(t *testing.T) {
 	if systemdhost.Inside() {
 		return // /run is the host's own there
 	}
-	nixtest.Store(t)
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount("/run", unix.MNT_DETACH) })
+	nixosHost(t)
 	k := prepare(t)
 	first, firstProfile := k.build("first")
 	k.activate(first)
