@@ -14,8 +14,9 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-func TestAnswer(t *testing.T) {
-	r := newRig(t)
+func TestAnswer(t *testing.T) { eachRuntime(t, testAnswer) }
+
+func testAnswer(t *testing.T, r *rig) {
 	i := r.instance(1, "serve")
 	u := r.run(i)
 	short := resource.Duration(300 * time.Millisecond)

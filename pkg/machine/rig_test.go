@@ -20,6 +20,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/internal/testenv"
 	"tekton.host/pkg/machine"
@@ -55,6 +56,23 @@ type rig struct {
 	supervisor *supervise.Manager
 	options    machine.Options
 	programs   string
+	runtime    string // of its instances
+}
+
+// eachRuntime runs a test in every runtime that the host has: containers of
+// NixOS are units.
+func eachRuntime(t *testing.T, test func(*testing.T, *rig)) {
+	runtimes := []string{v1alpha1.RuntimeNspawn}
+	if systemdhost.Inside() {
+		runtimes = append(runtimes, v1alpha1.RuntimeNixOSContainer)
+	}
+	for _, runtime := range runtimes {
+		t.Run(runtime, func(t *testing.T) {
+			r := newRig(t)
+			r.runtime = runtime
+			test(t, r)
+		})
+	}
 }
 
 func newRig(t testing.TB) *rig {
@@ -136,6 +154,9 @@ func (r *rig) instance(n int, mode string, change ...func(*resource.Instance)) r
 	}
 	for _, c := range change {
 		c(&i)
+	}
+	if r.runtime == v1alpha1.RuntimeNixOSContainer {
+		r.contain(&i, n, mode)
 	}
 	return i
 }

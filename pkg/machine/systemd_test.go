@@ -22,5 +22,5 @@ func TestUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	systemdhost.RunInside(t, "^Test(HostSystem|Rootfs|SymlinkTraps|HostileImage|DeepTrees|StorePath|Ephemeral|StubbornIsKilled|Crash|ZombiesAreReaped|FirstProcessFailures|Adoption|ForeignMachine|Seccomp|Limits|Answer)$", files)
+	systemdhost.RunInside(t, "^Test(HostSystem|Rootfs|SymlinkTraps|HostileImage|DeepTrees|StorePath|Ephemeral|StubbornIsKilled|Crash|ZombiesAreReaped|FirstProcessFailures|Adoption|ForeignMachine|Seccomp|Limits|Answer|ContainerStartCutShort)$", files)
 }

@@ -15,13 +15,20 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-func TestStubbornIsKilled(t *testing.T) {
-	r := newRig(t)
+func TestStubbornIsKilled(t *testing.T) { eachRuntime(t, testStubbornIsKilled) }
+
+func testStubbornIsKilled(t *testing.T, r *rig) {
 	i := r.instance(1, "stubborn", func(i *resource.Instance) { i.StopTimeout = resource.Duration(200 * time.Millisecond) })
 	u := r.run(i)
 	r.mustDelete(u, i.Name)
 	if alive(u.Leader) {
 		t.Error("the leader is alive")
+	}
+	if i.Container != "" && strings.Contains(readFile(t, "/proc/self/mountinfo"), "/"+i.Container+" ") {
+		t.Error("what was killed has left its mount")
+	}
+	if locks, _ := filepath.Glob(filepath.Join(r.layout.Volumes(), "*", "*", ".#*")); len(locks) > 0 {
+		t.Errorf("what was killed has left its locks: %q", locks)
 	}
 	r.mustDelete(i, i.Name)
 }
@@ -153,8 +160,9 @@ func waitsOnSocket(leader int) bool {
 	return false
 }
 
-func TestAdoption(t *testing.T) {
-	r := newRig(t)
+func TestAdoption(t *testing.T) { eachRuntime(t, testAdoption) }
+
+func testAdoption(t *testing.T, r *rig) {
 	i := r.instance(1, "serve")
 	r.run(i)
 	before := r.Observe(r.ctx)
@@ -176,8 +184,9 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
-func TestForeignMachine(t *testing.T) {
-	r := newRig(t)
+func TestForeignMachine(t *testing.T) { eachRuntime(t, testForeignMachine) }
+
+func testForeignMachine(t *testing.T, r *rig) {
 	i := r.instance(1, "serve")
 	u := r.run(i)
 	other := func(verb resource.Verb, v resource.Value) resource.Step {
@@ -218,8 +227,9 @@ func TestSeccomp(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
-	r := newRig(t)
+func TestLimits(t *testing.T) { eachRuntime(t, testLimits) }
+
+func testLimits(t *testing.T, r *rig) {
 	i := r.instance(1, "serve", func(i *resource.Instance) { i.Limits.TasksMax = 100; i.Limits.DiskMax = 1 << 30 })
 	u := r.run(i)
 	i.Limits.TasksMax = 200
@@ -231,9 +241,8 @@ func TestLimits(t *testing.T) {
 	if after := r.unit(i.Name); after.Boot != u.Boot {
 		t.Error("changing limits restarted the machine")
 	}
-	spec, _, err := r.supervisor.ReadSpec(filepath.Join(r.layout.Machines(), i.Name))
-	if err != nil || spec.Limits.TasksMax != 200 {
-		t.Errorf("the supervisor's limits are %+v (%v)", spec.Limits, err)
+	if n := r.tasksMax(i); n != 200 {
+		t.Errorf("what runs it limits tasks to %d", n)
 	}
 	t.Logf("not enforced here: %s", got.LimitsUnenforced)
 }

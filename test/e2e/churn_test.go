@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tekton.host/test/systemdhost"
 )
 
 // seedEnv replays a history of churn.
@@ -44,7 +46,7 @@ func (a app) spec(k *tekton) string {
 	if a.kind%4 == 0 {
 		lines = append(lines, "volumes: [{name: data, path: /data, deletionPolicy: Delete}]")
 	}
-	return k.guest(a.name, lines...)
+	return k.guestOf(runtimeOf(a.kind), a.name, lines...)
 }
 
 // churn is a history: rounds of changes, and what is to be there after each.
@@ -211,6 +213,9 @@ func (k *tekton) killer(random *rand.Rand, kills *int) func() {
 // killed again and again, beside things of others that look like ours. The host
 // is the same afterwards, while the objects run and when they have gone.
 func TestRandomKills(t *testing.T) {
+	if systemdhost.Inside() {
+		installContainers(t)
+	}
 	k := start(t, "slotCooldown: 1s") // alone: all that is on the host is in the snapshots
 	n := seed(t)
 	history := newChurn(rand.New(rand.NewPCG(n, 0)))

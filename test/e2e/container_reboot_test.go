@@ -24,12 +24,17 @@ func TestRebootNixOSContainer(t *testing.T) {
 	s.check(s.host.InstallContainers())
 	s.inside("systemctl", "restart", "tektond.service") // it may write to what is there when it starts
 	write := func(file string, generation int) {
-		s.writeDurably(file+".yaml", s.box(file, s.storePath(generation), "routes: [{host: "+file+".test, port: 8080}]", "restartPolicy: OnFailure"))
+		s.writeDurably(file+".yaml", s.box(file, s.storePath(generation), "routes: [{host: "+file+".test, port: 8080}]", "restartPolicy: OnFailure",
+			rebootVolume, rebootDatabase, "credentials: [{name: token}]"))
 	}
+	s.inside("sh", "-c", "printf canary | "+systemdhost.ProgramsDir+"/tekton secret set token")
 	write("kept", 1)
 	write("changed", 1)
 	old := s.all("kept", "changed")
-	s.guestOf(old["kept"], "/append", "path", "/var/x", "data", "kept")
+	for _, path := range []string{"/var/x", "/data/x"} {
+		s.guestOf(old["kept"], "/append", "path", path, "data", "kept")
+	}
+	s.guestOf(old["kept"], "/sql", "q", "CREATE TABLE t AS SELECT 'kept'::text AS x")
 	generation := 1
 	for how, off := range map[string]func(context.Context) error{
 		"orderly": func(ctx context.Context) error { return s.host.PowerOff(ctx) },
@@ -59,8 +64,13 @@ func TestRebootNixOSContainer(t *testing.T) {
 			return err
 		})
 		now := s.all("kept", "changed")
-		if got := s.guestOf(now["kept"], "/read", "path", "/var/x"); got != "kept" {
-			t.Errorf("%s: the root's file reads %q", how, got)
+		for path, want := range map[string]string{"/var/x": "kept", "/data/x": "kept", "/run/credentials/token": "canary"} {
+			if got := s.guestOf(now["kept"], "/read", "path", path); got != want {
+				t.Errorf("%s: %s reads %q", how, path, got)
+			}
+		}
+		if got := s.guestOf(now["kept"], "/sql", "q", "SELECT x FROM t"); got != "kept" {
+			t.Errorf("%s: the database says %q", how, got)
 		}
 		for name, i := range now {
 			if i.Status.Machine != old[name].Status.Machine || i.Status.Address != old[name].Status.Address {

@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,24 +25,61 @@ var store sync.Once
 // TestUnderSystemd has one, elsewhere there is nothing to test.
 func nixos(t *testing.T, extra ...string) *tekton {
 	t.Helper()
-	store.Do(func() { systemdhost.InstallContainers(t) })
+	installContainers(t)
 	return start(t, extra...)
 }
 
-// system makes a store path whose init is the guest.
+func installContainers(t testing.TB) {
+	t.Helper()
+	store.Do(func() { systemdhost.InstallContainers(t) })
+}
+
+// eachRuntime runs a test, with a daemon of its own, in every runtime that the
+// host has.
+func eachRuntime(t *testing.T, test func(*testing.T, *tekton)) {
+	t.Parallel()
+	runtimes := []string{v1alpha1.RuntimeNspawn}
+	if systemdhost.Inside() {
+		runtimes = append(runtimes, v1alpha1.RuntimeNixOSContainer)
+	}
+	for _, runtime := range runtimes {
+		t.Run(runtime, func(t *testing.T) {
+			t.Parallel()
+			k := start(t)
+			k.runtime = runtime
+			test(t, k)
+		})
+	}
+}
+
+// runtimeOf deals the values of spec.runtime out among the objects of a test:
+// where machines are units, each fifth is a container of NixOS.
+func runtimeOf(n int) string {
+	if systemdhost.Inside() && n%5 == 4 {
+		return v1alpha1.RuntimeNixOSContainer
+	}
+	return v1alpha1.RuntimeNspawn
+}
+
+// system makes a store path whose init is the guest. Generation 0 leaves it to
+// the environment what generation it is.
 func (k *tekton) system(generation int, mode string) string {
 	k.t.Helper()
 	path := fmt.Sprintf("/nix/store/%s-%d%s", k.instance, generation, mode)
 	if _, err := os.Stat(path); err == nil {
 		return path // it runs
 	}
-	guest, err := os.ReadFile(filepath.Join(k.programs, "guest"))
+	guest, err := os.ReadFile(filepath.Join(k.rootfs, "usr/bin/guest"))
 	k.check(err)
 	k.check(os.MkdirAll(filepath.Join(path, "bin"), 0o755))
-	for name, content := range map[string]string{
+	content := map[string]string{
 		"init": string(guest), "bin/switch-to-configuration": string(guest), "bin/guest": string(guest), "bin/su": string(guest),
 		"mode": mode, "generation": strconv.Itoa(generation), "system": "x86_64-linux",
-	} {
+	}
+	if generation == 0 {
+		delete(content, "generation")
+	}
+	for name, content := range content {
 		k.check(os.WriteFile(filepath.Join(path, name), []byte(content), 0o755))
 	}
 	k.t.Cleanup(func() { os.RemoveAll(path) })
@@ -66,6 +106,18 @@ func nameOf(conf string) string { return strings.TrimSuffix(filepath.Base(conf),
 // unit asks systemd about an object's container.
 func (k *tekton) unit(name, property string) string {
 	return strings.TrimSpace(output("systemctl", "show", "container@"+k.instance+"-"+name, "--property="+property, "--value"))
+}
+
+// containerOf is the name of a machine's container, "" when it is none of NixOS.
+func (k *tekton) containerOf(machine string) string {
+	b, err := os.ReadFile(k.state("machines", machine, "container.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	k.check(err)
+	var state struct{ Name string }
+	k.check(json.Unmarshal(b, &state))
+	return state.Name
 }
 
 // containerLeader is the first process of an object's container, as machined has it.
@@ -134,6 +186,9 @@ func TestNixOSContainer(t *testing.T) {
 	k.ready("web")
 	if now := k.containerLeader("web"); now != leader {
 		t.Errorf("the first process %s became %s", leader, now)
+	}
+	if got, own := k.mustAsk("web", "/read", "path", "/var/switched"), k.mustAsk("web", "/read", "path", "/proc/self/uid_map"); got != own {
+		t.Errorf("what switches has the user ids %q, the container %q", got, own)
 	}
 	// More than that: a start, of the same machine at the same address.
 	k.write("web.yaml", k.box("web", k.system(2, ""), route, "environment: {GREETING: hello}", "volumes: [{name: data, path: /data, deletionPolicy: Delete}]"))

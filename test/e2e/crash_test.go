@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/test/systemdhost"
 )
 
 // failpoints are the steps at which the daemon dies while an application with
@@ -31,32 +32,45 @@ var failpoints = [3][]string{
 	},
 }
 
+// inPlace are those of a container of NixOS, which is one incarnation for all
+// its life: beside what every machine has, where its own steps differ.
+var inPlace = [3][]string{
+	{"after:claim.put", "before:instance.put", "after:instance.put", "before:unit.put", "after:unit.put", "after:attachment.put", "after:answer.put"},
+	{"after:claim.put", "before:instance.put", "after:instance.put", "before:unit.put", "after:unit.put", "before:answer.put", "after:answer.put"},
+	{"after:route.delete", "before:unit.delete", "after:unit.delete", "before:instance.delete", "after:instance.delete", "after:volume.delete", "before:claim.delete"},
+}
+
 // TestFailpoints lets an application come, change and go again and again, with
 // a daemon that dies once in each stage. Each stage ends as it would have without.
 func TestFailpoints(t *testing.T) {
 	t.Parallel()
-	const lanes = 3 // installations that share the failpoints
-	lives := max(len(failpoints[0]), len(failpoints[1]), len(failpoints[2]))
-	for lane := range lanes {
-		t.Run(fmt.Sprint(lane), func(t *testing.T) {
-			t.Parallel()
-			k := prepare(t)
-			for i := lane; i < lives; i += lanes {
-				k.life(i)
-			}
-		})
+	lanes := func(runtime string, n int, points [3][]string) { // installations that share the failpoints
+		lives := max(len(points[0]), len(points[1]), len(points[2]))
+		for lane := range n {
+			t.Run(fmt.Sprintf("%s/%d", runtime, lane), func(t *testing.T) {
+				t.Parallel()
+				k := prepare(t)
+				for i := lane; i < lives; i += n {
+					k.life(runtime, points, i)
+				}
+			})
+		}
+	}
+	lanes(v1alpha1.RuntimeNspawn, 3, failpoints)
+	if systemdhost.Inside() {
+		lanes(v1alpha1.RuntimeNixOSContainer, 1, inPlace)
 	}
 }
 
 // life is the whole life of an application, with the i-th failpoint of each stage.
-func (k *tekton) life(i int) {
+func (k *tekton) life(runtime string, points [3][]string, i int) {
 	k.t.Helper()
 	app := func(generation int) string {
-		return k.guest("app", fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation), "routes: [{host: app.test, port: 8080}]", "stopTimeout: 1s",
+		return k.guestOf(runtime, "app", fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation), "routes: [{host: app.test, port: 8080}]", "stopTimeout: 1s",
 			"volumes: [{name: data, path: /data, deletionPolicy: Delete}]", "databases: [{name: main, deletionPolicy: Delete}]")
 	}
 	for generation := 1; generation <= 2; generation++ {
-		k.dying(failpoints[generation-1], i, func() { k.write("app.yaml", app(generation)) }, func() error { return k.serves(generation) })
+		k.dying(points[generation-1], i, func() { k.write("app.yaml", app(generation)) }, func() error { return k.serves(generation) })
 		if machines := k.machines(); len(machines) != 1 {
 			k.t.Errorf("life %d: machines %q", i, machines)
 		}
@@ -66,7 +80,7 @@ func (k *tekton) life(i int) {
 		k.t.Errorf("life %d: the volume holds %q", i, notes)
 	}
 	// A document that leaves its file goes at once.
-	k.dying(failpoints[2], i, func() { k.write("app.yaml", "# nothing\n") }, func() error {
+	k.dying(points[2], i, func() { k.write("app.yaml", "# nothing\n") }, func() error {
 		if _, err := k.item("app"); !errors.Is(err, errNotThere) {
 			return fmt.Errorf("the object is there: %v", err)
 		}

@@ -25,9 +25,9 @@ import (
 
 // TestForeignThings puts things on the host that look like ours and are not,
 // and lets objects come, change and go beside them.
-func TestForeignThings(t *testing.T) {
-	t.Parallel()
-	k := start(t)
+func TestForeignThings(t *testing.T) { eachRuntime(t, testForeignThings) }
+
+func testForeignThings(t *testing.T, k *tekton) {
 	full := []string{"databases: [{name: main, deletionPolicy: Delete}]", "routes: [{host: first.test, port: 8080}]"}
 	// One object brings up everything that foreign things can be put into.
 	k.write("first.yaml", k.guest("first", full...))

@@ -34,6 +34,7 @@ type tekton struct {
 	n        int // makes subnet and ports
 	rootfs   string
 	extra    string // further lines of Host.spec
+	runtime  string // of guests, nspawn when empty
 	subnet   string
 	daemon   *exec.Cmd
 	ended    chan error
@@ -349,6 +350,15 @@ func (k *tekton) remove(file string) {
 // guest is a container that serves; lines are further fields of its spec, or
 // replace the usual ones.
 func (k *tekton) guest(name string, lines ...string) string {
+	return k.guestOf(k.runtime, name, lines...)
+}
+
+// guestOf is a guest of a runtime.
+func (k *tekton) guestOf(runtime, name string, lines ...string) string {
+	if runtime == v1alpha1.RuntimeNixOSContainer {
+		installContainers(k.t)
+		return k.box(name, k.system(0, ""), append([]string{`environment: {GENERATION: "1"}`}, lines...)...)
+	}
 	return container(name, append([]string{
 		"system: {rootfs: " + k.rootfs + "}", "command: [guest, serve]", `environment: {GENERATION: "1"}`,
 		"probe: {http: {path: /ready, port: 8080}}", "stopTimeout: 5s",

@@ -70,9 +70,9 @@ func (k *tekton) nspawn(name string) string {
 }
 
 // TestSwitches are the fields that hold an object up or let it go.
-func TestSwitches(t *testing.T) {
-	t.Parallel()
-	k := start(t)
+func TestSwitches(t *testing.T) { eachRuntime(t, testSwitches) }
+
+func testSwitches(t *testing.T, k *tekton) {
 	route := "routes: [{host: app.test, port: 8080}]"
 	volume := "volumes: [{name: data, path: /data, deletionPolicy: Delete}]"
 	k.write("app.yaml", k.guest("app", route, volume))

@@ -110,7 +110,7 @@ func TestRestartOfDaemon(t *testing.T) {
 		if i%10 == 0 {
 			lines = append(lines, "databases: [{name: main, deletionPolicy: Delete}]")
 		}
-		k.write(name+".yaml", k.guest(name, lines...))
+		k.write(name+".yaml", k.guestOf(runtimeOf(i), name, lines...))
 	}
 	k.ready(names...)
 	k.settled()

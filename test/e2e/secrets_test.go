@@ -182,7 +182,7 @@ func (s *secretTest) leaks(when string, objects ...string) {
 		said["the units"] = output("systemctl", "show", "*")
 	}
 	s.running(said)
-	s.files(said, s.dir, s.state("secrets"), s.state("passwords"), s.rootfs)
+	s.files(said, s.dir, s.state("secrets"), s.state("passwords"), s.rootfs, s.path("run", "containers"))
 	for _, dir := range []string{"/run", "/dev/shm", "/tmp", "/var/log", "/var/lib/systemd/coredump"} {
 		s.files(said, dir, s.dir, s.traces)
 	}

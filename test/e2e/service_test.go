@@ -36,9 +36,9 @@ func TestPathsOfOneHost(t *testing.T) {
 
 // TestDatabase reads and writes through DATABASE_URL, and looks from outside
 // at who may do what.
-func TestDatabase(t *testing.T) {
-	t.Parallel()
-	k := start(t)
+func TestDatabase(t *testing.T) { eachRuntime(t, testDatabase) }
+
+func testDatabase(t *testing.T, k *tekton) {
 	k.write("app.yaml",
 		k.guest("app", "databases: [{name: main, deletionPolicy: Delete}]"),
 		k.guest("other", "databases: [{name: main, deletionPolicy: Delete}]"),
@@ -124,9 +124,9 @@ func (k *tekton) generation(name, want string) {
 }
 
 // TestHotChange changes what needs no new start.
-func TestHotChange(t *testing.T) {
-	t.Parallel()
-	k := start(t)
+func TestHotChange(t *testing.T) { eachRuntime(t, testHotChange) }
+
+func testHotChange(t *testing.T, k *tekton) {
 	k.write("app.yaml", k.guest("app", "routes: [{host: one.test, port: 8080}]"))
 	k.ready("app")
 	before, pid := k.get("app"), k.leader("app")

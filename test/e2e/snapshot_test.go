@@ -79,7 +79,10 @@ func (k *tekton) snapshot() snapshot {
 	lines, err = k.caddyLines()
 	try("ingress", lines, err)
 	if systemdhost.Inside() {
-		units := strings.Fields(output("sh", "-c", "systemctl list-units --all --plain --no-legend 'tekton*' | cut -d' ' -f1"))
+		for _, dir := range []string{"/etc/nixos-containers", "/var/lib/nixos-containers", "/nix/var/nix/profiles/per-container", "/nix/var/nix/gcroots/per-container"} {
+			add("containers", k.fileLines(dir)...)
+		}
+		units := strings.Fields(output("sh", "-c", "systemctl list-units --all --plain --no-legend 'tekton*' 'container@*' | cut -d' ' -f1"))
 		for _, u := range units {
 			add("units", strings.Join(strings.Fields(output("systemctl", "show", "-p", "Id,Description,ActiveState,SubState,Slice,Delegate,KillMode,Restart,NRestarts,MemoryMax,TasksMax,FragmentPath,Transient", u)), " "))
 		}
@@ -225,7 +228,7 @@ func (k *tekton) normal() func(string) string {
 // volatile are fields of JSON that no two runs share.
 var volatile = []string{
 	"ifindex", "link_index", "link_netnsid", "handle", "packets", "bytes", // of the kernel
-	"since", "revision", "boot", "supervisor", "pid", "leader", // of the ledger and of supervised directories
+	"since", "revision", "boot", "supervisor", "pid", "leader", "inputs", // of the ledger and of directories of machines
 }
 
 // jsonLines has one line an element of a list.
@@ -318,7 +321,7 @@ func (k *tekton) processLines() (out []string) {
 
 // noContent are files whose content and size are others' business or chance,
 // or, pg_hba.conf, in the order of addresses: catalogue has it as PostgreSQL reads it.
-var noContent = regexp.MustCompile(`/log(\.times)?(\.1)?$|/storage/|/passwords/[^.]|/digest\.key$|/dump$|/ledger\.json(\.1)?$|/autosave\.json$|/\.s\.PGSQL|/pg_hba\.conf$`)
+var noContent = regexp.MustCompile(`/log(\.times)?(\.1)?$|/storage/|/passwords/[^.]|/digest\.key$|/dump$|/ledger\.json(\.1)?$|/containers/[^/]+/environment$|/autosave\.json$|/\.s\.PGSQL|/pg_hba\.conf$`)
 
 // fileLines are the files below a directory: what they are, whose, and what is in them.
 func (k *tekton) fileLines(dir string) (out []string) {

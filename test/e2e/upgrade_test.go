@@ -114,14 +114,15 @@ func TestUpgrade(t *testing.T) {
 	k.programs = previous
 	k.up()
 	var names []string
-	spec := func(name string, generation int) string {
-		return k.guest(name, "routes: [{host: "+name+".test, port: 8080}]", "databases: [{name: main, deletionPolicy: Delete}]",
+	spec := func(i int, generation int) string {
+		name := fmt.Sprintf("app%d", i)
+		return k.guestOf(runtimeOf(i), name, "routes: [{host: "+name+".test, port: 8080}]", "databases: [{name: main, deletionPolicy: Delete}]",
 			"volumes: [{name: data, path: /data, deletionPolicy: Delete}]", "stopTimeout: 1s", fmt.Sprintf(`environment: {GENERATION: "%d"}`, generation))
 	}
 	for i := range 5 {
 		name := fmt.Sprintf("app%d", i)
 		names = append(names, name)
-		k.write(name+".yaml", spec(name, 1))
+		k.write(name+".yaml", spec(i, 1))
 	}
 	k.ready(names...)
 	for _, name := range names {
@@ -148,13 +149,15 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	// From now on they are the present daemon's in every respect: each change, and the end.
-	k.write("app0.yaml", spec("app0", 2))
+	k.write("app0.yaml", spec(0, 2))
+	k.write("app4.yaml", spec(4, 2)) // in place, where it is a container of NixOS
 	k.generation("app0", "2")
+	k.generation("app4", "2")
 	k.must("restart", "app1")
 	k.write("app2.yaml", "# nothing\n")
 	k.gone("app2")
 	k.ready("app0", "app1", "app3", "app4")
-	for _, name := range []string{"app0", "app1", "app3"} {
+	for _, name := range []string{"app0", "app1", "app3", "app4"} {
 		k.mustServe(name + ".test")
 		if got := k.mustAsk(name, "/sql", "q", "SELECT who FROM visit"); got != name {
 			t.Errorf("the database of %s says %q", name, got)

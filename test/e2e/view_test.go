@@ -97,7 +97,7 @@ func (k *tekton) processes(want func(process) bool) []string {
 
 // ours reports whether a process belongs to this installation.
 func (k *tekton) ours(p process) bool {
-	return strings.Contains(p.cmdline, k.dir) || strings.Contains(p.cgroup, "tekton-"+k.instance)
+	return strings.Contains(p.cmdline, k.dir) || strings.Contains(p.cgroup, "tekton-"+k.instance) || strings.Contains(p.cgroup, "container@"+k.instance+"-")
 }
 
 // cgroups of this installation.
@@ -187,11 +187,17 @@ func (k *tekton) left() []string {
 func (k *tekton) leader(name string) int {
 	k.t.Helper()
 	i := k.get(name)
+	is := func(p process) bool {
+		return strings.Contains(p.cgroup, "tekton-"+k.instance) && strings.Contains(p.cgroup, i.Status.Machine) && strings.HasPrefix(p.cmdline, "guest ")
+	}
+	if c := k.containerOf(i.Status.Machine); c != "" {
+		is = func(p process) bool {
+			return strings.Contains(p.cgroup, "/container@"+c+".service/") && strings.HasPrefix(p.cmdline, "/nix/store/")
+		}
+	}
 	var found int
 	k.eventually("the guest of "+name+" is found", func() error {
-		for _, line := range k.processes(func(p process) bool {
-			return strings.Contains(p.cgroup, "tekton-"+k.instance) && strings.Contains(p.cgroup, i.Status.Machine) && strings.HasPrefix(p.cmdline, "guest ")
-		}) {
+		for _, line := range k.processes(is) {
 			var err error
 			found, err = strconv.Atoi(strings.Fields(line)[0])
 			return err

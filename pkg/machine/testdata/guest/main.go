@@ -6,11 +6,15 @@
 //	crash     a line with control characters on stdout, then exit 7
 //	zombies   leaves orphans behind, then serves
 //	init      serves as PID 1 until SIGRTMIN+3, reaping
+//
+// As a system's init it does what the file "mode" beside it says, and says that
+// it is up where somebody waits for that.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +28,8 @@ func main() {
 	mode := "init" // executed as a system's init there are no arguments
 	if len(os.Args) > 1 {
 		mode = os.Args[1]
+	} else if m := read(filepath.Join(filepath.Dir(os.Args[0]), "mode")); m != "" {
+		mode = m
 	}
 	switch mode {
 	case "serve":
@@ -77,6 +83,10 @@ func serve(stop bool) {
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(9) })
 	http.HandleFunc("/fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 	fmt.Println("serving as pid", os.Getpid())
+	if conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET")); err == nil {
+		fmt.Fprint(conn, "READY=1")
+		conn.Close()
+	}
 	fmt.Println(http.ListenAndServe(":8080", nil))
 	os.Exit(1)
 }
