@@ -1,12 +1,41 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
+	"tekton.host/pkg/server/wire"
 )
+
+// dialTimeout of a connection to a machine on this host.
+const dialTimeout = 5 * time.Second
+
+// Dial implements server.Machines.
+func (d *Daemon) Dial(ctx context.Context, ref v1alpha1.Ref, port uint16) (net.Conn, error) {
+	v, err := d.view()
+	if err != nil {
+		return nil, err
+	}
+	i, target, found := v.Incarnations(ref.Kind, ref.Name)
+	if !found {
+		return nil, notFound(ref)
+	}
+	if i = cmp.Or(i, target); i == nil {
+		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s has no machine yet", ref), Next: "see why: tekton why " + ref.String()}
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(d.naming.Addr(i.Slot), port).String())
+	if err != nil {
+		return nil, &wire.Error{Code: wire.Unavailable, Message: fmt.Sprintf("connect to port %d of %s: %v", port, ref, err), Next: "does it listen there, and not on its loopback only? tekton logs " + ref.String()}
+	}
+	return conn, nil
+}
 
 // Usage implements server.Machines.
 func (d *Daemon) Usage(ctx context.Context) (v1alpha1.UsageReport, error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"net"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/spec"
@@ -60,6 +61,8 @@ type Machines interface {
 	Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error)
 	// Usage returns what all running machines use.
 	Usage(ctx context.Context) (v1alpha1.UsageReport, error)
+	// Dial connects to a TCP port of the object's machine.
+	Dial(ctx context.Context, ref v1alpha1.Ref, port uint16) (net.Conn, error)
 	// Leader returns the first process of the object's running machine.
 	Leader(ctx context.Context, ref v1alpha1.Ref) (Leader, error)
 }

@@ -57,7 +57,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	conn, buffered, err := upgrade(w)
+	conn, buffered, err := upgrade(w, wire.ExecProtocol)
 	if err != nil {
 		p.end()
 		p.reap()
@@ -108,13 +108,13 @@ func checkExec(r *http.Request, req wire.ExecRequest) error {
 	return nil
 }
 
-func upgrade(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
+func upgrade(w http.ResponseWriter, protocol string) (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	conn.SetDeadline(time.Time{})
-	_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+wire.ExecProtocol+"\r\n\r\n")
+	_, err = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\n\r\n")
 	if err != nil {
 		conn.Close()
 	}

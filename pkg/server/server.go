@@ -44,6 +44,8 @@ type Server struct {
 	mux     *http.ServeMux
 	// sessions are the exec sessions under way; they are no longer http's.
 	sessions sync.WaitGroup
+	// connections holds one value a connection to a machine.
+	connections chan struct{}
 }
 
 // New returns a server. It starts nothing.
@@ -51,7 +53,7 @@ func New(o Options) (*Server, error) {
 	if o.Backend == nil {
 		return nil, errors.New("server: Options.Backend is required")
 	}
-	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux()}
+	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
 	s.route("GET "+wire.PathVersion, s.version)
 	s.route("GET "+wire.PathObjects, s.objects)
 	s.route("DELETE "+wire.PathObjects+"/{kind}/{name}", s.deleteObject)
@@ -59,6 +61,7 @@ func New(o Options) (*Server, error) {
 	s.route("GET "+wire.PathObjects+"/{kind}/{name}/logs", s.logs)
 	s.route("POST "+wire.PathObjects+"/{kind}/{name}/exec", s.exec)
 	s.route("GET "+wire.PathObjects+"/{kind}/{name}/history", s.history)
+	s.route("POST "+wire.PathObjects+"/{kind}/{name}/connect", s.connect)
 	s.route("GET "+wire.PathSources, s.sources)
 	s.route("POST "+wire.PathSources+"/{name}/release-deletes", s.releaseDeletes)
 	s.route("GET "+wire.PathEvents, s.events)

@@ -1,10 +1,14 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,5 +75,44 @@ func TestCopy(t *testing.T) {
 		if _, err := k.run(append([]string{"cp"}, args...)...); err == nil || !strings.Contains(err.Error(), "error: "+want) {
 			t.Errorf("cp %q: %v, want %q", args, err, want)
 		}
+	}
+}
+
+// TestPortForward asks a machine through a port of this host.
+func TestPortForward(t *testing.T) {
+	t.Parallel()
+	k := start(t)
+	k.write("a.yaml", k.guest("a"))
+	k.ready("a")
+	cmd := exec.Command(filepath.Join(k.programs, "tekton"), "--socket", k.path("run/tekton.sock"), "port-forward", "a", "0:8081", "0:9")
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.StdoutPipe()
+	k.check(err)
+	k.check(cmd.Start())
+	lines := bufio.NewScanner(out)
+	var addresses []string
+	for len(addresses) < 2 && lines.Scan() {
+		address, _, _ := strings.Cut(lines.Text(), " ")
+		addresses = append(addresses, address)
+	}
+	if len(addresses) < 2 {
+		t.Fatalf("it said nothing of where it listens: %s", &complaints)
+	}
+	for range 3 {
+		_, body, err := fetch("http://"+addresses[0]+"/slow?n=5", "")
+		if err != nil || !strings.HasSuffix(string(body), "end\n") {
+			t.Fatalf("%v: %q", err, body)
+		}
+	}
+	conn, err := net.Dial("tcp", addresses[1])
+	k.check(err)
+	if answer, err := io.ReadAll(conn); len(answer) > 0 {
+		t.Errorf("nobody listens there: %q, %v", answer, err)
+	}
+	conn.Close()
+	k.check(cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); exitCode(err) != 130 || !strings.Contains(complaints.String(), "connect to port 9 of container/a: ") || !strings.Contains(complaints.String(), "tekton logs container/a") {
+		t.Errorf("%v, it said: %s", err, &complaints)
 	}
 }

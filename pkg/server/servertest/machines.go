@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,24 @@ func (b *Backend) Usage(context.Context) (v1alpha1.UsageReport, error) {
 		u.Items[i].Received += 1024
 	}
 	return v1alpha1.UsageReport{Time: u.Time, Items: slices.Clone(u.Items)}, err
+}
+
+// Dial implements server.Machines: every machine is this host.
+func (b *Backend) Dial(ctx context.Context, ref v1alpha1.Ref, port uint16) (net.Conn, error) {
+	unlock, err := b.enter("Dial", fmt.Sprintf("%s %d", ref, port))
+	if err == nil {
+		_, err = b.find(ref)
+	}
+	unlock()
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+	if err != nil {
+		return nil, &wire.Error{Code: wire.Unavailable, Message: fmt.Sprintf("port %d of %s: %v", port, ref, err)}
+	}
+	return conn, nil
 }
 
 // Leader implements server.Machines.
