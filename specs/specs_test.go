@@ -43,12 +43,16 @@ func TestExamplesOfThePages(t *testing.T) {
 func checkExample(t *testing.T, page string, text []byte) {
 	t.Helper()
 	var problems []spec.Problem
-	kind := "Container"
+	var kind string
 	if strings.Contains(string(text), "kind: Host") {
 		kind = "Host"
 		_, problems = spec.DecodeHost(page, text)
 	} else {
-		_, problems = spec.Decode(page, text, spec.Options{})
+		var objects []spec.Object
+		objects, problems = spec.Decode(page, text, spec.Options{})
+		for _, o := range objects {
+			kind = o.Type().Kind
+		}
 	}
 	for _, p := range problems {
 		t.Errorf("%v", p)
@@ -92,18 +96,21 @@ func TestSchema(t *testing.T) {
 // TestDefaultedFormFitsTheSchema: what `tekton get -o yaml` prints can be
 // written back.
 func TestDefaultedFormFitsTheSchema(t *testing.T) {
-	text, err := os.ReadFile("container.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range example.FindAllSubmatch(text, -1) {
-		objects, _ := spec.Decode("container.md", e[1], spec.Options{})
-		for _, o := range objects {
-			full, err := spec.Marshal(o)
-			if err != nil {
-				t.Fatal(err)
+	for _, kind := range v1alpha1.Kinds() {
+		page := strings.ToLower(kind) + ".md"
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range example.FindAllSubmatch(text, -1) {
+			objects, _ := spec.Decode(page, e[1], spec.Options{})
+			for _, o := range objects {
+				full, err := spec.Marshal(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				validate(t, o.Type().Kind, full)
 			}
-			validate(t, "Container", full)
 		}
 	}
 }

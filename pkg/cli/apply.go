@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -44,24 +45,29 @@ func (a *app) applyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results, err := a.client.Apply(cmd.Context(), source, files)
-		if err != nil {
-			return err
-		}
-		var targets []target
-		for _, r := range results {
-			fmt.Fprintf(a.out, "%s %s\n", terminal.Escape(r.Ref.String()), a.data.applied(r.Action))
-			for _, w := range r.Warnings {
-				a.warn("%s: %s", r.Ref, w)
-			}
-			targets = append(targets, target{ref: r.Ref, generation: r.Generation, done: applied})
-		}
-		if !wait {
-			return nil
-		}
-		return a.await(cmd.Context(), timeout, targets)
+		return a.applyFiles(cmd.Context(), source, files, wait, timeout)
 	}
 	return cmd
+}
+
+// applyFiles writes files to a source, and says what became of each document.
+func (a *app) applyFiles(ctx context.Context, source string, files []v1alpha1.File, wait bool, timeout time.Duration) error {
+	results, err := a.client.Apply(ctx, source, files)
+	if err != nil {
+		return err
+	}
+	var targets []target
+	for _, r := range results {
+		fmt.Fprintf(a.out, "%s %s\n", terminal.Escape(r.Ref.String()), a.data.applied(r.Action))
+		for _, w := range r.Warnings {
+			a.warn("%s: %s", r.Ref, w)
+		}
+		targets = append(targets, target{ref: r.Ref, generation: r.Generation, done: applied})
+	}
+	if !wait {
+		return nil
+	}
+	return a.await(ctx, timeout, targets)
 }
 
 func (v view) applied(action v1alpha1.ApplyAction) string {

@@ -76,6 +76,10 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	if s.Machine != "" {
 		fact("Machine", "%s", a.machine(s))
 	}
+	if s.SSH != nil {
+		fact("SSH", "as %s, host key %s", s.SSH.User, s.SSH.HostKey)
+	}
+	fact("Expires", "%s", a.timestamp(s.ExpiresAt))
 	if s.Build != nil {
 		fact("Build", "%s", a.build(*s.Build))
 		fact("Built from", "%s", s.Build.Locked)

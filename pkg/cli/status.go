@@ -63,7 +63,7 @@ func (v view) phase(p v1alpha1.Phase) terminal.Cell {
 		paint = v.Green
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected:
 		paint = v.Red
-	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting:
+	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting, v1alpha1.PhaseExpired:
 		paint = v.Faint
 	}
 	return terminal.Cell{Text: string(p), Paint: paint}
@@ -74,12 +74,17 @@ func nextStep(item v1alpha1.Item, now time.Time) string {
 	ref, file := refOf(item), item.Metadata.Source.File
 	switch item.Status.Phase {
 	case v1alpha1.PhaseReady:
+		if c := condition(item, v1alpha1.ConditionExpiring); c != nil {
+			return "none needed if it may go; else make spec.ttl longer in " + file
+		}
 		if len(item.Status.URLs) > 0 {
 			return "none needed; open " + item.Status.URLs[0]
 		}
 		return "none needed; it is as its spec says"
 	case v1alpha1.PhaseRejected:
 		return correct(item.Metadata.Source)
+	case v1alpha1.PhaseExpired:
+		return "remove it from " + file + ", or make spec.ttl longer there to start it again; its data is kept until then"
 	case v1alpha1.PhaseDisabled:
 		return "set spec.enabled: true in " + file + " to start it; its data is kept"
 	case v1alpha1.PhasePaused:

@@ -55,6 +55,9 @@ func why(item v1alpha1.Item, now time.Time) string {
 	if c != nil && !c.Good() {
 		fmt.Fprintf(&b, ": %s", joined(", ", c.Reason, strings.TrimSuffix(c.Message, ".")))
 	}
+	if at := item.Status.ExpiresAt; !at.IsZero() && item.Status.Phase != v1alpha1.PhaseExpired {
+		fmt.Fprintf(&b, ". Its ttl is over %s", until(at, now))
+	}
 	fmt.Fprintf(&b, ". Next step: %s.", nextStep(item, now))
 	return b.String()
 }

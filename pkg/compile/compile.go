@@ -58,6 +58,8 @@ type Input struct {
 	// Secrets is the keyed digest of each secret; SecretsErr says why they could not be read.
 	Secrets    map[string]string
 	SecretsErr error
+	// HostKey is the public half of the ssh host key of a name.
+	HostKey func(name string) string
 	// Failures of steps, by resource.
 	Failures map[resource.ID]resource.Failure
 }
@@ -88,9 +90,15 @@ type Compiled struct {
 	// Former is the incarnation that a replacement will remove.
 	Former *Incarnation
 	URLs   []string
+	// HostKey is the public half of the machine's ssh host key.
+	HostKey string
 	// Closure is the name of the flake's, and Build how that goes.
 	Closure string
 	Build   resource.Build
+	// ExpiresAt is when its ttl is over; zero: never. Expired: it is, and the object
+	// is stopped until it goes.
+	ExpiresAt time.Time
+	Expired   bool
 	// Update names the strategy of a replacement under way or due: Overlap, Recreate, "".
 	Update string
 }

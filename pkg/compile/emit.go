@@ -301,6 +301,9 @@ func (c *compiler) instance(u *unitOf, s *v1alpha1.ContainerSpec, i *Incarnation
 		role := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
 		v.Secrets = append(v.Secrets, resource.Secret{Name: "database-" + d.Name, File: c.passwordFile(role), Env: d.Env, Format: c.databaseURL(role)})
 	}
+	if l := s.Login; l != nil {
+		v.Login = &resource.Login{User: l.User, Home: l.Home, Keys: l.Keys, HostKey: hostKeyName(u.Record), KeyFile: c.Layout.Key()}
+	}
 	for _, cr := range s.Credentials {
 		name := secretName(cr)
 		v.Secrets = append(v.Secrets, resource.Secret{

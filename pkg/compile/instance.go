@@ -17,7 +17,7 @@ import (
 const recipe = 1
 
 // Fingerprint covers the fields of a spec that a machine reads only at its
-// start. digests are those of its credentials, in order.
+// start. digests are those of its credentials, in order, and its ssh host key.
 func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 	type volume struct{ Name, Path string }
 	type database struct{ Name, Env string }
@@ -36,6 +36,7 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 		Capability  []string
 		Ephemeral   bool
 		HostIDs     bool
+		Login       string `json:",omitempty"`
 	}{
 		Recipe: recipe, System: builtSystem(s.System), Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
 		Credentials: s.Credentials, Digests: digests, Mounts: s.Mounts, Trust: s.Trust, Capability: s.Capabilities, Ephemeral: s.Ephemeral,
@@ -46,6 +47,9 @@ func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
 	}
 	for _, d := range s.Databases {
 		in.Databases = append(in.Databases, database{d.Name, d.Env})
+	}
+	if s.Login != nil {
+		in.Login = s.Login.User // its keys change hot
 	}
 	// Maps are marshalled with sorted keys.
 	raw, _ := json.Marshal(in)

@@ -21,6 +21,8 @@ type unitOf struct {
 	building bool
 	// noStart says that no new incarnation may be made or started now.
 	noStart bool
+	// ttl is how far its time has come; nil without end.
+	ttl *TTLRecord
 	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
 	effective *v1alpha1.ContainerSpec
 	// linkers are the objects that declare a link to this one.
@@ -54,6 +56,10 @@ func (c *compiler) begin(o Object) *unitOf {
 	if !u.live {
 		return u
 	}
+	if u.Spec.Login != nil {
+		u.HostKey = c.HostKey(hostKeyName(u.Record))
+	}
+	c.expire(u)
 	c.targets[o.Record.Name] = u
 	return u
 }
@@ -89,6 +95,9 @@ func (c *compiler) settle(u *unitOf) {
 	uid := u.Record.UID
 	c.out.Desired.Complete[uid] = true
 	c.wantRecord(ObjectKey(u.Record.Name), uid, u.Record)
+	if u.ttl != nil {
+		c.wantRecord(ttlPrefix+uid, uid, *u.ttl)
+	}
 	for _, inc := range append(slices.Clone(u.dropped), u.incarnations()...) {
 		c.wantRecord(instanceKey(uid, inc.Ordinal), uid, inc.InstanceRecord)
 		c.slots.keep(inc.Slot, inc.Machine)
@@ -134,8 +143,15 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 		return "", false
 	}
 	c.checkData(u)
+	if u.Spec.Login != nil {
+		digests = append(digests, u.HostKey)
+	}
 	return Fingerprint(u.Spec, digests), true
 }
+
+// hostKeyName is what an object's ssh host key is derived for: it is the same
+// whenever there is an object of that kind and name.
+func hostKeyName(r ObjectRecord) string { return r.Kind + "/" + r.Name }
 
 func secretName(cr v1alpha1.Credential) string {
 	if cr.Secret != "" {

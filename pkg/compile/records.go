@@ -143,6 +143,7 @@ type Claims struct {
 	Slots      map[int]SlotRecord
 	RolledBack map[string]RolledBackRecord
 	Data       map[string]DataRecord // by key without prefix
+	TTL        map[string]TTLRecord  // by UID
 	// records are the decoded values of All.
 	records map[string]any
 }
@@ -173,7 +174,7 @@ func (last Claims) Next(entries []resource.Claim) (Claims, error) {
 	c := Claims{
 		All: make(map[string]resource.Claim, len(entries)), Objects: map[string]ObjectRecord{}, ByUID: map[string]ObjectRecord{},
 		Tombstones: map[string]TombstoneRecord{}, Instances: map[string][]InstanceRecord{}, Slots: map[int]SlotRecord{},
-		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{}, records: make(map[string]any, len(entries)),
+		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{}, TTL: map[string]TTLRecord{}, records: make(map[string]any, len(entries)),
 	}
 	for _, e := range entries {
 		c.All[e.Key] = e
@@ -215,6 +216,8 @@ func decodeRecord(e resource.Claim) (any, error) {
 		return into[DataRecord](e.Value)
 	case slotPrefix:
 		return into[SlotRecord](e.Value)
+	case ttlPrefix:
+		return into[TTLRecord](e.Value)
 	}
 	return nil, nil
 }
@@ -240,6 +243,8 @@ func (c *Claims) add(e resource.Claim, record any) error {
 		c.RolledBack[rest] = r
 	case DataRecord:
 		c.Data[rest] = r
+	case TTLRecord:
+		c.TTL[rest] = r
 	case SlotRecord:
 		n, err := strconv.Atoi(rest)
 		if err != nil {

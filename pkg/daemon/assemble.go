@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,7 +28,11 @@ import (
 	"tekton.host/pkg/ingress"
 	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/machine"
+<<<<<<< HEAD
 	"tekton.host/pkg/metrics"
+=======
+	"tekton.host/pkg/machine/hostkey"
+>>>>>>> 66787bd (Agents: sandboxes that are entered by ssh, with a home, a derived host key and a ttl)
 	"tekton.host/pkg/network"
 	"tekton.host/pkg/nix"
 	"tekton.host/pkg/reconcile"
@@ -111,6 +116,9 @@ func Open(o Options) (_ *Daemon, err error) {
 		Host: o.Host, Layout: d.layout, Naming: d.naming, Installation: d.id, Decode: spec.FromJSON,
 	}
 	_, d.core.NixOS = host.CurrentSystem()
+	if d.core.HostKey, err = hostKeys(d.layout); err != nil {
+		return nil, err
+	}
 	starts := o.Host.ParallelStarts
 	if starts == 0 {
 		// A start is bound by CPU, but waits in between: for mounts, the kernel's
@@ -128,6 +136,24 @@ func Open(o Options) (_ *Daemon, err error) {
 		Log: o.Log.WithName("engine"), ParallelStarts: starts, OnStep: onStep, Meter: d.metrics,
 	})
 	return d, nil
+}
+
+// hostKeys returns the public halves of the host keys that machines derive. It
+// remembers them: every pass asks for all.
+func hostKeys(l host.Layout) (func(name string) string, error) {
+	secret, err := os.ReadFile(l.Key())
+	if err != nil {
+		return nil, fmt.Errorf("read what host keys are derived from: %w", err)
+	}
+	var known sync.Map
+	return func(name string) string {
+		public, found := known.Load(name)
+		if !found {
+			public = hostkey.Derive(secret, name).Public()
+			known.Store(name, public)
+		}
+		return public.(string)
+	}, nil
 }
 
 // lockPatience is how long the lock is waited for: a daemon that was killed while

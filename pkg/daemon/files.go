@@ -202,14 +202,20 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 		return v1alpha1.DeleteResult{}, err
 	}
 	result := v1alpha1.DeleteResult{Ref: ref, UID: r.UID, Data: d.dataEffects(r)}
+	return result, d.remove(ctx, r, "deleted with tekton delete")
+}
+
+// remove deletes an object, and its document where that can be written.
+func (d *Daemon) remove(ctx context.Context, r compile.ObjectRecord, why string) error {
+	ref := v1alpha1.Ref{Kind: r.Kind, Name: r.Name}
 	if _, mine := d.sources[r.Source]; mine {
 		if err := d.editFile(r.File, ref, ""); err != nil {
-			return result, err
+			return err
 		}
 	}
-	raw, err := json.Marshal(compile.TombstoneRecord{ObjectRecord: r, Why: "deleted with tekton delete"})
+	raw, err := json.Marshal(compile.TombstoneRecord{ObjectRecord: r, Why: why})
 	if err != nil {
-		return result, err
+		return err
 	}
 	claim := resource.Claim{Key: compile.TombstoneKey(r.UID), Owner: r.UID, Value: raw}
 	err = d.ledger.Commit(ctx, []ledger.Op{ledger.Claim(claim)})[0]
@@ -222,7 +228,7 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 			Next: "free space or inodes there (df -h, df -i); the deletion then goes on by itself",
 		}
 	}
-	return result, err
+	return err
 }
 
 // deleteRejected removes the document of an object that was never accepted.

@@ -31,6 +31,7 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	g.Go(func() error { return api.Serve(ctx, listener) })
 	g.Go(func() error { d.purge(ctx); return nil })
 	g.Go(func() error { d.recordEvents(ctx); return nil })
+	g.Go(func() error { d.removeExpired(ctx); return nil })
 	g.Go(func() error { d.tellSystemd(ctx); return nil })
 	g.Go(func() error { d.serveMetrics(ctx); return nil })
 	g.Go(func() error { return d.notify(ctx) })
@@ -97,7 +98,7 @@ func notReady(items []v1alpha1.Item) error {
 	var errs []error
 	for _, i := range items {
 		switch i.Status.Phase {
-		case v1alpha1.PhaseReady, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused:
+		case v1alpha1.PhaseReady, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
 			continue
 		}
 		for _, c := range i.Status.Conditions {

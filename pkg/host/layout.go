@@ -16,6 +16,10 @@ func (l Layout) state(p ...string) string {
 // Installation holds the random id that marks what is ours.
 func (l Layout) Installation() string { return l.state("installation") }
 
+// Key is the installation's own secret: what depends on it is recognized by
+// this installation alone.
+func (l Layout) Key() string { return l.state("digest.key") }
+
 // Lock is held by the one daemon of this state directory.
 func (l Layout) Lock() string { return l.state("lock") }
 

@@ -100,6 +100,7 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 		defer func() {
 			if _, recorded, errRecord := d.record(r.Name); err != nil && !recorded && errRecord == nil {
 				os.Remove(filepath.Join(d.dir(r.Name), launch.UpperDir))
+				os.RemoveAll(filepath.Join(d.dir(r.Name), launch.KeysDir))
 				os.Remove(d.dir(r.Name)) // or nobody would know whose it is
 			}
 		}()
@@ -110,6 +111,9 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 		return err
 	}
 	if err := d.putContainer(ctx, r, next, found); err != nil {
+		return err
+	}
+	if err := d.writeKeys(r.Name, v.Login); err != nil {
 		return err
 	}
 	if err := d.writeRecord(r.Name, next); err != nil {
@@ -128,6 +132,19 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 		return nil // ended meanwhile: the next start has them
 	}
 	return err
+}
+
+// writeKeys stores who may log in. The machine sees the directory as it is now.
+func (d *Driver) writeKeys(machine string, l *resource.Login) error {
+	if l == nil {
+		return nil
+	}
+	dir := filepath.Join(d.dir(machine), launch.KeysDir)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	text := strings.Join(append(slices.Clone(l.Keys), ""), "\n")
+	return host.WriteFile(filepath.Join(dir, l.User), []byte(text), 0o644)
 }
 
 // limitDisk limits the writable root: the layer, or a storePath's root volume

@@ -21,6 +21,8 @@ type Config struct {
 	Naming       resource.Naming
 	Installation string
 	NixOS        bool // the host's own userland lies in the Nix store
+	// HostKey is the public half of the ssh host key of a name.
+	HostKey func(name string) string
 	// Decode reads a stored object of a kind (spec.FromJSON).
 	Decode func(kind string, data []byte) (v1alpha1.Object, error)
 }
@@ -90,7 +92,7 @@ func (c *Core) Pass(f Facts) (Result, error) {
 	c.missing = wanted.missing
 	c.forgetSpecs(wanted.objects)
 	out := compile.Compile(compile.Input{
-		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, NixOS: c.NixOS, Now: f.Now,
+		Host: c.Host, Layout: c.Layout, Naming: c.Naming, Installation: c.Installation, NixOS: c.NixOS, HostKey: c.HostKey, Now: f.Now,
 		Objects: wanted.objects, Unread: c.unread(f), Claims: claims, Observed: f.Observed,
 		Secrets: f.Secrets, SecretsErr: f.SecretsErr, Failures: c.failures.facts(),
 	})

@@ -124,6 +124,7 @@ func simConfig() Config {
 		Host: h.Spec, Layout: host.Layout{State: "/state", Run: "/run/tekton", Secrets: "/state/secrets"},
 		Naming:       resource.Naming{Subnet: netip.MustParsePrefix("10.99.0.0/24")},
 		Installation: "0123456789ab", NixOS: true, Decode: spec.FromJSON,
+		HostKey: func(name string) string { return "ssh-ed25519 " + name },
 	}
 }
 

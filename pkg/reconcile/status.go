@@ -100,9 +100,12 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 			Name: r.Name, UID: r.UID, Labels: o.Meta.Labels, Annotations: o.Meta.Annotations, Generation: r.Generation,
 			Source: v1alpha1.SourcePosition{Name: r.Source, File: r.File, Line: r.Line},
 		},
-		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs},
+		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs, ExpiresAt: o.ExpiresAt},
 	}
 	item.Spec = o.Declared
+	if o.HostKey != "" {
+		item.Status.SSH = &v1alpha1.SSHStatus{User: o.Spec.Login.User, HostKey: o.HostKey}
+	}
 	if o.Closure != "" {
 		item.Status.Build = buildStatus(o.Build)
 	}
@@ -301,6 +304,10 @@ func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Cond
 		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, spec.ReasonSourcePolicy, o.Why
 		return r
 	}
+	if o.Expired {
+		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, "Expired", fmt.Sprintf("its ttl of %s is over; it is stopped, and goes with its spec", o.Spec.TTL)
+		return r
+	}
 	if o.Spec != nil && o.Spec.Disabled() {
 		r.Status, r.Reason, r.Message = v1alpha1.ConditionFalse, "Disabled", cmp.Or(o.Spec.Reason, "enabled is false")
 		return r
@@ -332,7 +339,7 @@ func (b *board) extras(o compile.Compiled) []v1alpha1.Condition {
 		cs = append(cs, v1alpha1.Condition{Type: v1alpha1.ConditionHeld, Status: v1alpha1.ConditionTrue, Reason: "LastGoodStays", Message: o.Why})
 	}
 	for _, n := range o.Notes {
-		if n.Type == v1alpha1.ConditionRolledBack {
+		if n.Type == v1alpha1.ConditionRolledBack || n.Type == v1alpha1.ConditionExpiring {
 			cs = append(cs, v1alpha1.Condition{Type: n.Type, Status: n.Status, Reason: n.Reason, Message: n.Message})
 		}
 	}
@@ -391,6 +398,8 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return v1alpha1.PhaseRejected
 	case o.Spec != nil && o.Spec.Paused:
 		return v1alpha1.PhasePaused
+	case o.Expired:
+		return v1alpha1.PhaseExpired
 	case o.Spec != nil && o.Spec.Disabled():
 		return v1alpha1.PhaseDisabled
 	case is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:

@@ -89,6 +89,7 @@ type Instance struct {
 	Volumes     []Bind     `json:"volumes,omitempty"`     // Source: volume resource name
 	Mounts      []Bind     `json:"mounts,omitempty"`      // Source: host path (trusted only)
 	Secrets     []Secret   `json:"secrets,omitempty"`
+	Login       *Login     `json:"login,omitempty"`
 	Capability  []string   `json:"capability,omitempty"` // kept beyond the default set (trusted only)
 	UIDBase     uint32     `json:"uidBase"`              // 65536 ids from here; 0: no user namespace (trusted only)
 	Ephemeral   bool       `json:"ephemeral,omitempty"`
@@ -188,7 +189,7 @@ func (v GCRoot) Equal(o Value) bool { return v == o }
 func (v Instance) Equal(o Value) bool {
 	w, ok := o.(Instance)
 	return ok && v.Name == w.Name && v.Fingerprint == w.Fingerprint && v.Slot == w.Slot && v.Limits == w.Limits && v.StopTimeout == w.StopTimeout &&
-		slices.Equal(v.HostPaths, w.HostPaths)
+		slices.Equal(v.HostPaths, w.HostPaths) && v.Login.sameKeys(w.Login)
 }
 
 // Equal reports whether the unit is (to be) running and no newer restart is asked for.

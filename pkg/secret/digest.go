@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"tekton.host/pkg/host"
 )
@@ -22,13 +21,13 @@ type Key struct{ key []byte }
 
 // LoadOrCreateKey reads the host's key, which is made once.
 func LoadOrCreateKey(l host.Layout) (Key, error) {
-	path := filepath.Join(l.State, "digest.key")
+	path := l.Key()
 	b, err := os.ReadFile(path)
 	switch {
 	case err == nil && len(b) == keySize:
 		return Key{b}, nil
 	case err == nil:
-		return Key{}, fmt.Errorf("%s does not hold %d bytes; remove it, and a new key is made: secrets will then count as changed once", path, keySize)
+		return Key{}, fmt.Errorf("%s does not hold %d bytes; remove it, and a new key is made: secrets will then count as changed once, and agents have other host keys", path, keySize)
 	case !errors.Is(err, fs.ErrNotExist):
 		return Key{}, fmt.Errorf("read the key for digests: %w", err)
 	}

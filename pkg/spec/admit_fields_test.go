@@ -96,6 +96,7 @@ var containerFields = map[string]rule{
 	"probe.deadline":  {"probe: {tcp: {port: 80}, deadline: 10s}", inside, v1alpha1.Admission{}},
 	"probe.interval":  {"probe: {tcp: {port: 80}, interval: 10s}", inside, v1alpha1.Admission{}},
 
+	"ttl":             {"ttl: 8h", inside, v1alpha1.Admission{}}, // ends only itself
 	"restartPolicy":   {"restartPolicy: Always", inside, v1alpha1.Admission{}},
 	"stopTimeout":     {"stopTimeout: 1h", inside, v1alpha1.Admission{}}, // delays its own end only
 	"update.strategy": {"update: {strategy: Recreate}", inside, v1alpha1.Admission{}},
@@ -110,8 +111,28 @@ var containerFields = map[string]rule{
 	"placement.host":  {"placement: {host: other}", inside, v1alpha1.Admission{}}, // its own object elsewhere
 }
 
+// agentFields has every field of an Agent; what it shares with a Container needs the same.
+var agentFields = alike(reflect.TypeFor[v1alpha1.AgentSpec](), map[string]rule{
+	"user":                {"user: me", inside, v1alpha1.Admission{}},
+	"sshKeys":             {"sshKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKfUo1M8jy/vTqCLYpSTQKdlVhKVScr2jEQWOUmIFhUe]", inside, v1alpha1.Admission{}}, // of its own machine
+	"home.sizeMax":        {"home: {sizeMax: 1G}", inside, v1alpha1.Admission{}},
+	"home.deletionPolicy": {"home: {deletionPolicy: Delete}", inside, v1alpha1.Admission{}},
+})
+
+// alike adds the rules of a Container's fields that a spec has as well.
+func alike(spec reflect.Type, own map[string]rule) map[string]rule {
+	all := maps.Clone(own)
+	for _, f := range leaves(spec, "") {
+		r, shared := containerFields[f]
+		if _, differs := own[f]; shared && !differs {
+			all[f] = r
+		}
+	}
+	return all
+}
+
 // fieldsByKind is the table that a new kind enters.
-var fieldsByKind = map[string]map[string]rule{v1alpha1.KindContainer: containerFields}
+var fieldsByKind = map[string]map[string]rule{v1alpha1.KindContainer: containerFields, v1alpha1.KindAgent: agentFields}
 
 // leaves are the paths of all fields of a spec, as in YAML.
 func leaves(t reflect.Type, at string) []string {
@@ -132,14 +153,17 @@ func leaves(t reflect.Type, at string) []string {
 	return out
 }
 
-func (r rule) text() string {
-	spec := r.yaml
-	for _, usual := range []string{"system: {host: true}", "command: [sleep, inf]"} {
+func (r rule) text(kind string) string {
+	spec, usuals := r.yaml, []string{"system: {host: true}"}
+	if kind == v1alpha1.KindContainer {
+		usuals = append(usuals, "command: [sleep, inf]")
+	}
+	for _, usual := range usuals {
 		if name, _, _ := strings.Cut(usual, " "); !strings.Contains(spec, name) {
 			spec = usual + "\n  " + spec
 		}
 	}
-	return head + "  " + spec + "\n"
+	return strings.Replace(head, v1alpha1.KindContainer, kind, 1) + "  " + spec + "\n"
 }
 
 // TestEveryFieldIsAdmitted walks over all fields of all kinds: each is either
@@ -160,20 +184,21 @@ func TestEveryFieldIsAdmitted(t *testing.T) {
 				if !slices.Contains(fields, f) {
 					t.Fatal("there is no such field")
 				}
-				fieldsByKind[kind][f].check(t, f)
+				fieldsByKind[kind][f].check(t, kind, f)
 			})
 		}
 	}
 }
 
-func (r rule) check(t *testing.T, field string) {
+func (r rule) check(t *testing.T, kind, field string) {
+	text := r.text(kind)
 	last := field[strings.LastIndex(field, ".")+1:]
-	if !strings.Contains(r.text(), last+":") {
-		t.Errorf("the example does not set %s:\n%s", last, r.text())
+	if !strings.Contains(text, last+":") {
+		t.Errorf("the example does not set %s:\n%s", last, text)
 	}
-	objects, problems := Decode("f.yaml", []byte(r.text()), Options{})
+	objects, problems := Decode("f.yaml", []byte(text), Options{})
 	if len(problems) > 0 || len(objects) != 1 {
-		t.Fatalf("the example is no good spec: %v\n%s", problems, r.text())
+		t.Fatalf("the example is no good spec: %v\n%s", problems, text)
 	}
 	var got []string
 	for _, p := range Admit(objects[0], &v1alpha1.Admission{}) {
@@ -189,7 +214,7 @@ func (r rule) check(t *testing.T, field string) {
 		t.Errorf("with what it needs: %v", left)
 	}
 	// Without saying trust: trusted, a relaxation is refused as such.
-	if without := strings.Replace(r.text(), "trust: trusted\n  ", "", 1); without != r.text() {
+	if without := strings.Replace(text, "trust: trusted\n  ", "", 1); without != text {
 		if objects, problems := Decode("f.yaml", []byte(without), Options{}); len(objects) > 0 || !strings.Contains(fmt.Sprint(problems), "trust") {
 			t.Errorf("untrusted, it is accepted: %v", problems)
 		}
@@ -200,7 +225,7 @@ func (r rule) check(t *testing.T, field string) {
 // is not given, so that none is there for show. maxObjects is counted by the engine.
 func TestEveryRightIsNeeded(t *testing.T) {
 	used := map[string]bool{"Kinds": true, "MaxObjects": true} // TestAdmit; the end-to-end test of sources
-	for _, fields := range fieldsByKind {
+	for kind, fields := range fieldsByKind {
 		for name, r := range fields {
 			v := reflect.ValueOf(r.allow)
 			for i := range v.NumField() {
@@ -210,7 +235,7 @@ func TestEveryRightIsNeeded(t *testing.T) {
 				used[v.Type().Field(i).Name] = true
 				less := r.allow
 				reflect.ValueOf(&less).Elem().Field(i).SetZero()
-				objects, _ := Decode("f.yaml", []byte(r.text()), Options{})
+				objects, _ := Decode("f.yaml", []byte(r.text(kind)), Options{})
 				if len(Admit(objects[0], &less)) == 0 {
 					t.Errorf("%s is admitted without %s", name, v.Type().Field(i).Name)
 				}
@@ -244,7 +269,7 @@ func TestNearMisses(t *testing.T) {
 		"port above":               "network: {ports: [{hostPort: 8011, hostIP: 0.0.0.0}]}",
 	} {
 		r := rule{yaml: yaml}
-		objects, problems := Decode("f.yaml", []byte(r.text()), Options{})
+		objects, problems := Decode("f.yaml", []byte(r.text(v1alpha1.KindContainer)), Options{})
 		if len(objects) != 1 {
 			t.Errorf("%s: %v", name, problems)
 		} else if len(Admit(objects[0], &allow)) != 1 {
@@ -252,7 +277,7 @@ func TestNearMisses(t *testing.T) {
 		}
 	}
 	for name, yaml := range map[string]string{"dots": "system: {rootfs: /srv/roots/../x}", "double slash": "system: {rootfs: /srv/roots//x}"} {
-		if objects, _ := Decode("f.yaml", []byte(rule{yaml: yaml}.text()), Options{}); len(objects) > 0 {
+		if objects, _ := Decode("f.yaml", []byte(rule{yaml: yaml}.text(v1alpha1.KindContainer)), Options{}); len(objects) > 0 {
 			t.Errorf("%s: a path that is not clean is accepted", name)
 		}
 	}

@@ -188,6 +188,7 @@ func newPaper(t *testing.T, h v1alpha1.HostSpec) *paper {
 	w.core = reconcile.NewCore(reconcile.Config{
 		Host: h, Layout: host.Layout{State: h.StateDir, Run: h.RunDir, Secrets: h.SecretsDir},
 		Naming: resource.Naming{Subnet: netip.MustParsePrefix(h.Subnet)}, Installation: "paper", Decode: spec.FromJSON,
+		HostKey: func(name string) string { return "ssh-ed25519 " + name },
 	})
 	w.facts = reconcile.Facts{
 		Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Observed: resource.Observed{},

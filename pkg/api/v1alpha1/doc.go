@@ -14,6 +14,7 @@ const APIVersion = "tekton.host/v1alpha1"
 const (
 	KindHost      = "Host"
 	KindContainer = "Container"
+	KindAgent     = "Agent"
 )
 
 // Object is what any kind that runs a machine offers to the rest of tekton.
@@ -35,6 +36,8 @@ func New(kind string) Object {
 	switch kind {
 	case KindContainer:
 		return &Container{}
+	case KindAgent:
+		return &Agent{}
 	}
 	return nil
 }
@@ -51,4 +54,7 @@ func (c *Container) Machine() *ContainerSpec { return &c.Spec }
 // Declared returns the container's spec.
 func (c *Container) Declared() any { return &c.Spec }
 
-var _ Object = (*Container)(nil)
+var (
+	_ Object = (*Container)(nil)
+	_ Object = (*Agent)(nil)
+)

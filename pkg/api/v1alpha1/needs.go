@@ -28,12 +28,13 @@ type Need struct {
 }
 
 // Needs lists what a defaulted container asks of the host, in the order of its fields.
-func (c *Container) Needs() []Need {
+func (c *Container) Needs() []Need { return c.Spec.needs() }
+
+func (s *ContainerSpec) needs() []Need {
 	var needs []Need
 	add := func(sort NeedSort, value string, p *field.Path) {
 		needs = append(needs, Need{sort, value, p})
 	}
-	s := c.Spec
 	add(NeedTrust, s.Trust, specPath.Child("trust"))
 	if s.System.RootFS != "" {
 		add(NeedHostPath, s.System.RootFS, specPath.Child("system", "rootfs"))

@@ -27,7 +27,7 @@ type Condition struct {
 // conditions that name a trouble.
 func (c Condition) Good() bool {
 	switch c.Type {
-	case ConditionRolledBack, ConditionHeld:
+	case ConditionRolledBack, ConditionHeld, ConditionExpiring:
 		return c.Status == ConditionFalse
 	}
 	return c.Status == ConditionTrue
@@ -48,6 +48,7 @@ const (
 	ConditionLimitsEnforced = "LimitsEnforced"
 	ConditionRolledBack     = "RolledBack"
 	ConditionHeld           = "Held"
+	ConditionExpiring       = "Expiring"
 	ConditionHostServices   = "HostServices"
 )
 
@@ -64,6 +65,7 @@ const (
 	PhaseRejected Phase = "Rejected"
 	PhaseDisabled Phase = "Disabled"
 	PhasePaused   Phase = "Paused"
+	PhaseExpired  Phase = "Expired" // its ttl is over: it is stopped until its spec goes
 	PhaseDeleting Phase = "Deleting"
 )
 
@@ -78,8 +80,19 @@ type Status struct {
 	URLs               []string    `json:"urls,omitempty"`
 	Restarts           int         `json:"restarts,omitempty"`
 	StartedAt          time.Time   `json:"startedAt,omitzero"`
+	// ExpiresAt is when its ttl is over.
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	// SSH says how to come in.
+	SSH *SSHStatus `json:"ssh,omitempty"`
 	// Build of the flake that the spec names.
 	Build *BuildStatus `json:"build,omitempty"`
+}
+
+// SSHStatus says how ssh comes into a machine, at its address.
+type SSHStatus struct {
+	User string `json:"user"`
+	// HostKey is the public one, as in a file of known hosts: a type and the key.
+	HostKey string `json:"hostKey"`
 }
 
 // BuildStatus says how the build of a flake goes, and what it last built.

@@ -31,6 +31,14 @@ var defaultNotes = map[string]map[string]string{
 		"spec.probe.deadline":       "where there is a probe",
 		"spec.probe.http.path":      "where the probe is http",
 	},
+	KindAgent: {
+		"spec.databases[0].env":     "the first database",
+		"spec.databases[].env":      "every other database: NAME in upper case",
+		"spec.credentials[].secret": "the credential's name",
+		"spec.credentials[].path":   "NAME is the credential's; only without env",
+		"spec.routes[].tls":         "Host spec.ingress.tls",
+		"spec.network.ports[].port": "the hostPort",
+	},
 	KindHost: {
 		"spec.stateDir":                    "/var/lib/tekton-INSTANCE with an instance",
 		"spec.runDir":                      "/run/tekton-INSTANCE with an instance",
@@ -62,6 +70,11 @@ func DefaultsTable(kind string) []Row {
 			c.Default(nil)
 			collect(rows, before, flatten(c))
 		}
+	case KindAgent:
+		a := agentSample()
+		before := flatten(a)
+		a.Default(nil)
+		collect(rows, before, flatten(a))
 	case KindHost:
 		repository := SourceConfig{Name: "NAME", Git: &GitSource{URL: "URL", Auth: GitAuth{TokenFile: "/PATH"}}}
 		for _, h := range []*Host{{}, {Spec: HostSpec{
@@ -94,6 +107,11 @@ func containerSamples() []*Container {
 	}, {
 		Spec: ContainerSpec{Probe: &Probe{HTTP: &HTTPProbe{}}},
 	}}
+}
+
+func agentSample() *Agent {
+	c := containerSamples()[0].Spec
+	return &Agent{Spec: AgentSpec{Databases: c.Databases, Credentials: c.Credentials, Routes: c.Routes, Network: c.Network}}
 }
 
 // collect adds what Default wrote. Items of a list count as one, except for a

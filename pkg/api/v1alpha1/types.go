@@ -62,6 +62,8 @@ type ContainerSpec struct {
 	Resources Resources `json:"resources,omitzero"`
 	// Probe says when an instance answers; absent: a connection to the first route's port, else running is enough.
 	Probe *Probe `json:"probe,omitempty"`
+	// TTL removes the object that long after it was created, as `tekton delete` does; absent or 0s: it stays.
+	TTL *Duration `json:"ttl,omitempty"`
 	// RestartPolicy when the machine ends by itself: Always, OnFailure, Never. What has ended so stays ended over reboots of
 	// the host; what ran when the host went down, also by a power cut, is started again.
 	RestartPolicy string `json:"restartPolicy,omitempty" enum:"Always,OnFailure,Never"`
@@ -88,6 +90,8 @@ type ContainerSpec struct {
 	// Placement is reserved for several hosts.
 	Placement Placement `json:"placement,omitzero"`
 
+	// Login is whom ssh lets in; kinds that are lowered to a container set it.
+	Login *Login `json:"-"`
 	// Setup is what has to be done inside the running machine; kinds that are lowered to a container set it.
 	Setup *SetupSpec `json:"-"`
 }

@@ -17,7 +17,7 @@ var specPath = field.NewPath("spec")
 // Validate reports everything that is wrong with a defaulted container on a
 // host; h is a defaulted host, or nil for an embedded default one.
 func (c *Container) Validate(h *HostSpec) field.ErrorList {
-	v := &containerCheck{spec: &c.Spec, host: orDefaultHost(h), name: c.Metadata.Name, paths: unique{}, env: unique{}}
+	v := newContainerCheck(&c.Spec, c.Metadata.Name, h)
 	v.typeMeta(c.TypeMeta, KindContainer)
 	v.metadata(c.Metadata)
 	v.tags(reflect.ValueOf(c.Spec), specPath)
@@ -46,6 +46,10 @@ type containerCheck struct {
 	name  string
 	paths unique // in the machine
 	env   unique // variable names
+}
+
+func newContainerCheck(s *ContainerSpec, name string, h *HostSpec) *containerCheck {
+	return &containerCheck{spec: s, host: orDefaultHost(h), name: name, paths: unique{}, env: unique{}}
 }
 
 func (v *containerCheck) trusted() bool { return v.spec.Trust == "trusted" }
@@ -131,6 +135,9 @@ func (v *containerCheck) environment() {
 func (v *containerCheck) lifecycle() {
 	s := v.spec
 	v.duration(specPath.Child("stopTimeout"), s.StopTimeout, Duration{})
+	if s.TTL != nil && s.TTL.Duration != 0 {
+		v.duration(specPath.Child("ttl"), s.TTL, Duration{minTTL})
+	}
 	if hasControl(s.Reason) {
 		v.forbidden(specPath.Child("reason"), "holds a control character; write text on one line")
 	}

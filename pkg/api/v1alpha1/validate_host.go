@@ -12,7 +12,7 @@ import (
 )
 
 // Kinds that a source may hold.
-func Kinds() []string { return []string{KindContainer} }
+func Kinds() []string { return []string{KindAgent, KindContainer} }
 
 // instanceName ends with a letter: link names are tk, instance, slot, and a
 // digit at the end would make one daemon's tk1+2 another one's tk+12.

@@ -27,11 +27,11 @@ func writeCredentials(files []handover.File, u user) error {
 	return nil
 }
 
-func writeEnvironmentFile(env []string) error {
+func writeEnvironmentFile(env []string, owner user) error {
 	if len(env) == 0 {
 		return nil
 	}
-	if err := writeVolatile(handover.EnvironmentFile, []byte(handover.FormatEnvironment(env)), 0, 0); err != nil {
+	if err := writeVolatile(handover.EnvironmentFile, []byte(handover.FormatEnvironment(env)), owner.uid, owner.gid); err != nil {
 		return fmt.Errorf("environment file %s: %w", handover.EnvironmentFile, err)
 	}
 	return nil

@@ -53,14 +53,20 @@ func Run() error {
 	if err != nil {
 		return err
 	}
-	if err := writeCredentials(d.Files, user); err != nil {
+	owner := user // of credentials, volumes and, where a system boots, variables
+	if d.Login != nil {
+		if owner, err = prepareLogin(d); err != nil {
+			return err
+		}
+	}
+	if err := writeCredentials(d.Files, owner); err != nil {
 		return err
 	}
-	if err := giveVolumes(d.Volumes, user); err != nil {
+	if err := giveVolumes(d.Volumes, owner); err != nil {
 		return err
 	}
 	if len(d.Command) == 0 {
-		return boot(d)
+		return boot(d, owner)
 	}
 	return command(d, user)
 }
@@ -75,8 +81,8 @@ func Code(err error) int {
 
 // boot executes the system's own init with the environment that nspawn gave.
 // Units read the secrets from a file: init's environment is not theirs.
-func boot(d handover.Document) error {
-	if err := writeEnvironmentFile(append(d.Environment, d.SecretEnvironment...)); err != nil {
+func boot(d handover.Document, owner user) error {
+	if err := writeEnvironmentFile(append(d.Environment, d.SecretEnvironment...), owner); err != nil {
 		return err
 	}
 	env := merge(withoutListen(os.Environ()), d.Environment)

@@ -32,6 +32,13 @@ const (
 	InitPath = "/run/tekton/init"
 	// EnvironmentFile is for units of a booted system (EnvironmentFile=).
 	EnvironmentFile = "/run/tekton-environment"
+	// HostKeyFile is the machine's ssh host key, root's alone.
+	HostKeyFile = "/run/tekton-ssh/host_key"
+	// SSHDConfig has the sshd of a userland without init do what it is for.
+	SSHDConfig = "/run/tekton-ssh/config"
+	// KeysDir holds a file of authorized keys by name of the user. It is bound from
+	// the host, where it is changed.
+	KeysDir = "/run/tekton/keys"
 )
 
 // Exit codes of the first process before the command runs.
@@ -57,8 +64,17 @@ type Document struct {
 	Environment       []string `json:"environment,omitempty"`
 	SecretEnvironment []string `json:"secretEnvironment,omitempty"`
 	Files             []File   `json:"files,omitempty"`
+	// Login is whom ssh lets in; credentials, variables and empty volumes are then this user's.
+	Login *Login `json:"login,omitempty"`
 	// Volumes are where writable volumes are bound; a fresh one is given to the user.
 	Volumes []string `json:"volumes,omitempty"`
+}
+
+// Login is the user that ssh lets in, and what makes it come to the right machine.
+type Login struct {
+	User    string `json:"user"`
+	Home    string `json:"home"`
+	HostKey []byte `json:"hostKey"` // private
 }
 
 // File is a credential: 0400, owned by the machine's user, on tmpfs.

@@ -18,6 +18,7 @@ const (
 	UpperDir   = "upper"         // writable layer, or the whole root of an ephemeral storePath
 	WorkDir    = "work"          // overlayfs's own
 	StageDir   = "stage"         // empty; mount point in the launcher's namespace
+	KeysDir    = "keys"          // authorized keys by name of the user, where somebody logs in
 )
 
 // RecordVersion of instance.json.

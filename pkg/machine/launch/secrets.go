@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/machine/handover"
+	"tekton.host/pkg/machine/hostkey"
 	"tekton.host/pkg/resource"
 )
 
@@ -36,6 +37,13 @@ func Document(i resource.Instance) (handover.Document, error) {
 			d.Volumes = append(d.Volumes, v.Target)
 		}
 	}
+	if l := i.Login; l != nil {
+		key, err := hostKey(l)
+		if err != nil {
+			return d, fail(ExitSecret, "ssh host key: %w", err)
+		}
+		d.Login = &handover.Login{User: l.User, Home: l.Home, HostKey: key}
+	}
 	for _, s := range i.Secrets {
 		value, err := readSecret(s.File)
 		if err != nil {
@@ -54,6 +62,14 @@ func Document(i resource.Instance) (handover.Document, error) {
 		d.SecretEnvironment = append(d.SecretEnvironment, env)
 	}
 	return d, nil
+}
+
+func hostKey(l *resource.Login) ([]byte, error) {
+	secret, err := readSecret(l.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	return hostkey.Derive(secret, l.HostKey).Private()
 }
 
 // readSecret reads a secret's file; a link in its place is refused.

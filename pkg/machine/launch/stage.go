@@ -37,6 +37,12 @@ func (s *stage) build() error {
 		return err
 	}
 	i := s.rec.Instance
+	if i.Login != nil {
+		// Mapped: sshd wants authorized keys to be the machine's root's.
+		if err := s.bind(resource.Bind{Source: KeysDir, Target: handover.KeysDir, ReadOnly: true}, false); err != nil {
+			return err
+		}
+	}
 	var err error
 	switch {
 	case i.System.Host:
