@@ -242,7 +242,7 @@ func (s *sim) undisturbed(want outcome) {
 // can do something; their messages say what.
 var waitsForSomebody = map[string]bool{
 	"SecretMissing": true, "DataConflict": true, "DependencyCycle": true, "RouteConflict": true, "PortConflict": true, "NoFreeSlot": true,
-	"LinkTargetMissing": true, "WaitingForDependency": true, "Completed": true, "Disabled": true, "ParseError": true,
+	"LinkTargetMissing": true, "WaitingForDependency": true, "Completed": true, "Expired": true, "Disabled": true, "ParseError": true,
 	"DuplicateName": true, "LedgerDamaged": true, "NameTaken": true, "SourcePolicy": true, "SecretsUnreadable": true,
 }
 

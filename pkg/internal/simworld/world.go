@@ -152,6 +152,9 @@ func (w *World) claim(s resource.Step) error {
 	if old.Revision != c.Revision {
 		return resource.ErrStale
 	}
+	if c.Since = old.Since; !exists {
+		c.Since = w.Now
+	}
 	w.revision++
 	c.Revision = w.revision
 	w.Claims[c.Key] = c

@@ -37,8 +37,9 @@ const (
 	// SSHDConfig has the sshd of a userland without init do what it is for.
 	SSHDConfig = "/run/tekton-ssh/config"
 	// KeysDir holds a file of authorized keys by name of the user. It is bound from
-	// the host, where it is changed.
-	KeysDir = "/run/tekton/keys"
+	// the host, where it is changed. Directly in /run: sshd wants all above it to be
+	// root's, and what systemd-nspawn makes for its binds is nobody's.
+	KeysDir = "/run/tekton-keys"
 )
 
 // Exit codes of the first process before the command runs.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"tekton.host/pkg/machine/handover"
 	"tekton.host/pkg/resource"
 )
 
@@ -63,7 +64,7 @@ func VolumePath(root, name string) (string, error) {
 }
 
 // reserved are trees inside a machine that are not for binds.
-var reserved = []string{"/proc", "/sys", "/dev", "/run/host", "/run/tekton"}
+var reserved = []string{"/proc", "/sys", "/dev", "/run/host", "/run/tekton", handover.KeysDir, "/run/tekton-ssh"}
 
 // Validate reports what in an instance cannot be launched whatever the host's state.
 func Validate(i resource.Instance) error {
