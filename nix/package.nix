@@ -24,7 +24,7 @@ buildGo126Module {
   };
   # Computed without a Nix builder, as the hash of what "go mod vendor" makes;
   # TestVendorHash in test/repo fails, and names the new one, when go.mod changes it.
-  vendorHash = "sha256-1Z4krfH2Nv9CV8feQ502dP8+vPBABp4shGZTe99bfms=";
+  vendorHash = "sha256-kthcUzptD/L7e/IziSkCh90c0EOYdU1SeaBytNUyevQ=";
 
   env.CGO_ENABLED = 0;
   ldflags = [

@@ -96,7 +96,6 @@ func (a *app) root() *cobra.Command {
 	add("objects", a.getCommand(), a.describeCommand(), a.whyCommand(), a.urlCommand(), a.openCommand(), a.eventsCommand(), a.historyCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
 		a.validateCommand(), a.waitCommand(), a.newCommand(), a.importCommand(), a.adoptCommand(), a.explainCommand(), a.schemaCommand())
 	add("machines", a.agentCommand(), a.logsCommand(), a.topCommand(), a.execCommand(), a.shellCommand(), a.cpCommand(), a.portForwardCommand(), a.restartCommand())
->>>>>>> 5eb379f (Agents: sandboxes that are entered by ssh, with a home, a derived host key and a ttl)
 	add("host", a.sourceCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.versionCommand())
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\n" + exitCodeTable() + "{{end}}")
 	root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))

@@ -28,11 +28,8 @@ import (
 	"tekton.host/pkg/ingress"
 	"tekton.host/pkg/ledger"
 	"tekton.host/pkg/machine"
-<<<<<<< HEAD
-	"tekton.host/pkg/metrics"
-=======
 	"tekton.host/pkg/machine/hostkey"
->>>>>>> 66787bd (Agents: sandboxes that are entered by ssh, with a home, a derived host key and a ttl)
+	"tekton.host/pkg/metrics"
 	"tekton.host/pkg/network"
 	"tekton.host/pkg/nix"
 	"tekton.host/pkg/reconcile"

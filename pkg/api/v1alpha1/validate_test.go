@@ -210,7 +210,6 @@ func TestHostValidate(t *testing.T) {
 		"PostgreSQL as root": {func(h *Host) { h.Spec.Postgres.User = "root" }, []string{"spec.postgres.user: is refused by PostgreSQL"}},
 		"connection limit":   {func(h *Host) { h.Spec.Postgres.ConnectionLimit = 500 }, []string{"spec.postgres.connectionLimit: of one role"}},
 		"upstream":           {func(h *Host) { h.Spec.DNS.Upstreams = []string{"9.9.9.9", "dns.example"} }, []string{"spec.dns.upstreams[1]: must be the address"}},
-<<<<<<< HEAD
 		"metrics address":    {func(h *Host) { h.Spec.Metrics.Address = ":9842" }, []string{"spec.metrics.address: must be an address and a port"}},
 		"notifications": {func(h *Host) {
 			h.Spec.Notifications = []Notification{{Name: "a", Command: []string{"notify-send"}, User: "me"}, {Name: "b", URL: "https://example.org/hook", TokenFile: "/run/token"}}
@@ -225,19 +224,10 @@ func TestHostValidate(t *testing.T) {
 		"no sources":     {func(h *Host) { h.Spec.Sources = []SourceConfig{} }, []string{"spec.sources: name at least one"}},
 		"source twice":   {func(h *Host) { h.Spec.Sources = append(h.Spec.Sources, h.Spec.Sources[0]) }, []string{"spec.sources[1].name: spec.sources[0].name", "spec.sources[1].path: spec.sources[0].path"}},
 		"git and path":   {func(h *Host) { h.Spec.Sources[0].Git = repository("https://example.org/a.git") }, []string{"spec.sources[0].path: is of a directory"}},
-		"admitted kind":  {func(h *Host) { allow(h, Admission{Kinds: []string{"container"}}) }, []string{`spec.sources[0].allow.kinds[0]: must be one of Container; did you mean "Container"?`}},
+		"admitted kind":  {func(h *Host) { allow(h, Admission{Kinds: []string{"container"}}) }, []string{`spec.sources[0].allow.kinds[0]: must be one of Agent, Container; did you mean "Container"?`}},
 		"admitted trust": {func(h *Host) { allow(h, Admission{MaxTrust: "full"}) }, []string{"spec.sources[0].allow.maxTrust: must be one of"}},
 		"admitted port":  {func(h *Host) { allow(h, Admission{HostPorts: []string{"9000-8000"}}) }, []string{"spec.sources[0].allow.hostPorts[0]: must be a port or a range"}},
 		"admitted path":  {func(h *Host) { allow(h, Admission{HostPaths: []string{"srv"}}) }, []string{"spec.sources[0].allow.hostPaths[0]: must be an absolute path"}},
-=======
-		"no sources":         {func(h *Host) { h.Spec.Sources = []SourceConfig{} }, []string{"spec.sources: name at least one"}},
-		"source twice":       {func(h *Host) { h.Spec.Sources = append(h.Spec.Sources, h.Spec.Sources[0]) }, []string{"spec.sources[1].name: spec.sources[0].name", "spec.sources[1].path: spec.sources[0].path"}},
-		"git and path":       {func(h *Host) { h.Spec.Sources[0].Git = repository("https://example.org/a.git") }, []string{"spec.sources[0].path: is of a directory"}},
-		"admitted kind":      {func(h *Host) { allow(h, Admission{Kinds: []string{"container"}}) }, []string{`spec.sources[0].allow.kinds[0]: must be one of Agent, Container; did you mean "Container"?`}},
-		"admitted trust":     {func(h *Host) { allow(h, Admission{MaxTrust: "full"}) }, []string{"spec.sources[0].allow.maxTrust: must be one of"}},
-		"admitted port":      {func(h *Host) { allow(h, Admission{HostPorts: []string{"9000-8000"}}) }, []string{"spec.sources[0].allow.hostPorts[0]: must be a port or a range"}},
-		"admitted path":      {func(h *Host) { allow(h, Admission{HostPaths: []string{"srv"}}) }, []string{"spec.sources[0].allow.hostPaths[0]: must be an absolute path"}},
->>>>>>> 66787bd (Agents: sandboxes that are entered by ssh, with a home, a derived host key and a ttl)
 		"admitted everything": {func(h *Host) {
 			allow(h, Admission{LinkTargets: []string{"*"}, Secrets: []string{"*"}, Domains: []string{"*.example.org"}, HostPorts: []string{"25"}})
 		}, nil},
