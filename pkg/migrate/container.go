@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/machine/nixos/conf"
 	"tekton.host/pkg/spec"
 )
 
@@ -228,12 +229,19 @@ func (r *reader) data(c *Container) {
 	}
 }
 
+// ours reports whether a container is tekton's already.
+func (r *reader) ours(name string) bool {
+	text, err := fs.ReadFile(r.Root, path.Join(confDir, name+".conf"))
+	c, _ := conf.Parse(string(text)) // the mark is there also where the rest is damaged
+	return err == nil && c.Mark != ""
+}
+
 // others are those that no script tracks.
 func (r *reader) others() error {
 	entries, err := r.list(confDir)
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".conf")
-		if _, tracked := r.known(name); !ok || tracked {
+		if _, tracked := r.known(name); !ok || tracked || r.ours(name) {
 			continue
 		}
 		file := path.Join(confDir, e.Name())

@@ -107,6 +107,15 @@ var insideDevices = []string{
 // kernelOwn are file systems without a disk.
 var kernelOwn = regexp.MustCompile(` (proc|sysfs|tmpfs|devpts|mqueue|cgroup2?) `)
 
+// capabilityMask is how /proc writes the capabilities.
+func capabilityMask() string {
+	var mask uint64
+	for _, c := range capabilities {
+		mask |= 1 << c
+	}
+	return fmt.Sprintf("%016x", mask)
+}
+
 func (k *tekton) inside(name string) insideReport {
 	k.t.Helper()
 	var r insideReport
@@ -122,11 +131,7 @@ func TestInside(t *testing.T) {
 	k.write("all.yaml", k.guest("a", "volumes: [{name: data, path: /data, deletionPolicy: Delete}]"), k.guest("b"))
 	k.ready("a", "b")
 	r := k.inside("a")
-	var mask uint64
-	for _, c := range capabilities {
-		mask |= 1 << c
-	}
-	caps := fmt.Sprintf("%016x", mask)
+	caps := capabilityMask()
 	want := map[string]string{
 		"Uid": "0 0 0 0", "CapEff": caps, "CapPrm": caps, "CapBnd": caps, "CapInh": "0000000000000000", "CapAmb": "0000000000000000",
 		"Seccomp": "2",

@@ -62,10 +62,11 @@ func TestReach(t *testing.T) {
 	listener, err := net.Listen("tcp", ":7777")
 	k.check(err)
 	t.Cleanup(func() { listener.Close() })
+	contained := runtimeOf(4) // the one that reaches most and the one that reaches nothing
 	k.write("all.yaml",
-		k.guest("a", "databases: [{name: main, deletionPolicy: Delete}]", "network: {links: [{to: b, port: 8080}]}"),
+		k.guestOf(contained, "a", "databases: [{name: main, deletionPolicy: Delete}]", "network: {links: [{to: b, port: 8080}]}"),
 		k.guest("b"), k.guest("c"),
-		k.guest("closed", "network: {egress: {mode: none}}"))
+		k.guestOf(contained, "closed", "network: {egress: {mode: none}}"))
 	k.ready("a", "b", "c", "closed")
 	addr := map[string]string{}
 	for _, name := range []string{"a", "b", "c", "closed"} {
@@ -114,8 +115,8 @@ func TestReach(t *testing.T) {
 	}
 	// A link that is taken away closes, without a restart.
 	pid := k.leader("a")
-	k.write("all.yaml", k.guest("a", "databases: [{name: main, deletionPolicy: Delete}]"), k.guest("b"), k.guest("c"),
-		k.guest("closed", "network: {egress: {mode: internet}, ports: [{hostPort: "+strconv.Itoa(k.publishedPort())+", port: 8080, hostIP: "+hostLAN+"}]}"))
+	k.write("all.yaml", k.guestOf(contained, "a", "databases: [{name: main, deletionPolicy: Delete}]"), k.guest("b"), k.guest("c"),
+		k.guestOf(contained, "closed", "network: {egress: {mode: internet}, ports: [{hostPort: "+strconv.Itoa(k.publishedPort())+", port: 8080, hostIP: "+hostLAN+"}]}"))
 	k.eventually("the link is closed", func() error {
 		if got, err := k.ask("a", "/dial", "addr", addr["b"]+":8080"); err != nil || got == "open" {
 			return fmt.Errorf("%s %v", got, err)

@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 	"pkg/notify":     {"pkg/api", "pkg/host"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
-	"pkg/migrate":    {"pkg/api", "pkg/spec"},
+	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
 	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",

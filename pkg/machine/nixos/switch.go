@@ -58,9 +58,10 @@ func (m *Manager) switchTo(ctx context.Context, u unit, c Container) error {
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // its session
-		<-ended
-		err = ctx.Err()
+		if err = ctx.Err(); errors.Is(err, context.DeadlineExceeded) { // else the daemon ends, and it goes on
+			unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // its session
+			<-ended
+		}
 	}
 	if err != nil {
 		return failed(fmt.Errorf("%w; %s", err, lastOf(tailOf(said))))

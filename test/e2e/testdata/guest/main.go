@@ -70,7 +70,8 @@ var open atomic.Bool
 func serve(ctx context.Context) {
 	open.Store(os.Getenv("READY") != "no")
 	for pattern, f := range map[string]func(*http.Request) (string, error){
-		"/": about,
+		"/":           about,
+		"/index.html": func(*http.Request) (string, error) { return generation(), nil },
 		"/read": func(r *http.Request) (string, error) {
 			b, err := os.ReadFile(r.FormValue("path"))
 			return string(b), err
@@ -132,18 +133,22 @@ func serve(ctx context.Context) {
 	server.Shutdown(context.Background())
 }
 
+// generation is that of the system or, where it has none, of the environment.
+func generation() string {
+	if b, err := os.ReadFile(generationFile); err == nil {
+		return string(b)
+	}
+	return os.Getenv("GENERATION")
+}
+
 // about tells who answers.
 func about(r *http.Request) (string, error) {
 	name, err := os.Hostname()
 	if err != nil {
 		return "", err
 	}
-	generation := os.Getenv("GENERATION")
-	if b, err := os.ReadFile(generationFile); err == nil {
-		generation = string(b)
-	}
 	b, err := json.Marshal(map[string]any{
-		"Hostname": name, "Generation": generation, "PID": os.Getpid(), "Path": r.URL.Path, "Env": os.Environ(),
+		"Hostname": name, "Generation": generation(), "PID": os.Getpid(), "Path": r.URL.Path, "Env": os.Environ(),
 	})
 	return string(b), err
 }
