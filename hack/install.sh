@@ -35,10 +35,22 @@ done
 # What "tekton new" names to editors.
 for schema in specs/*.schema.json; do put 0644 "$schema" "$prefix/share/tekton/${schema#*/}"; done
 
-unit=$(mktemp)
-trap 'rm -f "$unit"' EXIT
-sed "s|@libexec@|$libexec|" packaging/tektond.service >"$unit"
-put 0644 "$unit" "$prefix/lib/systemd/system/tektond.service"
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+
+# The program's own word on itself: manual pages, and completion where the shells look.
+"$bin/tekton" man "$made/man"
+for page in "$made"/man/*.1; do put 0644 "$page" "$prefix/share/man/man1/${page##*/}"; done
+completion() {
+  "$bin/tekton" completion "$1" >"$made/$1"
+  put 0644 "$made/$1" "$prefix/share/$2"
+}
+completion bash bash-completion/completions/tekton
+completion zsh zsh/site-functions/_tekton
+completion fish fish/vendor_completions.d/tekton.fish
+
+sed "s|@libexec@|$libexec|" packaging/tektond.service >"$made/unit"
+put 0644 "$made/unit" "$prefix/lib/systemd/system/tektond.service"
 put 0644 packaging/sysusers.conf "$prefix/lib/sysusers.d/tekton.conf"
 put 0644 packaging/networkd.conf "$prefix/lib/systemd/networkd.conf.d/tekton.conf"
 [ -e "$dest/etc/tekton/host.yaml" ] || put 0644 packaging/host.yaml /etc/tekton/host.yaml

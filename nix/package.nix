@@ -24,7 +24,7 @@ buildGo126Module {
   };
   # Computed without a Nix builder, as the hash of what "go mod vendor" makes;
   # TestVendorHash in test/repo fails, and names the new one, when go.mod changes it.
-  vendorHash = "sha256-kthcUzptD/L7e/IziSkCh90c0EOYdU1SeaBytNUyevQ=";
+  vendorHash = "sha256-Mebgy71CG6gATwWQHJy9JfKSINsqAZeUCLa2i5AU8mM=";
 
   env.CGO_ENABLED = 0;
   ldflags = [
@@ -53,6 +53,8 @@ buildGo126Module {
     install -D -m 0644 -t $out/share/tekton specs/*.schema.json
   ''
   + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/tekton man man
+    installManPage man/*.1
     for shell in bash zsh fish; do
       $out/bin/tekton completion $shell >tekton.$shell
       installShellCompletion --cmd tekton --$shell tekton.$shell

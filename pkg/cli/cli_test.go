@@ -42,13 +42,6 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-func everyCommand(c *cobra.Command, do func(*cobra.Command)) {
-	do(c)
-	for _, sub := range c.Commands() {
-		everyCommand(sub, do)
-	}
-}
-
 func TestParseRefs(t *testing.T) {
 	tests := map[string]struct {
 		args []string

@@ -75,6 +75,9 @@ func TestInstalled(t *testing.T) {
 			t.Errorf("install.sh does not name the command %q:\n%s", command, said)
 		}
 	}
+	for _, name := range []string{"man/man1/tekton-logs.1", "bash-completion/completions/tekton", "zsh/site-functions/_tekton", "fish/vendor_completions.d/tekton.fish"} {
+		s.inside("test", "-s", "/usr/local/share/"+name)
+	}
 	restartNetworkd()
 	s.inside("systemctl", "enable", "--now", "tektond")
 	s.inside("tekton", "validate", "/etc/tekton/host.yaml")
