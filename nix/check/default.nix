@@ -124,6 +124,10 @@ let
     "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
     "containers get no Nix daemon, no DHCP and their name from the spec" =
       lib.all (c: builtins.deepSeq c (c.boot.isContainer && !c.nix.enable && !c.networking.useDHCP && c.networking.hostName == "")) containers;
+    "an agent's sshd takes its keys from tekton alone" =
+      let sshd = (lib.head containers).services.openssh;
+      in sshd.enable && sshd.hostKeys == [ ] && sshd.extraConfig == "HostKey /run/tekton-ssh/host_key" && sshd.authorizedKeysFiles == [ "/run/tekton-keys/%u" ]
+        && !sshd.authorizedKeysInHomedir && !sshd.settings.PasswordAuthentication;
     "the package has all programs, and says which version it is" =
       package.subPackages == map (name: "cmd/${name}") (lib.attrNames (builtins.readDir ../../cmd))
       && lib.any (lib.hasSuffix "wire.version=0123456") package.ldflags;

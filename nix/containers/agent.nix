@@ -1,10 +1,14 @@
-# A workspace for coding agents: a user with sudo, the usual tools, secrets as
-# files. Everything that the user makes lies in /home/agent: put a volume there.
+# A workspace for coding agents: a user with sudo and the usual tools, whom ssh
+# lets in.
 #
+#   kind: Agent
 #   spec:
 #     system: {storePath: /nix/store/…-nixos-system-agent}
-#     volumes: [{name: home, path: /home/agent}]
-#     credentials: [{name: claude-token, secret: claude-token}]
+#     sshKeys: [ssh-ed25519 AAAA… me@laptop]
+#     credentials: [{name: model-token, env: CLAUDE_CODE_OAUTH_TOKEN}]
+#
+# tekton delivers the host key, the keys that may log in, variables and
+# credentials; the last two belong to id 1000, and so does the home, a volume.
 { pkgs, ... }:
 {
   imports = [ ./base.nix ];
@@ -15,6 +19,19 @@
     extraGroups = [ "wheel" ];
   };
   security.sudo.wheelNeedsPassword = false;
+
+  services.openssh = {
+    enable = true;
+    hostKeys = [ ]; # none of its own
+    authorizedKeysInHomedir = false;
+    authorizedKeysFiles = [ "/run/tekton-keys/%u" ];
+    settings = {
+      PasswordAuthentication = false;
+      KbdInteractiveAuthentication = false;
+      PermitRootLogin = "no";
+    };
+    extraConfig = "HostKey /run/tekton-ssh/host_key";
+  };
 
   environment.systemPackages = with pkgs; [
     cargo
@@ -37,29 +54,20 @@
   # Interpreters and programs that npm or pip bring expect the usual paths.
   programs.nix-ld.enable = true;
 
-  # The volume is empty at first, and belongs to root.
+  # The volume is empty at first.
   systemd.tmpfiles.settings.agent."/home/agent".d = {
     user = "agent";
     group = "users";
     mode = "0700";
   };
 
-  # For shells only, and readable by the agent only: the token is in no unit and in no store path.
-  systemd.services.agent-token = {
-    description = "hand the token to the agent";
-    wantedBy = [ "multi-user.target" ];
-    after = [ "systemd-tmpfiles-setup.service" ];
-    unitConfig.ConditionPathExists = "/run/credentials/claude-token";
-    serviceConfig = {
-      Type = "oneshot";
-      RemainAfterExit = true;
-      ExecStart = "${pkgs.coreutils}/bin/install -m 0400 -o agent -g users /run/credentials/claude-token /run/agent-token";
-    };
-  };
-  environment.interactiveShellInit = ''
-    if [ -r /run/agent-token ]; then
-      CLAUDE_CODE_OAUTH_TOKEN=$(cat /run/agent-token)
-      export CLAUDE_CODE_OAUTH_TOKEN
+  # Variables of the spec, secrets among them, in every shell of the user; others
+  # cannot read the file, and they are in no unit and no store path.
+  environment.extraInit = ''
+    if [ -r /run/tekton-environment ]; then
+      set -a
+      . /run/tekton-environment
+      set +a
     fi
   '';
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -46,6 +47,9 @@ func Document(i resource.Instance) (handover.Document, error) {
 	}
 	for _, s := range i.Secrets {
 		value, err := readSecret(s.File)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: set it with `tekton secret set`", err)
+		}
 		if err != nil {
 			return d, fail(ExitSecret, "secret %s: %w", s.Name, err)
 		}
@@ -76,7 +80,7 @@ func hostKey(l *resource.Login) ([]byte, error) {
 func readSecret(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: set it with `tekton secret set`", err)
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
