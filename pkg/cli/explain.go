@@ -38,7 +38,7 @@ func anyKind(word string) (string, error) {
 	if kind, ok := kindNamed(word, spec.Kinds()); ok {
 		return kind, nil
 	}
-	return "", usage("there is no kind %q; kinds are %s", word, strings.Join(spec.Kinds(), ", "))
+	return "", noKind(word, spec.Kinds())
 }
 
 func (a *app) showField(kind string, f spec.Field) {

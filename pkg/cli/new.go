@@ -27,7 +27,7 @@ func (a *app) newCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			kind, known := kindNamed(args[0], v1alpha1.Kinds())
 			if !known {
-				return usage("there is no kind %q to write; kinds are %s", args[0], strings.Join(v1alpha1.Kinds(), ", "))
+				return noKind(args[0], v1alpha1.Kinds())
 			}
 			text := strings.ReplaceAll(string(spec.Template(kind)), "NAME", args[1])
 			// What is printed is to work as it is: a name that is no name is said now.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/spec"
 )
 
 // kindNamed returns the one of kinds that a word means: "container", "containers", "Container".
@@ -54,7 +55,7 @@ func parseRefs(args []string) ([]v1alpha1.Ref, error) {
 		}
 		kind, known := kindNamed(word, v1alpha1.Kinds())
 		if !known {
-			return nil, usage("there is no kind %q; kinds are %s", word, strings.Join(v1alpha1.Kinds(), ", "))
+			return nil, noKind(word, v1alpha1.Kinds())
 		}
 		if name == "" {
 			return nil, usage("%q lacks a name", arg)
@@ -105,18 +106,40 @@ func (s selection) pick(items []v1alpha1.Item) ([]v1alpha1.Item, error) {
 	}
 	for _, r := range s.refs {
 		if r.Name != "" && !slices.ContainsFunc(items, func(i v1alpha1.Item) bool { return matches(r, i) }) {
-			return picked, missing(r)
+			return picked, missing(r, items)
 		}
 	}
 	return picked, nil
 }
 
-func missing(r v1alpha1.Ref) error {
+func missing(r v1alpha1.Ref, items []v1alpha1.Item) error {
 	name := r.Name
 	if r.Kind != "" {
 		name = r.String()
 	}
-	return notFound("tekton get lists what there is", "there is no object %s", name)
+	var there []string
+	for _, i := range items {
+		if r.Kind == "" || i.Kind == r.Kind {
+			there = append(there, i.Metadata.Name)
+		}
+	}
+	return notFound("tekton get lists what there is", "there is no object %s%s", name, meant(r.Name, there))
+}
+
+// meant asks whether a word is a misspelling; "" when it is of none.
+func meant(word string, words []string) string {
+	if near := spec.Nearest(word, words); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return ""
+}
+
+// noKind says that a word is no kind.
+func noKind(word string, kinds []string) error {
+	if hint := meant(word, kinds); hint != "" {
+		return usage("there is no kind %q%s", word, hint)
+	}
+	return usage("there is no kind %q; kinds are %s", word, strings.Join(kinds, ", "))
 }
 
 // objects returns the selected objects of the daemon.
@@ -148,7 +171,7 @@ func (a *app) resolve(ctx context.Context, args []string) ([]v1alpha1.Ref, error
 		}
 		at := slices.IndexFunc(items, func(it v1alpha1.Item) bool { return matches(r, it) })
 		if at < 0 {
-			return nil, missing(r)
+			return nil, missing(r, items)
 		}
 		refs[i] = refOf(items[at])
 	}

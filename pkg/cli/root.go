@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"tekton.host/pkg/client"
 	"tekton.host/pkg/internal/terminal"
@@ -97,9 +100,21 @@ func (a *app) root() *cobra.Command {
 		a.validateCommand(), a.waitCommand(), a.newCommand(), a.importCommand(), a.adoptCommand(), a.explainCommand(), a.schemaCommand())
 	add("machines", a.agentCommand(), a.logsCommand(), a.topCommand(), a.execCommand(), a.shellCommand(), a.cpCommand(), a.portForwardCommand(), a.restartCommand())
 	add("host", a.sourceCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.versionCommand(), a.manCommand())
+	root.SetFlagErrorFunc(unknownFlag)
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\n" + exitCodeTable() + "{{end}}")
 	root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return root
+}
+
+// unknownFlag says which flag was probably meant.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	e, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return fmt.Errorf("%w%s", err, meant("--"+e.GetSpecifiedName(), names))
 }
 
 // start runs before each command, when its line has been understood.

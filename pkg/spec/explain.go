@@ -121,7 +121,7 @@ func unknownPath(kind string, at Field, name string) error {
 		names = append(names, f.Name)
 	}
 	where := strings.TrimSuffix(kind+" "+at.Path, " ")
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return fmt.Errorf("%s has no field %q; did you mean %q?", where, name, near)
 	}
 	if t, ok := typeOf(kind); ok {

@@ -44,7 +44,7 @@ func (w *walker) suggest(c cursor, name, path string, t reflect.Type) (hint, mea
 		return hint, ""
 	}
 	siblings := strings.Split(fieldNames(t), ", ")
-	if near := nearest(name, siblings); near != "" {
+	if near := Nearest(name, siblings); near != "" {
 		meant = childPath(c.path, near, false)
 		if strings.EqualFold(near, name) {
 			return fmt.Sprintf("names are case-sensitive, did you mean %q?", near), meant
@@ -85,8 +85,8 @@ func pathsOf(t reflect.Type, path, name string) []string {
 	return found
 }
 
-// nearest returns the candidate that name is most probably a misspelling of, or "".
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that name is most probably a misspelling of, or "".
+func Nearest(name string, candidates []string) string {
 	const longest = 40 // a name of more characters is no misspelling of ours
 	if len(name) > longest {
 		return ""

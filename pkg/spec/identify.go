@@ -79,7 +79,7 @@ func (w *walker) knownKind(kind string) bool {
 		return w.problem(at, ReasonUnknownKind, "kind", "Host is the daemon's own configuration (tektond --config FILE); it has no place in a source")
 	}
 	hint := "known kinds: " + strings.Join(kinds, ", ")
-	if near := nearest(kind, kinds); near != "" {
+	if near := Nearest(kind, kinds); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return w.problem(at, ReasonUnknownKind, "kind", "%q is not a kind of this version of tekton; %s", kind, hint)
