@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"tekton.host/pkg/resource"
@@ -93,7 +94,7 @@ func (b *batch) awaitCertificates(ctx context.Context) {
 		if slices.Contains(before, name) {
 			continue
 		}
-		if err := handshake(ctx, b.cached.Proxy.HTTPSPort, name); err != nil {
+		if err := handshake(ctx, b.cached.Proxy.HTTPSPort, strings.Replace(name, "*", "any", 1)); err != nil {
 			b.opts.Log.Info("no certificate yet", "host", name, "reason", err.Error())
 		}
 	}

@@ -65,7 +65,7 @@ func (g *generation) files() (map[string]string, error) {
 	for _, h := range slices.Sorted(maps.Keys(hosts)) {
 		site, err := g.site(hosts[h])
 		errMain = errors.Join(errMain, err)
-		name := path.Join("sites", h+".caddy")
+		name := siteFile(h)
 		files[name] = site
 		main += "import " + name + "\n"
 	}
@@ -75,6 +75,11 @@ func (g *generation) files() (map[string]string, error) {
 	}
 	files[name] = main
 	return files, errors.Join(errMain, errManifest)
+}
+
+// siteFile of a host. An import takes "*" for a pattern; no name of a host has "_".
+func siteFile(host string) string {
+	return path.Join("sites", strings.Replace(host, "*", "_", 1)+".caddy")
 }
 
 // text renders the same configuration in one piece, as Caddy's admin API takes it.
@@ -181,7 +186,7 @@ func (g *generation) options(d *draft) {
 
 // unknownHosts lets names below our domain have our 404 over TLS too.
 func (g *generation) unknownHosts(d *draft) {
-	if g.Proxy.Domain == "" {
+	if g.Proxy.Domain == "" || slices.Contains(g.secureHosts(), wild+g.Proxy.Domain) {
 		return
 	}
 	tls := "internal"

@@ -2,12 +2,15 @@ package ingress
 
 import (
 	"bufio"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +21,39 @@ import (
 
 	"tekton.host/pkg/resource"
 )
+
+// TestWildcard: a route for all names of a domain gets what no other route asks
+// for, over HTTP and TLS, also where the domain is that of our own 404.
+func TestWildcard(t *testing.T) {
+	r := newRig(t)
+	r.must(put(r.proxy),
+		put(route("*.example.org", "/", backend(t, "any"), secured(resource.TLSInternal))),
+		put(route("one.example.org", "/", backend(t, "one"), secured(resource.TLSInternal))),
+		put(route("*.plain.test", "/app", backend(t, "plain"))),
+		put(route("one.plain.test", "/", backend(t, "single"))),
+	)
+	root, err := os.ReadFile(filepath.Join(r.d.storage(), "pki/authorities/local/root.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(root)
+	wantSecure(t, pool, "x.example.org/", "any /")
+	wantSecure(t, pool, "one.example.org/", "one /")
+	wantBody(t, "two.plain.test/app/x", "plain /app/x")
+	wantBody(t, "one.plain.test/app", "single /app")
+	wantStatus(t, "two.plain.test/", 404)
+	wantStatus(t, "a.b.plain.test/app", 404) // one label, not two
+	if a := wantStatus(t, "x.example.org/y", 308); a.header.Get("Location") != "https://x.example.org:8443/y" {
+		t.Errorf("redirect to %q", a.header.Get("Location"))
+	}
+	star := route("*.example.org", "/", backend(t, "any"), secured(resource.TLSInternal))
+	r.must(del(star))
+	if a := ask(t, client(pool), secureURL("x.example.org/")); a.status != 404 {
+		t.Errorf("without its route: %+v, want our 404", a)
+	}
+	wantSecure(t, pool, "one.example.org/", "one /")
+}
 
 func TestMatching(t *testing.T) {
 	r := newRig(t)

@@ -25,7 +25,8 @@ const (
 
 // checkRoute refuses what must not reach a Caddyfile, whoever let it through.
 func checkRoute(v resource.Route) error {
-	if err := errors.Join(checkHost(v.Host), checkPath(v.Path)); err != nil {
+	host, _ := strings.CutPrefix(v.Host, wild)
+	if err := errors.Join(checkHost(host), checkPath(v.Path)); err != nil {
 		return resource.Terminal(reasonRefused, err)
 	}
 	if !v.Backend.IsValid() || v.Backend.Port() == 0 {
@@ -33,6 +34,9 @@ func checkRoute(v resource.Route) error {
 	}
 	return nil
 }
+
+// wild begins a host that stands for every name one label below the rest.
+const wild = "*."
 
 func checkHost(host string) error {
 	bad := host == "" || len(host) > 253
@@ -108,9 +112,9 @@ func (g *generation) certificate(host string) (certificate, error) {
 
 func covers(c resource.Certificate, host string) bool {
 	for _, pattern := range c.Hosts {
-		parent, wild := strings.CutPrefix(pattern, "*.")
+		parent, isWild := strings.CutPrefix(pattern, wild)
 		_, rest, _ := strings.Cut(host, ".")
-		if pattern == host || wild && rest == parent {
+		if pattern == host || isWild && rest == parent {
 			return true
 		}
 	}

@@ -12,10 +12,15 @@ func TestCheckRoute(t *testing.T) {
 	if err := checkRoute(ok); err != nil {
 		t.Errorf("%+v: %v", ok, err)
 	}
-	for _, host := range []string{"", ".", "a..b", "-a.b", "a-.b", "A.b", "a_b", "a b", "*.a", "a,b", "a{$X}", "a\nb", "a/b", "a:80", "http://a", `a"b`, "é.org"} {
+	for _, host := range []string{"", ".", "a..b", "-a.b", "a-.b", "A.b", "a_b", "a b", "*", "*.", "*a.b", "a.*.b", "*.*.b", "a,b", "a{$X}", "a\nb", "a/b", "a:80", "http://a", `a"b`, "é.org"} {
 		v := ok
 		v.Host = host
 		refused(t, v)
+	}
+	wildcard := ok
+	wildcard.Host = "*.example.org"
+	if err := checkRoute(wildcard); err != nil {
+		t.Error(err)
 	}
 	for _, path := range []string{"", "api", "/a//b", "/../b", "/a/.", "/a b", "/a\nb", "/{$HOME}", "/{http.request.host}", "/a}", "/a*", "/a?b", "/a#b", "/a%20", `/a"`, "/a`", `/a\`, "/a[b]", "/é"} {
 		v := ok
