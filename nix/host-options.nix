@@ -38,7 +38,12 @@ in
       mode = optional (types.enum [ "managed" "system" "none" ]) "`managed`" "mode: managed (a Caddy of our own), system (the host's own Caddy, whose Caddyfile imports our sites), none.";
       httpPort = optional (types.ints.between 1 65535) "`80`" "httpPort that it listens on.";
       httpsPort = optional (types.ints.between 0 65535) "`443`" "httpsPort that it listens on; 0 serves no TLS.";
-      tls = optional (types.enum [ "off" "internal" "files" ]) "`internal` (off where httpsPort is 0)" "tls of routes that do not say: off, internal, files.";
+      tls = optional (types.enum [ "off" "internal" "files" "acme" ]) "`internal` (off where httpsPort is 0)" "tls of routes that do not say: off, internal, files, acme.";
+      acme = {
+        directory = optional types.str "`https://acme-v02.api.letsencrypt.org/directory`" "directory of the authority, a URL.";
+        email = optional types.str "none" "email that the authority may write to.";
+        rootsFile = optional types.str "none" "rootsFile holds certificates, PEM, to check a private authority's own with; absent: the host's.";
+      };
       certificates = optional (types.listOf (types.submodule { options = {
         hosts = required (types.listOf types.str) "hosts that it is for: \"web.example.org\", \"*.example.org\" (one label).";
         certFile = required types.str "certFile holds the certificate and its chain, PEM.";

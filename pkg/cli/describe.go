@@ -88,6 +88,9 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	for _, url := range s.URLs {
 		fact("URL", "%s", url)
 	}
+	for _, c := range s.Certificates {
+		fact("Certificate", "%s", certificate(c))
+	}
 	for _, db := range d.Databases {
 		fact("Database", "%s", joined(", ", db.Name, labelled("URL in $", db.Env), labelled("on deletion ", db.DeletionPolicy)))
 	}

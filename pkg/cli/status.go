@@ -10,6 +10,14 @@ import (
 	"tekton.host/pkg/internal/terminal"
 )
 
+// certificate is one line on a host's certificate.
+func certificate(c v1alpha1.CertificateStatus) string {
+	if c.NotAfter.IsZero() {
+		return joined(", ", c.Host, "none yet", c.Message)
+	}
+	return joined(", ", c.Host, "expires "+c.NotAfter.Local().Format(time.DateOnly))
+}
+
 func condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 	for i, c := range item.Status.Conditions {
 		if strings.EqualFold(c.Type, kind) {

@@ -145,6 +145,7 @@ func (c *compiler) emitExceptions(u *unitOf) {
 // hostNeeds is what the objects of a host need of the host itself.
 type hostNeeds struct {
 	machines, routes, databases bool
+	acme                        bool // a route whose certificate an authority gives
 }
 
 // addNeeds adds what an object needs.
@@ -159,6 +160,7 @@ func (c *compiler) addNeeds(h *hostNeeds, u *unitOf) {
 		if s != nil {
 			h.routes = h.routes || len(s.Routes) > 0
 			h.databases = h.databases || len(s.Databases) > 0
+			h.acme = h.acme || slices.ContainsFunc(s.Routes, func(r v1alpha1.Route) bool { return r.TLS == string(resource.TLSACME) })
 		}
 	}
 }
@@ -199,7 +201,7 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 		// Without this setting the kernel resets what waits to be accepted at the old ones.
 		rs = append(rs, add(migrateSetting, resource.Sysctl{Key: migrateSetting, Value: "1"}))
 		if need.routes {
-			rs = append(rs, add("caddy", c.proxy()))
+			rs = append(rs, add("caddy", c.proxy(need.acme)))
 		}
 		if h.Ingress.HTTPSPort != nil && *h.Ingress.HTTPSPort != 0 {
 			table.IngressPorts = append(table.IngressPorts, *h.Ingress.HTTPSPort)
@@ -221,13 +223,16 @@ const (
 	migrateSetting = "net.ipv4.tcp_migrate_req"
 )
 
-func (c *compiler) proxy() resource.Proxy {
+func (c *compiler) proxy(acme bool) resource.Proxy {
 	p := resource.Proxy{HTTPPort: c.Host.Ingress.HTTPPort, Domain: c.Host.Domain}
 	if c.Host.Ingress.HTTPSPort != nil {
 		p.HTTPSPort = *c.Host.Ingress.HTTPSPort
 	}
 	if c.Host.Ingress.GracePeriod != nil {
 		p.GracePeriod = resource.Duration(c.Host.Ingress.GracePeriod.Duration)
+	}
+	if a := c.Host.Ingress.ACME; acme {
+		p.ACME = resource.ACME{Directory: a.Directory, Email: a.Email, Roots: a.RootsFile}
 	}
 	for _, cert := range c.Host.Ingress.Certificates {
 		p.Certificates = append(p.Certificates, resource.Certificate{Hosts: cert.Hosts, Cert: cert.CertFile, Key: cert.KeyFile})

@@ -22,7 +22,7 @@ type Snapshot struct {
 // progress are reasons of conditions that pass by themselves: they are how an
 // object gets Ready, and no news.
 var progress = []string{
-	"Progressing", "NotAnswered", "NotStarted", "NotRunning", "WaitingForAnswer", "WaitingForDependency",
+	"Progressing", "NotAnswered", "NotStarted", "NotRunning", "WaitingForAnswer", "CertificatePending", "WaitingForDependency",
 }
 
 // Between returns what happened from one snapshot to the next, by name of the

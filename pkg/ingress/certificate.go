@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
@@ -26,6 +27,8 @@ type certificate struct {
 	Cert   string               `json:"cert"`
 	Key    string               `json:"key"`
 	Names  []string             `json:"names,omitempty"` // that the certificate is for
+	// NotAfter is when it expires. An older tekton did not write it: then the pair is read again.
+	NotAfter time.Time `json:"notAfter,omitzero"`
 }
 
 // stamp tells cheaply whether a file may have changed.
@@ -47,7 +50,7 @@ func stampOf(path string) (stamp, error) {
 func (c certificate) fresh() bool {
 	cert, errCert := stampOf(c.Want.Cert)
 	key, errKey := stampOf(c.Want.Key)
-	return errors.Join(errCert, errKey) == nil && c.Stamps == [2]stamp{cert, key}
+	return errors.Join(errCert, errKey) == nil && c.Stamps == [2]stamp{cert, key} && !c.NotAfter.IsZero()
 }
 
 func (c certificate) tls(d *draft) string { return d.quote(c.Cert) + " " + d.quote(c.Key) }
@@ -109,7 +112,7 @@ func copyCertificate(want resource.Certificate, dir string, gid uint32) (certifi
 	if err != nil {
 		return c, fmt.Errorf("%s with key %s: %w", want.Cert, want.Key, err)
 	}
-	c.Names = pair.Leaf.DNSNames
+	c.Names, c.NotAfter = pair.Leaf.DNSNames, pair.Leaf.NotAfter
 	sum := sha256.Sum256(slices.Concat(content[0], []byte{0}, content[1]))
 	base := filepath.Join(dir, hex.EncodeToString(sum[:12]))
 	c.Cert, c.Key = base+".crt", base+".key"

@@ -90,8 +90,9 @@ func (b *batch) awaitCertificates(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, certificateWait)
 	defer cancel()
 	before := b.now.current.secureHosts()
-	for _, name := range b.cached.secureHosts() {
-		if slices.Contains(before, name) {
+	for name, routes := range b.cached.hosts() {
+		// An authority takes its time, and may never come to it: the route's status tells.
+		if tls := routes[0].Route.TLS; tls == resource.TLSOff || tls == resource.TLSACME || slices.Contains(before, name) {
 			continue
 		}
 		if err := handshake(ctx, b.cached.Proxy.HTTPSPort, strings.Replace(name, "*", "any", 1)); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -65,6 +66,9 @@ type Driver struct {
 	cached *generation
 	seen   sighting
 	read   reading
+	issued issued
+	// missing certificates as observed last: while there are some, they are looked for.
+	missing atomic.Int64
 }
 
 // sighting remembers which bytes of Caddy's own account of its running
@@ -115,6 +119,9 @@ func (d *Driver) Watch(ctx context.Context, notify func()) error {
 	if d.opts.System != nil {
 		return d.opts.System.watch(ctx, notify)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go d.watchCertificates(ctx, notify)
 	return d.opts.Supervisor.Watch(ctx, filepath.Dir(d.store.dir), notify)
 }
 
@@ -146,7 +153,7 @@ func (d *Driver) Observe(ctx context.Context) map[resource.Kind]resource.Domain 
 	if err != nil {
 		return unknown(err)
 	}
-	return s.domains()
+	return d.domains(s)
 }
 
 // sight is what is there now.
@@ -159,8 +166,10 @@ type sight struct {
 	wrong   bool // the host's own Caddy: something about its file, or a Caddy of ours beside it
 }
 
-func (s sight) domains() map[resource.Kind]resource.Domain {
+func (d *Driver) domains(s sight) map[resource.Kind]resource.Domain {
 	proxies, routes := resource.Known(), resource.Known()
+	missing := 0
+	defer func() { d.missing.Store(int64(missing)) }()
 	g := s.current
 	if g == nil {
 		if s.found { // without a generation, yet to be deleted or repaired
@@ -174,6 +183,10 @@ func (s sight) domains() map[resource.Kind]resource.Domain {
 	}
 	proxies = resource.Known(resource.New(g.ProxyOwner, "", g.ProxyName, v))
 	for _, e := range g.Routes {
+		e.Route.Certificate = d.served(g, e.Route)
+		if e.Route.Certificate.Missing {
+			missing++
+		}
 		if !s.serving {
 			e.Route.Backend = netip.AddrPort{}
 		}

@@ -222,6 +222,9 @@ func (g *generation) site(routes []entry) (string, error) {
 		d.linef("%s {", g.address("http", first.Host))
 	case resource.TLSInternal:
 		d.linef("%s {\n\ttls internal", g.address("https", first.Host))
+	case resource.TLSACME:
+		d.linef("%s {", g.address("https", first.Host))
+		g.issuer(d)
 	default:
 		c, err := g.certificate(first.Host)
 		if err != nil {
@@ -239,6 +242,27 @@ func (g *generation) site(routes []entry) (string, error) {
 	}
 	d.linef("}")
 	return d.String(), d.err
+}
+
+// issuer names the authority, and no other one: a name must not get its
+// certificate from where the operator does not expect it.
+func (g *generation) issuer(d *draft) {
+	a := g.Proxy.ACME
+	tls := "tls"
+	if atLeast(g.Caddy, 2, 10) { // else the certificate of our own for *.DOMAIN would do for it
+		tls = "tls force_automate"
+	}
+	d.linef("\t%s {\n\t\tissuer acme {\n\t\t\tdir %s", tls, d.quote(a.Directory))
+	if a.Email != "" {
+		d.linef("\t\t\temail %s", d.quote(a.Email))
+	}
+	if a.Roots != "" {
+		d.linef("\t\t\ttrusted_roots %s", d.quote(a.Roots))
+	}
+	if g.Importer == "" { // the challenges come to our ports, whatever their numbers are
+		d.linef("\t\t\talt_http_port %d\n\t\t\talt_tlsalpn_port %d", g.Proxy.HTTPPort, g.Proxy.HTTPSPort)
+	}
+	d.linef("\t\t}\n\t}")
 }
 
 func isRoot(v resource.Route) bool { return v.Path == "/" && !v.Exact }

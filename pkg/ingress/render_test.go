@@ -25,6 +25,7 @@ func testGeneration() *generation {
 		ProxyName: "caddy", ProxyOwner: resource.HostOwner,
 		Proxy: resource.Proxy{
 			HTTPPort: 8080, HTTPSPort: 8443, Domain: "example.org", GracePeriod: resource.Duration(5 * time.Minute),
+			ACME:         resource.ACME{Directory: "https://ca.example.org/directory", Email: "admin@example.org", Roots: "/etc/ca.pem"},
 			Certificates: []resource.Certificate{{Hosts: []string{"*.example.net"}, Cert: "/etc/c.pem", Key: "/etc/k.pem"}},
 		},
 		Routes: map[string]entry{},
@@ -41,6 +42,8 @@ func testGeneration() *generation {
 	add("uid-3", "web.example.org", "/api", true, false, resource.TLSOff, "10.0.0.7:80", "Container/exact")
 	add("uid-4", "plain.example.org", "/", false, false, resource.TLSOff, "10.0.0.9:80", "Container/plain")
 	add("uid-5", "safe.example.org", "/only", false, false, resource.TLSInternal, "[fd00::1]:80", "Container/safe")
+	add("uid-7", "public.example.org", "/", false, false, resource.TLSACME, "10.0.0.13:80", "Container/public")
+	add("uid-8", "*.example.com", "/", false, false, resource.TLSInternal, "10.0.0.15:80", "Container/all")
 	add("uid-6", "shop.example.net", "/", false, false, resource.TLSFiles, "10.0.0.11:80", "Container/shop")
 	return g
 }

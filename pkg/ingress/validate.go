@@ -71,12 +71,18 @@ func (g *generation) checkTLS(v resource.Route) error {
 	switch v.TLS {
 	case resource.TLSOff:
 		return nil
-	case resource.TLSInternal, resource.TLSFiles:
+	case resource.TLSInternal, resource.TLSFiles, resource.TLSACME:
 	default:
 		return resource.Terminal(reasonRefused, fmt.Errorf("TLS mode %q of host %q is unknown", v.TLS, v.Host))
 	}
 	if g.Proxy.HTTPSPort == 0 {
 		return resource.Terminal(reasonTLSOff, fmt.Errorf("host %q asks for TLS %q, but the ingress serves no TLS: set Host.spec.ingress.httpsPort", v.Host, v.TLS))
+	}
+	if v.TLS == resource.TLSACME && g.Proxy.ACME.Directory == "" {
+		return resource.Because(reasonTLSOff, fmt.Errorf("host %q asks for a certificate of an authority, and the ingress has none yet", v.Host))
+	}
+	if v.TLS == resource.TLSACME && strings.HasPrefix(v.Host, wild) {
+		return resource.Terminal(reasonRefused, fmt.Errorf("host %q: an authority proves such names by DNS only", v.Host))
 	}
 	if v.TLS == resource.TLSFiles {
 		_, err := g.certificate(v.Host)

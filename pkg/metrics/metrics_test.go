@@ -33,12 +33,15 @@ func sample() View {
 	web := item("web", "u1", v1alpha1.PhaseReady, v1alpha1.ConditionTrue)
 	web.Status.StartedAt, web.Status.Restarts = time.Unix(1700000000, 0), 2
 	web.Status.Build = &v1alpha1.BuildStatus{StartedAt: time.Unix(1700000000, 0), EndedAt: time.Unix(1700000042, 0)}
+	web.Status.Certificates = []v1alpha1.CertificateStatus{{Host: "web.test", NotAfter: time.Unix(1800000000, 0)}, {Host: "lost.test"}}
+	api := item("api", "u2", v1alpha1.PhaseStarting, v1alpha1.ConditionFalse)
+	api.Status.Certificates = web.Status.Certificates[:1] // another path of the same host
 	return View{
 		Read: true, Planned: 3, Problems: 1, Slots: Slots{Used: 2, Cooling: 1, Total: 10},
 		Items: []v1alpha1.Item{
 			web,
 			item("web", "", v1alpha1.PhaseRejected, v1alpha1.ConditionFalse), // the name of another
-			item("api", "u2", v1alpha1.PhaseStarting, v1alpha1.ConditionFalse),
+			api,
 			item("api", "u3", v1alpha1.PhaseDeleting, v1alpha1.ConditionFalse),
 		},
 		Sources: []v1alpha1.SourceStatus{
@@ -87,6 +90,8 @@ func TestScrape(t *testing.T) {
 		`tekton_object_restarts{kind="Container",name="web"} 2`,
 		`tekton_object_start_time_seconds{kind="Container",name="web"} 1.7e+09`,
 		`tekton_object_build_duration_seconds{kind="Container",name="web"} 42`,
+		`tekton_certificate_expiry_time_seconds{host="web.test"} 1.8e+09`,
+		`tekton_certificate_expiry_time_seconds{host="lost.test"} 0`,
 		`tekton_source_complete{source="apps"} 0`,
 		`tekton_source_held_deletes{source="local"} 1`,
 		`tekton_source_rejected{source="apps"} 1`,

@@ -30,6 +30,7 @@ type state struct {
 
 	read, planned, slots, problems                         *prometheus.Desc
 	objects, conditions, ready, restarts, started          *prometheus.Desc
+	expiry                                                 *prometheus.Desc
 	building, buildTook                                    *prometheus.Desc
 	complete, declared, held, synced, rejected, specsSince *prometheus.Desc
 }
@@ -49,6 +50,7 @@ func stateOf(view func() View) *state {
 		ready:      desc("object_ready", "1 where the object is Ready.", "kind", "name"),
 		restarts:   desc("object_restarts", "How often the machine has ended by itself, in a row.", "kind", "name"),
 		started:    desc("object_start_time_seconds", "When the machine was started.", "kind", "name"),
+		expiry:     desc("certificate_expiry_time_seconds", "When the certificate of a host expires; 0: there is none yet.", "host"),
 		building:   desc("object_building", "1 while the object's flake is built.", "kind", "name"),
 		buildTook:  desc("object_build_duration_seconds", "How long the latest build took, or has taken so far.", "kind", "name"),
 		complete:   desc("source_complete", "1 where the source was read whole; else nothing of it is deleted.", "source"),
@@ -63,7 +65,7 @@ func stateOf(view func() View) *state {
 // Describe implements prometheus.Collector.
 func (s *state) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.read, s.planned, s.slots, s.problems, s.objects, s.conditions, s.ready, s.restarts, s.started, s.building, s.buildTook,
+		s.read, s.planned, s.slots, s.problems, s.objects, s.conditions, s.ready, s.restarts, s.started, s.expiry, s.building, s.buildTook,
 		s.complete, s.declared, s.held, s.synced, s.rejected, s.specsSince,
 	} {
 		to <- d
@@ -95,6 +97,7 @@ type teller func(d *prometheus.Desc, value float64, labels ...string)
 
 func (s *state) collectObjects(tell teller, items []v1alpha1.Item) {
 	phases, conditions, told := map[[2]string]int{}, map[[3]string]int{}, map[[2]string]bool{}
+	hosts := map[string]bool{} // objects share them
 	for _, i := range items {
 		phases[[2]string{i.Kind, string(i.Status.Phase)}]++
 		ready := false
@@ -111,6 +114,14 @@ func (s *state) collectObjects(tell teller, items []v1alpha1.Item) {
 		tell(s.restarts, float64(i.Status.Restarts), i.Kind, name)
 		if !i.Status.StartedAt.IsZero() {
 			tell(s.started, seconds(i.Status.StartedAt), i.Kind, name)
+		}
+		for _, c := range i.Status.Certificates {
+			if at := float64(0); !hosts[c.Host] {
+				if hosts[c.Host] = true; !c.NotAfter.IsZero() {
+					at = seconds(c.NotAfter)
+				}
+				tell(s.expiry, at, c.Host)
+			}
 		}
 		if b := i.Status.Build; b != nil && !b.StartedAt.IsZero() {
 			end := b.EndedAt

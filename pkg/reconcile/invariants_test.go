@@ -241,6 +241,8 @@ func (s *sim) undisturbed(want outcome) {
 // waitsForSomebody are the reasons for which only a person or another object
 // can do something; their messages say what.
 var waitsForSomebody = map[string]bool{
+	// Caddy asks the authority again by itself, and its storage is watched.
+	"CertificatePending": true, "CertificateRefused": true, "CertificateExpired": true,
 	"SecretMissing": true, "DataConflict": true, "DependencyCycle": true, "RouteConflict": true, "PortConflict": true, "NoFreeSlot": true,
 	"LinkTargetMissing": true, "WaitingForDependency": true, "Completed": true, "Expired": true, "Disabled": true, "ParseError": true,
 	"DuplicateName": true, "LedgerDamaged": true, "NameTaken": true, "SourcePolicy": true, "SecretsUnreadable": true,

@@ -100,7 +100,7 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 			Name: r.Name, UID: r.UID, Labels: o.Meta.Labels, Annotations: o.Meta.Annotations, Generation: r.Generation,
 			Source: v1alpha1.SourcePosition{Name: r.Source, File: r.File, Line: r.Line},
 		},
-		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs, ExpiresAt: o.ExpiresAt},
+		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs, ExpiresAt: o.ExpiresAt, Certificates: b.certificates(o)},
 	}
 	item.Spec = o.Declared
 	if o.HostKey != "" {
@@ -244,8 +244,9 @@ func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.C
 		}
 		if o.Serving == nil {
 			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "WaitingForAnswer", "the route enters when the machine has answered"
+			return cond, true
 		}
-		return cond, true
+		return b.certified(o, cond), true
 	case v1alpha1.ConditionStarted:
 		return b.started(o, cond), true
 	case v1alpha1.ConditionAnswered:

@@ -67,6 +67,15 @@ type Proxy struct {
 	Certificates []Certificate `json:"certificates,omitempty"`
 	// GracePeriod that open connections of a changed site keep.
 	GracePeriod Duration `json:"gracePeriod"`
+	// ACME is the authority of TLS mode acme.
+	ACME ACME `json:"acme,omitzero"`
+}
+
+// ACME is an authority that gives certificates by RFC 8555.
+type ACME struct {
+	Directory string `json:"directory,omitempty"` // URL
+	Email     string `json:"email,omitempty"`
+	Roots     string `json:"roots,omitempty"` // PEM file that the authority's own certificate is checked with
 }
 
 // Certificate is a pair of files for the hosts that match Hosts.
@@ -83,6 +92,7 @@ const (
 	TLSOff      TLSMode = "off"
 	TLSInternal TLSMode = "internal" // Caddy's own authority
 	TLSFiles    TLSMode = "files"    // a Certificate of the Proxy
+	TLSACME     TLSMode = "acme"     // from a public authority, see Proxy.ACME
 )
 
 // Route is one (host, path) served by the ingress. Name = HOST + PATH, with
@@ -97,6 +107,17 @@ type Route struct {
 	Label       string         `json:"label"` // KIND/NAME, a comment in the site file and in our 503 page
 	// MovedAt is when the proxy began to send requests to Backend. Observed, never desired.
 	MovedAt time.Time `json:"movedAt,omitzero"`
+	// Certificate that the host is served with. Observed, never desired; of the modes files and acme.
+	Certificate Served `json:"-"`
+}
+
+// Served says how the certificate of a host stands.
+type Served struct {
+	// NotAfter is when it expires; zero: there is none yet, or it is not known.
+	NotAfter time.Time
+	// Missing says that there is none yet; Message what the authority said last.
+	Missing bool
+	Message string
 }
 
 func (Claim) Kind() Kind    { return KindClaim }
@@ -130,9 +151,9 @@ func (v Database) Equal(o Value) bool {
 func (v Access) Equal(o Value) bool { return v == o }
 func (v Proxy) Equal(o Value) bool  { return reflect.DeepEqual(v, o) }
 
-// Equal ignores since when the route is as it is.
+// Equal ignores since when the route is as it is, and how its certificate stands.
 func (v Route) Equal(o Value) bool {
 	w, ok := o.(Route)
-	w.MovedAt = v.MovedAt
+	w.MovedAt, w.Certificate = v.MovedAt, v.Certificate
 	return ok && v == w
 }

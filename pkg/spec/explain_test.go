@@ -40,7 +40,7 @@ func TestExplainKnowsEveryField(t *testing.T) {
 func TestExplain(t *testing.T) {
 	for path, want := range map[string]spec.Field{
 		"spec.routes.port":          {Name: "port", Path: "spec.routes[].port", Type: "number, 1 to 65535", Required: true},
-		"spec.routes[].tls":         {Name: "tls", Path: "spec.routes[].tls", Type: "text: off, internal, files", Default: "internal (Host spec.ingress.tls)"},
+		"spec.routes[].tls":         {Name: "tls", Path: "spec.routes[].tls", Type: "text: off, internal, files, acme", Default: "internal (Host spec.ingress.tls)"},
 		"spec.command":              {Name: "command", Path: "spec.command[]", Type: "list of texts"},
 		"spec.stopTimeout":          {Name: "stopTimeout", Path: "spec.stopTimeout", Type: "text such as 90s, 1h30m", Default: "10s"},
 		"spec.resources.memoryMax":  {Name: "memoryMax", Path: "spec.resources.memoryMax", Type: "text or number such as 512M, 2G"},

@@ -175,6 +175,7 @@ func (c *IngressConfig) setDefaults() {
 		setDefault(&c.TLS, "off")
 	}
 	setDefault(&c.TLS, "internal")
+	setDefault(&c.ACME.Directory, "https://acme-v02.api.letsencrypt.org/directory")
 	setPointer(&c.GracePeriod, Duration{30 * time.Second})
 	setDefault(&c.User, "caddy")
 	setDefault(&c.Caddyfile, "/etc/caddy/Caddyfile")

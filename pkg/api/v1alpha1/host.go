@@ -75,8 +75,10 @@ type IngressConfig struct {
 	HTTPPort int `json:"httpPort,omitempty" min:"1" max:"65535"`
 	// HTTPSPort that it listens on; 0 serves no TLS.
 	HTTPSPort *int `json:"httpsPort,omitempty" min:"0" max:"65535"`
-	// TLS of routes that do not say: off, internal, files.
-	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
+	// TLS of routes that do not say: off, internal, files, acme.
+	TLS string `json:"tls,omitempty" enum:"off,internal,files,acme"`
+	// ACME is the authority of TLS mode acme.
+	ACME ACMEConfig `json:"acme,omitzero"`
 	// Certificates for TLS mode files.
 	Certificates []Certificate `json:"certificates,omitempty"`
 	// GracePeriod that open connections keep over a change.
@@ -87,6 +89,16 @@ type IngressConfig struct {
 	Caddyfile string `json:"caddyfile,omitempty"`
 	// Admin endpoint of the host's own Caddy: "localhost:2019", "unix//run/caddy/admin.sock". Mode system.
 	Admin string `json:"admin,omitempty"`
+}
+
+// ACMEConfig is a public authority of certificates. Who uses it agrees to its terms.
+type ACMEConfig struct {
+	// Directory of the authority, a URL.
+	Directory string `json:"directory,omitempty"`
+	// Email that the authority may write to.
+	Email string `json:"email,omitempty"`
+	// RootsFile holds certificates, PEM, to check a private authority's own with; absent: the host's.
+	RootsFile string `json:"rootsFile,omitempty"`
 }
 
 // Certificate is a pair of files for the hosts that match.

@@ -84,6 +84,8 @@ type Status struct {
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
 	// SSH says how to come in.
 	SSH *SSHStatus `json:"ssh,omitempty"`
+	// Certificates of the routes' hosts, of the TLS modes files and acme.
+	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	// Build of the flake that the spec names.
 	Build *BuildStatus `json:"build,omitempty"`
 }
@@ -93,6 +95,15 @@ type SSHStatus struct {
 	User string `json:"user"`
 	// HostKey is the public one, as in a file of known hosts: a type and the key.
 	HostKey string `json:"hostKey"`
+}
+
+// CertificateStatus says how the certificate of a host stands.
+type CertificateStatus struct {
+	Host string `json:"host"`
+	// NotAfter is when it expires; absent: there is none yet.
+	NotAfter time.Time `json:"notAfter,omitzero"`
+	// Message is what the authority said last.
+	Message string `json:"message,omitempty"`
 }
 
 // BuildStatus says how the build of a flake goes, and what it last built.

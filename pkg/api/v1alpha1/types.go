@@ -168,8 +168,9 @@ type Route struct {
 	Port int `json:"port" min:"1" max:"65535"`
 	// StripPrefix removes the path before the machine sees the request.
 	StripPrefix bool `json:"stripPrefix,omitempty"`
-	// TLS of the host name: off, internal (the proxy's own authority), files (a certificate of Host.spec.ingress.certificates).
-	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
+	// TLS of the host name: off, internal (the proxy's own authority), files (a certificate of Host.spec.ingress.certificates),
+	// acme (from a public authority, Host.spec.ingress.acme, which asks this host for proof at the name's address).
+	TLS string `json:"tls,omitempty" enum:"off,internal,files,acme"`
 }
 
 // Network of a machine.

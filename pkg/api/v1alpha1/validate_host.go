@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -114,6 +115,15 @@ func (v *hostCheck) ingress() {
 	v.absPath(p.Child("caddyfile"), c.Caddyfile, "name the Caddyfile of the host's own Caddy")
 	if _, _, err := c.AdminAddress(); err != nil {
 		v.invalid(p.Child("admin"), c.Admin, "%v", err)
+	}
+	if u, err := url.Parse(c.ACME.Directory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || hasControl(c.ACME.Directory) {
+		v.invalid(p.Child("acme", "directory"), c.ACME.Directory, "must be https://HOST/PATH")
+	}
+	if a, err := mail.ParseAddress(c.ACME.Email); c.ACME.Email != "" && (err != nil || a.Address != c.ACME.Email) {
+		v.invalid(p.Child("acme", "email"), c.ACME.Email, "must be an address such as admin@example.org")
+	}
+	if c.ACME.RootsFile != "" {
+		v.absPath(p.Child("acme", "rootsFile"), c.ACME.RootsFile, "name a PEM file")
 	}
 	for i, cert := range c.Certificates {
 		at := p.Child("certificates").Index(i)

@@ -61,6 +61,9 @@ func (v *containerCheck) routeTLS(p *field.Path, r Route) {
 		v.invalid(p, r.TLS, "is not possible: the ingress of this host serves no TLS (Host spec.ingress.httpsPort is 0); write off")
 		return
 	}
+	if r.TLS == "acme" && strings.HasPrefix(r.Host, "*.") {
+		v.invalid(p, r.TLS, "is not possible for %q: an authority proves such names by DNS only; write files, or name the hosts one by one", r.Host)
+	}
 	if r.TLS != "files" {
 		return
 	}

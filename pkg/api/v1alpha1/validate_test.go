@@ -115,24 +115,26 @@ func TestContainerValidate(t *testing.T) {
 		"port twice": {func(c *Container) {
 			c.Spec.Network.Ports = append(c.Spec.Network.Ports, Port{HostPort: 2222, HostIP: "192.0.2.1", Protocol: "tcp"})
 		}, []string{"spec.network.ports[1].hostPort: on 192.0.2.1/tcp is already used by spec.network.ports[0]"}},
-		"route host":        {func(c *Container) { c.Spec.Routes[0].Host = "WEB.example.org" }, []string{`spec.routes[0].host: is not a DNS name in lower case such as www.example.org; did you mean "web.example.org"?`}},
-		"route address":     {func(c *Container) { c.Spec.Routes[0].Host = "192.0.2.1" }, []string{"spec.routes[0].host: is an address"}},
-		"route wildcard":    {func(c *Container) { c.Spec.Routes[0].Host = "a.*.org" }, []string{"spec.routes[0].host: may have '*' only"}},
-		"route injection":   {func(c *Container) { c.Spec.Routes[0].Path = "/a {\n respond" }, []string{"spec.routes[0].path: holds a control character"}},
-		"route brace":       {func(c *Container) { c.Spec.Routes[0].Path = "/{env.X}" }, []string{"spec.routes[0].path: may hold letters"}},
-		"route slash":       {func(c *Container) { c.Spec.Routes[0].Path = "/a/" }, []string{`spec.routes[0].path: ends with '/'; write "/a"`}},
-		"route twice":       {func(c *Container) { c.Spec.Routes[1] = c.Spec.Routes[0] }, []string{"spec.routes[1]: spec.routes[0]"}},
-		"route files":       {func(c *Container) { c.Spec.Routes[0].TLS = "files" }, []string{`spec.routes[0].tls: needs a certificate for "web.example.org"`}},
-		"two probes":        {func(c *Container) { c.Spec.Probe.TCP = &TCPProbe{Port: 1} }, []string{"spec.probe: has http and tcp"}},
-		"probe timeout":     {func(c *Container) { c.Spec.Probe.Timeout = &Duration{time.Hour} }, []string{"spec.probe.timeout: of one try must not be longer"}},
-		"cpu quota":         {func(c *Container) { c.Spec.Resources.CPUQuota = "1.5" }, []string{"spec.resources.cpuQuota: must be a percentage of one CPU"}},
-		"weight":            {func(c *Container) { c.Spec.Resources.CPUWeight = 10001 }, []string{"spec.resources.cpuWeight: must be from 1 to 10000"}},
-		"memory high":       {func(c *Container) { c.Spec.Resources.MemoryHigh = &Quantity{Bytes: 1 << 40} }, []string{"spec.resources.memoryHigh: must not be more than memoryMax"}},
-		"stop timeout":      {func(c *Container) { c.Spec.StopTimeout = &Duration{-time.Second} }, []string{"spec.stopTimeout: must be at least 0s"}},
-		"restart policy":    {func(c *Container) { c.Spec.RestartPolicy = "always" }, []string{`spec.restartPolicy: must be one of Always, OnFailure, Never; did you mean "Always"?`}},
-		"overlap volumes":   {func(c *Container) { c.Spec.Update.Strategy = "Overlap" }, []string{"spec.update.strategy: needs two instances side by side, but both would write to volume data"}},
-		"overlap databases": {func(c *Container) { c.Spec.Update.Strategy, c.Spec.Volumes, c.Spec.Network.Ports = "Overlap", nil, nil }, nil},
-		"placement":         {func(c *Container) { c.Spec.Placement.Host = "a b" }, []string{"spec.placement.host: is not a DNS name"}},
+		"route host":         {func(c *Container) { c.Spec.Routes[0].Host = "WEB.example.org" }, []string{`spec.routes[0].host: is not a DNS name in lower case such as www.example.org; did you mean "web.example.org"?`}},
+		"route address":      {func(c *Container) { c.Spec.Routes[0].Host = "192.0.2.1" }, []string{"spec.routes[0].host: is an address"}},
+		"wildcard authority": {func(c *Container) { c.Spec.Routes[0].Host, c.Spec.Routes[0].TLS = "*.example.org", "acme" }, []string{`spec.routes[0].tls: is not possible for "*.example.org"`}},
+		"authority":          {func(c *Container) { c.Spec.Routes[0].TLS = "acme" }, nil},
+		"route wildcard":     {func(c *Container) { c.Spec.Routes[0].Host = "a.*.org" }, []string{"spec.routes[0].host: may have '*' only"}},
+		"route injection":    {func(c *Container) { c.Spec.Routes[0].Path = "/a {\n respond" }, []string{"spec.routes[0].path: holds a control character"}},
+		"route brace":        {func(c *Container) { c.Spec.Routes[0].Path = "/{env.X}" }, []string{"spec.routes[0].path: may hold letters"}},
+		"route slash":        {func(c *Container) { c.Spec.Routes[0].Path = "/a/" }, []string{`spec.routes[0].path: ends with '/'; write "/a"`}},
+		"route twice":        {func(c *Container) { c.Spec.Routes[1] = c.Spec.Routes[0] }, []string{"spec.routes[1]: spec.routes[0]"}},
+		"route files":        {func(c *Container) { c.Spec.Routes[0].TLS = "files" }, []string{`spec.routes[0].tls: needs a certificate for "web.example.org"`}},
+		"two probes":         {func(c *Container) { c.Spec.Probe.TCP = &TCPProbe{Port: 1} }, []string{"spec.probe: has http and tcp"}},
+		"probe timeout":      {func(c *Container) { c.Spec.Probe.Timeout = &Duration{time.Hour} }, []string{"spec.probe.timeout: of one try must not be longer"}},
+		"cpu quota":          {func(c *Container) { c.Spec.Resources.CPUQuota = "1.5" }, []string{"spec.resources.cpuQuota: must be a percentage of one CPU"}},
+		"weight":             {func(c *Container) { c.Spec.Resources.CPUWeight = 10001 }, []string{"spec.resources.cpuWeight: must be from 1 to 10000"}},
+		"memory high":        {func(c *Container) { c.Spec.Resources.MemoryHigh = &Quantity{Bytes: 1 << 40} }, []string{"spec.resources.memoryHigh: must not be more than memoryMax"}},
+		"stop timeout":       {func(c *Container) { c.Spec.StopTimeout = &Duration{-time.Second} }, []string{"spec.stopTimeout: must be at least 0s"}},
+		"restart policy":     {func(c *Container) { c.Spec.RestartPolicy = "always" }, []string{`spec.restartPolicy: must be one of Always, OnFailure, Never; did you mean "Always"?`}},
+		"overlap volumes":    {func(c *Container) { c.Spec.Update.Strategy = "Overlap" }, []string{"spec.update.strategy: needs two instances side by side, but both would write to volume data"}},
+		"overlap databases":  {func(c *Container) { c.Spec.Update.Strategy, c.Spec.Volumes, c.Spec.Network.Ports = "Overlap", nil, nil }, nil},
+		"placement":          {func(c *Container) { c.Spec.Placement.Host = "a b" }, []string{"spec.placement.host: is not a DNS name"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -221,6 +223,9 @@ func TestHostValidate(t *testing.T) {
 		"notification's password": {func(h *Host) {
 			h.Spec.Notifications = []Notification{{Name: "a", URL: "https://me:secret@example.org/", User: "x"}, {Name: "a", URL: "example.org"}}
 		}, []string{"spec.notifications[0].url: must not hold a password", "spec.notifications[0].user: goes with a command", "spec.notifications[1].name: spec.notifications[0].name", "spec.notifications[1].url: must be https://HOST/PATH"}},
+		"authority": {func(h *Host) {
+			h.Spec.Ingress.ACME = ACMEConfig{Directory: "http://ca.test/dir", Email: "Admin <a@example.org>", RootsFile: "ca.pem"}
+		}, []string{"spec.ingress.acme.directory: must be https://HOST/PATH", "spec.ingress.acme.email: must be an address", "spec.ingress.acme.rootsFile: must be an absolute path"}},
 		"no sources":     {func(h *Host) { h.Spec.Sources = []SourceConfig{} }, []string{"spec.sources: name at least one"}},
 		"source twice":   {func(h *Host) { h.Spec.Sources = append(h.Spec.Sources, h.Spec.Sources[0]) }, []string{"spec.sources[1].name: spec.sources[0].name", "spec.sources[1].path: spec.sources[0].path"}},
 		"git and path":   {func(h *Host) { h.Spec.Sources[0].Git = repository("https://example.org/a.git") }, []string{"spec.sources[0].path: is of a directory"}},

@@ -1,0 +1,153 @@
+package ingress
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
+)
+
+const (
+	// watchMissing is how often it is looked for a certificate that is to come.
+	watchMissing = time.Second
+	// logAgain is how long what Caddy has logged of the authority is remembered.
+	logAgain = 5 * time.Second
+	// logLines of Caddy's log are searched, and messageMax bytes of a line shown.
+	logLines, messageMax = 200, 400
+)
+
+// issued remembers the certificates that Caddy got, and why it did not.
+type issued struct {
+	certificates map[string]issue // by host
+	refusals     map[string]string
+	refusalsAt   time.Time
+}
+
+type issue struct {
+	stamp    stamp
+	notAfter time.Time
+}
+
+// served says how the certificate of a route's host stands.
+func (d *Driver) served(g *generation, v resource.Route) resource.Served {
+	switch {
+	case v.TLS == resource.TLSFiles:
+		c, err := g.certificate(v.Host)
+		if err != nil {
+			return resource.Served{}
+		}
+		return resource.Served{NotAfter: c.NotAfter}
+	case v.TLS != resource.TLSACME || d.opts.System != nil: // where the host's own Caddy keeps its certificates is not known
+		return resource.Served{}
+	}
+	if notAfter := d.issued.look(d.storage(), v.Host); !notAfter.IsZero() {
+		return resource.Served{NotAfter: notAfter}
+	}
+	return resource.Served{Missing: true, Message: d.issued.refusal(d.store.dir, v.Host)}
+}
+
+// look finds the certificate of a host in Caddy's storage. Its user may write
+// there: no link leads out of it.
+func (i *issued) look(storage, host string) (notAfter time.Time) {
+	root, err := os.OpenRoot(storage)
+	if err != nil {
+		return time.Time{}
+	}
+	defer root.Close()
+	found, _ := fs.Glob(root.FS(), path.Join("certificates", "*", host, host+".crt"))
+	for _, name := range found {
+		if strings.HasPrefix(name, "certificates/local/") {
+			continue // of Caddy's own authority: the mode was another one before
+		}
+		if at := i.expiry(root, name, host); at.After(notAfter) {
+			notAfter = at
+		}
+	}
+	return notAfter
+}
+
+func (i *issued) expiry(root *os.Root, name, host string) time.Time {
+	info, err := root.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return time.Time{}
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	now := stamp{st.Ino, st.Size, st.Ctim.Nano()}
+	if last, known := i.certificates[host]; known && last.stamp == now {
+		return last.notAfter
+	}
+	data, err := root.ReadFile(name)
+	if err != nil {
+		return time.Time{}
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return time.Time{}
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return time.Time{}
+	}
+	if i.certificates == nil {
+		i.certificates = map[string]issue{}
+	}
+	i.certificates[host] = issue{now, leaf.NotAfter}
+	return leaf.NotAfter
+}
+
+// refusal is what the authority said last about a host, as far as Caddy's log tells.
+func (i *issued) refusal(dir, host string) string {
+	if time.Since(i.refusalsAt) > logAgain {
+		i.refusals, i.refusalsAt = map[string]string{}, time.Now()
+		for _, line := range supervise.TailLog(dir, logLines) {
+			var e struct{ Logger, Msg, Identifier, Error string }
+			at := strings.IndexByte(line, '{') // after the time that the supervisor writes
+			if at < 0 || json.Unmarshal([]byte(line[at:]), &e) != nil {
+				continue
+			}
+			if strings.HasPrefix(e.Logger, "tls.") && e.Identifier != "" && e.Error != "" {
+				i.refusals[e.Identifier] = shown(e.Error)
+			}
+		}
+	}
+	return i.refusals[host]
+}
+
+// shown is text of somebody else's, on one line and bounded.
+func shown(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > messageMax {
+		s = strings.ToValidUTF8(s[:messageMax], "") + "…"
+	}
+	return s
+}
+
+// watchCertificates calls notify while a certificate is to come.
+func (d *Driver) watchCertificates(ctx context.Context, notify func()) {
+	tick := time.NewTicker(watchMissing)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if d.missing.Load() > 0 {
+				notify()
+			}
+		}
+	}
+}
