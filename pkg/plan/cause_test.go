@@ -82,3 +82,18 @@ func why(p Plan, k resource.Kind) string {
 	}
 	return ""
 }
+
+// TestHostWaitsForSteps: what objects stand on does not go while a step of one
+// is in flight: it may be the one that puts something there.
+func TestHostWaitsForSteps(t *testing.T) {
+	o := with(emptyHost(), hostWide()...)
+	for _, busy := range []string{"", "a", Claiming, resource.HostOwner + "/closure"} {
+		in := Input{Desired: desired(nil), Observed: o, Now: now, Busy: map[string]bool{}}
+		if busy != "" {
+			in.Busy[busy] = true
+		}
+		if gone := find(Make(in), resource.KindCluster) != nil; gone != (busy != "a") {
+			t.Errorf("with a step of %q in flight the cluster goes: %v", busy, gone)
+		}
+	}
+}

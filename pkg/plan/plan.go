@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tekton.host/pkg/resource"
@@ -345,8 +346,11 @@ func (p *planner) stands(have resource.Resource, k resource.Kind) string {
 		return fmt.Sprintf("cannot look at %s: %v", k, err)
 	}
 	if have.Owner == resource.HostOwner {
-		if p.leftKind[k] > 0 {
+		switch {
+		case p.leftKind[k] > 0:
 			return fmt.Sprintf("waits until no %s is left", k)
+		case p.objectsBusy():
+			return "waits for steps under way: they may put something there"
 		}
 		return ""
 	}
@@ -371,6 +375,16 @@ func (p *planner) stands(have resource.Resource, k resource.Kind) string {
 		}
 	}
 	return ""
+}
+
+// objectsBusy reports whether a step of any object is in flight.
+func (p *planner) objectsBusy() bool {
+	for key := range p.Busy {
+		if key != Claiming && !strings.HasPrefix(key, resource.HostOwner+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // withPolicy is the value with the deletion policy that holds now. Data whose
