@@ -65,6 +65,15 @@ func (l Layout) Passwords() string { return l.state("passwords") }
 // Builds holds one directory a closure that is built here.
 func (l Layout) Builds() string { return l.state("builds") }
 
+// Checkouts holds one directory a reference of a repository that is fetched.
+func (l Layout) Checkouts() string { return l.state("checkouts") }
+
+// Mirrors holds one bare repository for all checkouts of a URL and secret.
+func (l Layout) Mirrors() string { return l.state("mirrors") }
+
+// Staging holds what is to become a volume, while it is made.
+func (l Layout) Staging() string { return l.state("staging") }
+
 // Trash holds deleted data until its time is over.
 func (l Layout) Trash() string { return l.state("trash") }
 

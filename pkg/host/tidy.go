@@ -16,10 +16,10 @@ var temporary = regexp.MustCompile(`^\..+[0-9]{9,}$`)
 // half made: temporary files and directories without content. Nobody may be at
 // work there. It does not go into data.
 func Tidy(l Layout) error {
-	var errs []error
+	errs := []error{os.RemoveAll(l.Staging())}
 	for _, pattern := range []string{
 		l.State, filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), l.Passwords(),
-		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Trash(), "*"),
+		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Checkouts(), "*"), filepath.Join(l.Trash(), "*"),
 	} {
 		dirs, err := filepath.Glob(pattern)
 		errs = append(errs, err)

@@ -3,6 +3,7 @@ package nix
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/go-logr/logr"
@@ -58,11 +59,15 @@ func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
 	domain := resource.Known()
 	roots, err := d.roots.List()
 	if err == nil {
-		err = d.jobs.Each(func(name string) (running bool, err error) {
+		err = d.jobs.Each(func(name string) bool {
 			v, err := d.read(name, roots)
+			if err != nil {
+				domain.Unread(name, fmt.Errorf("%w; next step: mend it, or remove %s, and it is built anew", err, d.Dir(name)))
+				return false
+			}
 			r := resource.New(resource.HostOwner, "", name, v)
 			domain.Items[r.ID] = r
-			return v.Build.Running, err
+			return v.Build.Running
 		})
 	}
 	if err != nil {

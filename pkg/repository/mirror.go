@@ -48,6 +48,15 @@ func (r *Repository) begun(name string) bool {
 // TooLarge reports whether a fetch was ended by the limit on the size of files.
 // git only says that its program ended.
 func (r *Repository) TooLarge() bool {
+	return r.anyPack(func(size int64) bool { return size >= r.o.MaxSize })
+}
+
+// Interrupted reports whether a fetch that was ended has left something; or one
+// is under way.
+func (r *Repository) Interrupted() bool { return r.anyPack(func(int64) bool { return true }) }
+
+// anyPack reports whether there is a half fetched pack for whose size f holds.
+func (r *Repository) anyPack(f func(size int64) bool) bool {
 	root, err := os.OpenRoot(r.o.Dir)
 	if err != nil {
 		return false
@@ -56,7 +65,7 @@ func (r *Repository) TooLarge() bool {
 	packs, err := fs.Glob(root.FS(), "objects/pack/tmp_pack_*")
 	return err == nil && slices.ContainsFunc(packs, func(name string) bool {
 		info, err := root.Lstat(name)
-		return err == nil && info.Size() >= r.o.MaxSize
+		return err == nil && f(info.Size())
 	})
 }
 

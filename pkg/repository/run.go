@@ -332,13 +332,26 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// withoutProgress leaves out lines that were overwritten, or only tell of progress.
+func withoutProgress(said string) string {
+	var kept []string
+	for line := range strings.Lines(said) {
+		line = strings.TrimSpace(line)
+		line = line[strings.LastIndexByte(line, '\r')+1:]
+		if !strings.Contains(line, "% (") && !strings.HasSuffix(line, "done.") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
 // explain says what failed without what is secret and without our own arguments.
 func (r *Repository) explain(ctx context.Context, command string, err error) error {
 	failed, ok := errors.AsType[*host.RunError](err)
 	if !ok {
 		return err
 	}
-	said := r.clean(failed.Stderr)
+	said := r.clean(withoutProgress(failed.Stderr))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		said = strings.TrimSpace(fmt.Sprintf("it took longer than %s (timeout); %s", r.o.Timeout, said))
 		said = strings.TrimSuffix(said, ";")

@@ -22,7 +22,12 @@ type Checkout struct {
 	Attempt int `json:"attempt"`
 
 	// Of the attempt; not compared.
+
+	// Files of the commit whose text the result is to have, sorted: configuration.
+	Files    []string `json:"files,omitempty"`
 	Deadline Duration `json:"deadline,omitzero"`
+	// Digest of the secret: keyed, it changes when the secret does.
+	Digest string `json:"digest,omitempty"`
 	// MaxSize of what a fetch may bring, and of a commit's files, in bytes.
 	MaxSize int64 `json:"maxSize,omitempty"`
 
@@ -49,7 +54,15 @@ type Fetched struct {
 	Dir         string    `json:"dir,omitempty"`
 	CommittedAt time.Time `json:"committedAt,omitzero"`
 	FetchedAt   time.Time `json:"fetchedAt,omitzero"`
+	// Submodules of the commit, which are left out.
+	Submodules int `json:"submodules,omitempty"`
+	// Files asked for, by their path; nil: the commit has none such, or it is no
+	// regular file of text of at most MaxCheckoutFile bytes.
+	Files map[string]*string `json:"files,omitempty"`
 }
+
+// MaxCheckoutFile is the size of a file whose text a checkout tells.
+const MaxCheckoutFile = 64 << 10
 
 // CheckoutName is the name of the checkout of a repository's reference.
 func CheckoutName(url, ref, secret string) string {
@@ -58,6 +71,9 @@ func CheckoutName(url, ref, secret string) string {
 }
 
 func (Checkout) Kind() Kind { return KindCheckout }
+
+// Work is how fetching goes.
+func (v Checkout) Work() (attempt int, how Job) { return v.Attempt, v.Fetch.Job }
 
 // Equal compares which fetch was asked for; how it goes is no difference.
 func (v Checkout) Equal(o Value) bool {

@@ -63,6 +63,9 @@ func ClosureName(flake string, trusted bool) string {
 
 func (Closure) Kind() Kind { return KindClosure }
 
+// Work is how building goes.
+func (v Closure) Work() (attempt int, how Job) { return v.Attempt, v.Build.Job }
+
 // Equal compares which build was asked for; how it goes is no difference.
 func (v Closure) Equal(o Value) bool {
 	w, ok := o.(Closure)

@@ -15,3 +15,9 @@ type Job struct {
 	// Failures since the last success.
 	Failures int `json:"failures,omitempty"`
 }
+
+// Worked is the value of a resource that is made by a job, in attempts.
+type Worked interface {
+	Value
+	Work() (attempt int, how Job)
+}

@@ -20,13 +20,31 @@ type Volume struct {
 	ObjectKind string `json:"objectKind"`
 	ObjectName string `json:"objectName"`
 	Volume     string `json:"volume"`
-	// SizeMax in bytes, 0: none. Enforced by a project quota where the file
+	// SizeMax in bytes, 0: none; HalfMade. Enforced by a project quota where the file
 	// system has them; see Enforced.
 	SizeMax int64 `json:"sizeMax,omitempty"`
 	// Policy is what a Delete step of this volume does.
 	Policy DeletionPolicy `json:"policy"`
+	// Clone is what a volume is made of that is not there yet; not compared.
+	Clone Clone `json:"-"`
 	// Enforced is observed only: "" yes or no limit asked for, else why not.
 	Enforced string `json:"enforced,omitempty"`
+}
+
+// Made reports whether an observed volume is there, whole.
+func (v Volume) Made() bool { return v.SizeMax >= 0 }
+
+// HalfMade marks an observed volume that a crash has left: no wanted one is equal.
+const HalfMade = -1
+
+// Clone is what a new volume is made of: a commit with its history.
+type Clone struct {
+	URL string // of the repository, without a credential
+	// Dir is the host's own repository that has Commit; Branch is its full name
+	// at the remote: refs/heads/…, refs/tags/…, or "" for none.
+	Dir, Commit, Branch string
+	// User that it belongs to: UID, UID:GID, or a name that only the machine knows.
+	User string
 }
 
 // System is where a machine's userland comes from; exactly one is set.
@@ -178,6 +196,7 @@ func (Answer) Kind() Kind   { return KindAnswer }
 func (v Volume) Equal(o Value) bool {
 	w, ok := o.(Volume)
 	v.Policy, v.Enforced, w.Policy, w.Enforced = "", "", "", ""
+	v.Clone, w.Clone = Clone{}, Clone{}
 	return ok && v == w
 }
 

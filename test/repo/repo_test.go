@@ -38,12 +38,13 @@ var allowed = map[string][]string{
 	"pkg/secret":     {"pkg/resource", "pkg/host"},
 	"pkg/network":    {"pkg/resource", "pkg/host"},
 	"pkg/supervise":  {"pkg/resource", "pkg/host", "pkg/internal"},
-	"pkg/machine":    {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/nix"},
+	"pkg/machine":    {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/nix", "pkg/repository"},
 	"pkg/database":   {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/ingress":    {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/dns":        {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/nix":        {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/internal", "pkg/job"},
 	"pkg/repository": {"pkg/host"},
+	"pkg/checkout":   {"pkg/resource", "pkg/host", "pkg/job", "pkg/repository", "pkg/supervise"},
 	"pkg/job":        {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/reconcile":  {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/plan", "pkg/resource", "pkg/host"},
 	"pkg/event":      {"pkg/api"},
@@ -55,7 +56,7 @@ var allowed = map[string][]string{
 	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
-		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
+		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
 }
 
 // pure packages read nothing but their arguments.

@@ -142,3 +142,29 @@ func (s *Server) Intercept(f func(w http.ResponseWriter, r *http.Request) bool) 
 
 // Address of the repository.
 func (s *Server) Address() string { return s.URL + "/specs.git" }
+
+// Demand has a server ask for a user name and token, for Intercept.
+func Demand(user, token string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, req *http.Request) bool {
+		if u, p, _ := req.BasicAuth(); u == user && p == token {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="forge"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+}
+
+// Hang has the server answer nobody until release is called.
+func (s *Server) Hang() (release func()) {
+	held := make(chan struct{})
+	s.Intercept(func(_ http.ResponseWriter, req *http.Request) bool {
+		select {
+		case <-held:
+			return false
+		case <-req.Context().Done():
+			return true
+		}
+	})
+	return sync.OnceFunc(func() { close(held) })
+}
