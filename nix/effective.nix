@@ -22,7 +22,6 @@ rec {
   # The daemon makes what lies below its own directories itself.
   ownDirs = [ stateDir runDir ];
   sourceDirs = builtins.filter (path: path != null && !below stateDir path) (map (s: s.path or null) sources);
-  repositories = builtins.any (s: (s.git or null) != null) sources;
   writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ] ++ dropInDirs;
   # Of systemd-resolved, for this boot.
   dropInDirs = when (settings.dns.resolved == true) [ "/run/systemd/resolved.conf.d" ];
@@ -37,5 +36,5 @@ rec {
   ingressPorts = when (used settings.ingress) ([ (or' settings.ingress.httpPort 80) ] ++ when (httpsPort != 0) [ httpsPort ]);
   dnsPorts = when (managed settings.dns) [ 53 ];
   databasePorts = when (used settings.postgres) [ (or' settings.postgres.port 5432) ];
-  serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ] ++ when repositories [ (or' settings.git.user "tekton-git") ];
+  serviceUsers = when (managed settings.ingress) [ (or' settings.ingress.user "caddy") ] ++ when (managed settings.postgres) [ (or' settings.postgres.user "postgres") ] ++ [ (or' settings.git.user "tekton-git") ];
 }

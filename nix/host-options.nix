@@ -102,15 +102,20 @@ in
         maxTrust = optional (types.enum [ "untrusted" "trusted" ]) "`untrusted` (where there is allow)" "maxTrust: untrusted (default), trusted.";
         domains = optional (types.listOf types.str) "none" "domains that routes may use: \"preview.example.org\" (exact), \"*.preview.example.org\" (one label below).";
         linkTargets = optional (types.listOf types.str) "none" "linkTargets that network.links may name; \"*\" for all.";
-        secrets = optional (types.listOf types.str) "none" "secrets that credentials may name; \"*\" for all.";
+        secrets = optional (types.listOf types.str) "none" "secrets that credentials and repositories may name; \"*\" for all.";
         hostPaths = optional (types.listOf types.str) "none" "hostPaths below which mounts and rootfs may lie; links below them do not lead out.";
         hostPorts = optional (types.listOf types.str) "none" "hostPorts that may be published: \"8000-8999\", \"25\".";
         flakes = optional (types.listOf types.str) "none" "flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and \"*\".";
+        repositories = optional (types.listOf types.str) "none" "repositories that may be fetched: a whole url, or its beginning and \"*\".";
         maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
       }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";
     }; })) "none" "sources of specs; absent: one directory \"local\" at STATEDIR/specs that may do everything.";
     git = {
       user = optional types.str "`tekton-git`" "user that git and ssh run as; not root.";
+      knownHostsFile = optional types.str "`/etc/ssh/ssh_known_hosts`" "knownHostsFile holds the host keys of the ssh servers that objects' repositories are fetched from.";
+      parallelFetches = optional (types.ints.between 1 64) "`4`" "parallelFetches of objects' repositories at most; others wait.";
+      fetchTimeout = optional duration "`10m`" "fetchTimeout of one fetch of an object's repository.";
+      maxSize = optional size "`1G`" "maxSize of what a fetch of an object's repository may bring, and of the files of its commit.";
     };
     metrics = {
       address = optional types.str "none" "address and port that answer GET /metrics in plain HTTP, \"127.0.0.1:9842\"; absent: only the daemon's socket does. Names of objects and sources are in the answer, so it is no address for everybody.";

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/checkout"
 	tektond "tekton.host/pkg/daemon"
 	"tekton.host/pkg/dns"
 	"tekton.host/pkg/host"
@@ -79,6 +80,11 @@ func command() *cobra.Command {
 	}, &cobra.Command{
 		Use: "build DIR", Short: "build a flake; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return nix.RunBuild(cmd.Context(), args[0], os.Stdout) },
+	}, &cobra.Command{
+		Use: "fetch DIR", Short: "fetch a repository; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return checkout.RunFetch(cmd.Context(), args[0], os.Stdout)
+		},
 	})
 	return cmd
 }

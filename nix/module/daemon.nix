@@ -59,7 +59,7 @@ in
       ]
       ++ optional ingress cfg.caddyPackage
       ++ optional postgres postgresPackage
-      ++ lib.optionals effective.repositories [ pkgs.git pkgs.openssh ];
+      ++ [ pkgs.git pkgs.openssh ];
 
       serviceConfig = {
         Type = "notify";

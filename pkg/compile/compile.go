@@ -99,6 +99,8 @@ type Compiled struct {
 	// is stopped until it goes.
 	ExpiresAt time.Time
 	Expired   bool
+	// Fetches says that a repository is wanted.
+	Fetches bool
 	// Update names the strategy of a replacement under way or due: Overlap, Recreate, "".
 	Update string
 }
@@ -128,6 +130,7 @@ func Compile(in Input) Output {
 			Policies: map[resource.ID]resource.DeletionPolicy{}, Exclusive: map[resource.ID]bool{},
 		}},
 		targets: map[string]*unitOf{}, trashed: map[string]bool{}, specs: map[string]*v1alpha1.ContainerSpec{},
+		running: map[resource.Kind]map[resource.ID]bool{},
 	}
 	for _, k := range append([]resource.Kind{resource.KindAnswer}, objectKinds...) {
 		for _, name := range slices.Sorted(maps.Keys(in.Observed[k].Unreadable)) {
@@ -180,8 +183,8 @@ type compiler struct {
 	specs map[string]*v1alpha1.ContainerSpec
 	// unread things are on the host and cannot be read.
 	unread []resource.ID
-	// builds that run or are to begin, made when first asked for.
-	builds map[resource.ID]bool
+	// running jobs, or to begin, by kind; made when first asked for.
+	running map[resource.Kind]map[resource.ID]bool
 	// byOwner indexes what was observed, made when first asked for.
 	byOwner map[string][]resource.Resource
 }

@@ -56,9 +56,12 @@ func (c *compiler) emitData(u *unitOf) {
 func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {
 	uid := u.Record.UID
 	for _, v := range volumesOf(s) {
+		if c.awaits(u, v) {
+			continue
+		}
 		value := resource.Volume{
 			ObjectKind: u.Record.Kind, ObjectName: u.Record.Name, Volume: v.Name,
-			Policy: resource.DeletionPolicy(v.DeletionPolicy),
+			Policy: resource.DeletionPolicy(v.DeletionPolicy), Clone: u.clones[v.Name],
 		}
 		if v.SizeMax != nil {
 			value.SizeMax = v.SizeMax.Bytes

@@ -112,7 +112,7 @@ func (c *compiler) neverAnswered(i *Incarnation) bool {
 // and the wanted fingerprint ("" keeps what is there).
 func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	var all []*Incarnation
-	if u.building {
+	if u.waiting {
 		want = "" // what it will be is not known
 	}
 	for _, r := range c.Claims.Instances[u.Record.UID] {
@@ -123,7 +123,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	}
 	rolled, isRolled := c.Claims.RolledBack[u.Record.UID]
 	n := len(all)
-	if u.building && n > 0 {
+	if u.waiting && n > 0 {
 		want = all[n-1].Fingerprint // it runs on, and is repaired, as it is
 	}
 	switch {
@@ -139,7 +139,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		c.drop(u, slices.DeleteFunc(all, func(i *Incarnation) bool { return i == good }))
 	case u.keep || u.noStart || want == "" || all[n-1].Fingerprint == want:
 		u.Target = all[n-1]
-		if u.Target.Fingerprint == want && !u.building && !u.keep && !u.noStart {
+		if u.Target.Fingerprint == want && !u.waiting && !u.keep && !u.noStart {
 			// Hot changes are its own from now on, also while a next one is built or when that is taken back.
 			u.Target.Object = u.Record.Object
 		}
@@ -152,7 +152,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		c.replace(u, all, want)
 	}
 	c.chooseServing(u)
-	if u.building && u.Target != nil {
+	if u.waiting && u.Target != nil {
 		u.effective = c.specOf(u, u.Target)
 	}
 }

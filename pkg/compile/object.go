@@ -17,12 +17,15 @@ type unitOf struct {
 	live   bool // has a spec and is not being deleted
 	// keep says that nothing of the object may change now: paused, or an input is unknown.
 	keep bool
-	// building says that it is not known yet what the wanted flake builds to.
-	building bool
+	// waiting says that it is not known yet what the object will be: a flake is not
+	// built, or a repository not fetched.
+	waiting bool
 	// noStart says that no new incarnation may be made or started now.
 	noStart bool
 	// ttl is how far its time has come; nil without end.
 	ttl *TTLRecord
+	// clones are what new volumes are made of, by their names.
+	clones map[string]resource.Clone
 	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
 	effective *v1alpha1.ContainerSpec
 	// linkers are the objects that declare a link to this one.
@@ -83,6 +86,7 @@ func (c *compiler) settle(u *unitOf) {
 		u.keep = true
 	}
 	c.resolveSystem(u)
+	c.resolveVolumes(u)
 	fingerprint, ok := c.inputs(u)
 	if !ok {
 		u.keep = true
@@ -123,7 +127,7 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 	var missing []string
 	for _, cr := range u.Spec.Credentials {
 		if c.SecretsErr != nil {
-			u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionUnknown, "SecretsUnreadable", "the secrets directory cannot be read: %v", c.SecretsErr)
+			u.noteSecretsUnreadable(c.SecretsErr)
 			return "", false
 		}
 		d, found := c.Secrets[secretName(cr)]
@@ -135,8 +139,7 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 	if len(missing) > 0 {
 		slices.Sort(missing)
 		u.noStart = true
-		u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionFalse, "SecretMissing",
-			"secret %s is not on this host; set it with: tekton secret set %s", strings.Join(missing, ", "), missing[0])
+		u.noteSecretMissing(missing...)
 		return "", true
 	}
 	if c.runtimeChanged(u) {
@@ -152,6 +155,15 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 // hostKeyName is what an object's ssh host key is derived for: it is the same
 // whenever there is an object of that kind and name.
 func hostKeyName(r ObjectRecord) string { return r.Kind + "/" + r.Name }
+
+func (u *unitOf) noteSecretsUnreadable(err error) {
+	u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionUnknown, "SecretsUnreadable", "the secrets directory cannot be read: %v", err)
+}
+
+func (u *unitOf) noteSecretMissing(names ...string) {
+	u.note(v1alpha1.ConditionSecretsReady, v1alpha1.ConditionFalse, "SecretMissing",
+		"secret %s is not on this host; set it with: tekton secret set %s", strings.Join(names, ", "), names[0])
+}
 
 func secretName(cr v1alpha1.Credential) string {
 	if cr.Secret != "" {
@@ -226,7 +238,7 @@ func (c *compiler) bury(u *unitOf) {
 	if u.object.Verdict != Gone {
 		// A record without a readable spec: an older version's kind. Nothing is touched.
 		u.keep = true
-		c.holdClosures()
+		c.holdJobs()
 		u.note(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "UnknownKind", "kind %s is not known to this version of tekton", u.Record.Kind)
 		return
 	}
@@ -375,6 +387,11 @@ func SecretsOf(s *v1alpha1.ContainerSpec) []string {
 	var out []string
 	for _, c := range s.Credentials {
 		out = append(out, secretName(c))
+	}
+	for _, v := range s.Volumes {
+		if v.Repository != nil && v.Repository.Secret != "" {
+			out = append(out, v.Repository.Secret)
+		}
 	}
 	return out
 }

@@ -20,6 +20,7 @@ import (
 
 	"tekton.host/pkg/absence"
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/checkout"
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/database"
 	"tekton.host/pkg/dns"
@@ -65,6 +66,7 @@ type Daemon struct {
 	networks     *network.Driver
 	databases    *database.Driver
 	builds       *nix.Driver
+	fetches      *checkout.Driver
 	secrets      *secret.Secrets
 	sources      map[string]*source.Directory
 	repositories map[string]*git.Source
@@ -225,7 +227,7 @@ func (d *Daemon) buildDrivers() ([]resource.Driver, error) {
 	}
 	d.machines, err = machine.New(machine.Options{
 		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Init: paths[1], Launch: paths[2],
-		Seccomp: o.Host.Runtime.Seccomp == nil || *o.Host.Runtime.Seccomp, LogMax: logMax, Log: o.Log.WithName("machine"),
+		Seccomp: o.Host.Runtime.Seccomp == nil || *o.Host.Runtime.Seccomp, LogMax: logMax, GitUser: o.Host.Git.User, Log: o.Log.WithName("machine"),
 	})
 	if err != nil {
 		return nil, err
@@ -279,6 +281,13 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.fetches, err = checkout.New(checkout.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self,
+		User: o.Host.Git.User, KnownHostsFile: o.Host.Git.KnownHostsFile,
+	})
+	if err != nil {
+		return nil, err
+	}
 	key, err := secret.LoadOrCreateKey(d.layout)
 	if err != nil {
 		return nil, err
@@ -287,7 +296,7 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds}, nil
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds, d.fetches}, nil
 }
 
 // evaluator is the user that Nix code is evaluated as.

@@ -29,6 +29,8 @@ type Options struct {
 	Init         string             // required: path of tekton-init
 	Launch       string             // required: path of tekton-launch
 	Nspawn       string             // optional: systemd-nspawn, looked up in PATH
+	// GitUser is who git runs as, not root; volumes can be clones then.
+	GitUser string
 	// Seccomp keeps systemd-nspawn's system call filter, which makes up most of
 	// the time of a start.
 	Seccomp bool
@@ -119,7 +121,7 @@ func (d *Driver) apply(ctx context.Context, s resource.Step) error {
 		if remove {
 			return d.deleteVolume(s.Resource, v)
 		}
-		return d.putVolume(s.Resource, v)
+		return d.putVolume(ctx, s.Resource, v)
 	case resource.Instance:
 		if remove {
 			return d.deleteInstance(ctx, s.Resource)

@@ -55,7 +55,7 @@ func (d *Driver) writeMarker(path string, m marker) error {
 }
 
 // putVolume makes a volume or takes over one that was retained.
-func (d *Driver) putVolume(r resource.Resource, v resource.Volume) error {
+func (d *Driver) putVolume(ctx context.Context, r resource.Resource, v resource.Volume) error {
 	dir, path, err := d.volumePath(r.Name)
 	if err != nil {
 		return err
@@ -71,10 +71,11 @@ func (d *Driver) putVolume(r resource.Resource, v resource.Volume) error {
 	} else if _, err := os.Lstat(dir); err == nil {
 		return resource.Taken("Conflict", fmt.Errorf("%s is there already without our marker %s; move it away, or restore the marker from a backup", dir, filepath.Base(path)))
 	}
-	v.Enforced = ""
+	clone := v.Clone
+	v.Enforced, v.Clone = "", resource.Clone{}
 	next := marker{Mark: d.mark(r.Owner), Volume: v, Ready: m.Ready}
 	if !m.Ready {
-		if err := d.makeVolume(dir, path, next); err != nil {
+		if err := d.makeVolume(ctx, dir, path, next, clone); err != nil {
 			return err
 		}
 		next.Ready = true
@@ -87,15 +88,22 @@ func (d *Driver) putVolume(r resource.Resource, v resource.Volume) error {
 
 // makeVolume makes the directory after its marker. Parents are closed to
 // everybody else; the volume itself has a machine's root as owner, unshifted.
-func (d *Driver) makeVolume(dir, markerPath string, m marker) error {
+func (d *Driver) makeVolume(ctx context.Context, dir, markerPath string, m marker, clone resource.Clone) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
 	if err := d.writeMarker(markerPath, m); err != nil {
 		return errors.Join(err, d.dropParents(dir)) // the disk may be full
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if clone.Commit != "" {
+			err = d.clone(ctx, clone, dir)
+		} else {
+			err = os.Mkdir(dir, 0o755)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	for p := filepath.Dir(dir); len(p) >= len(d.opts.Layout.Volumes()); p = filepath.Dir(p) {
 		if err := host.SyncDir(p); err != nil {
@@ -117,6 +125,9 @@ func (d *Driver) deleteVolume(r resource.Resource, v resource.Volume) error {
 	}
 	if m.Mark != d.mark(r.Owner) {
 		return conflict("volume "+dir, m.Mark)
+	}
+	if err := os.RemoveAll(d.staging(dir)); err != nil {
+		return err
 	}
 	if v.Policy == resource.DeleteData {
 		return d.trashVolume(dir, r.Name, m)
@@ -156,7 +167,7 @@ func (d *Driver) observeVolumes(ctx context.Context) resource.Domain {
 		}
 		value := v.marker.Volume
 		if !v.marker.Ready {
-			value.SizeMax = -1 // half made: no wanted value is equal
+			value.SizeMax = resource.HalfMade
 		}
 		r := resource.New(owner, "", v.name, value)
 		out.Items[r.ID] = r

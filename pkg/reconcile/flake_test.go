@@ -105,7 +105,7 @@ func TestOldServesWhileBuilding(t *testing.T) {
 	if u := s.world.Things[resource.ID{Kind: resource.KindUnit, Name: "a-1"}].Value.(resource.Unit); !u.Running {
 		t.Error("the old machine was not started again while the new one is built")
 	}
-	s.world.EndBuilds()
+	s.world.EndJobs()
 	s.pass()
 	c := s.wantCondition("a", v1alpha1.ConditionBuilt, v1alpha1.ConditionFalse, "BuildFailed")
 	if !strings.Contains(c.Message, "exit code 1") || c.NextRetry.Sub(s.world.Now) > rebuildSoon || c.NextRetry.IsZero() {
@@ -184,7 +184,7 @@ func TestRefresh(t *testing.T) {
 	s.world.Now = s.world.Now.Add(time.Hour)
 	s.building()
 	s.wantPhase("a", v1alpha1.PhaseReady)
-	s.world.EndBuilds()
+	s.world.EndJobs()
 	s.pass()
 	s.wantPhase("a", v1alpha1.PhaseReady)
 	s.wantCondition("a", v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, "BuildFailed")

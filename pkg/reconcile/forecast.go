@@ -109,6 +109,9 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 	case resource.Closure:
 		value.Build = resource.Build{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
 		r.Value = value
+	case resource.Checkout:
+		value.Fetch = resource.Fetch{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Fetched{Commit: "to-be-fetched", Dir: "/to-be-fetched"}}
+		r.Value = value
 	case resource.Unit:
 		v.boots++
 		value.Boot, value.Leader, value.StartedAt = fmt.Sprintf("forecast-%d", v.boots), 1, v.facts.Now

@@ -70,7 +70,7 @@ var names = []string{"a", "b", "c", "d"}
 var unknowable = []resource.Kind{
 	resource.KindDatabase, resource.KindRole, resource.KindRoute, resource.KindUnit, resource.KindLink,
 	resource.KindAnswer, resource.KindInstance, resource.KindVolume, resource.KindEndpoint, resource.KindTable,
-	resource.KindGCRoot,
+	resource.KindGCRoot, resource.KindCheckout,
 }
 
 func (h *history) event() {
@@ -138,7 +138,10 @@ var happenings = map[string]func(h *history, name string){
 		h.world.Images[word] = rapid.SampledFrom([]simworld.Image{simworld.Crashes, simworld.Mute}).Draw(h.rt, "how")
 		h.everBroken = true
 	},
-	"images repaired": func(h *history, _ string) { h.world.Images = map[string]simworld.Image{} },
+	"images repaired":  func(h *history, _ string) { h.world.Images = map[string]simworld.Image{} },
+	"repository gone":  func(h *history, _ string) { h.world.Repositories[forge] = "" },
+	"repository moves": func(h *history, _ string) { h.world.Repositories[forge] = fmt.Sprintf("c0ffee%d", h.landed) },
+	"mirror lost":      func(h *history, _ string) { h.world.LoseCheckouts() },
 	"secret set": func(h *history, _ string) {
 		h.secrets["token"] = fmt.Sprintf("canary-%d", rapid.IntRange(1000, 1003).Draw(h.rt, "value"))
 	},
@@ -216,6 +219,8 @@ func (h *history) variant(name string) v1alpha1.Container {
 		c = withSecret(c, "token")
 	case 5:
 		c = routed(c, "shared.example.org")
+	case 6:
+		c = cloning(c, forge)
 	}
 	return c
 }
@@ -240,6 +245,7 @@ func (h *history) end() {
 	h.sourceErr, h.unmarked, h.secretsErr = nil, false, nil
 	h.secrets["token"] = "canary-1009"
 	h.world.Images = map[string]simworld.Image{}
+	delete(h.world.Repositories, forge)
 	h.world.Repair()
 	h.mend()
 	h.settle()

@@ -123,6 +123,18 @@ func flaky(c v1alpha1.Container, flake string) v1alpha1.Container {
 	return c
 }
 
+// cloning has a volume that is made of a repository.
+func cloning(c v1alpha1.Container, url string) v1alpha1.Container {
+	c.Spec.Volumes = append(slices.Clone(c.Spec.Volumes), v1alpha1.Volume{
+		Name: "src", Path: "/src", DeletionPolicy: "Delete", Repository: &v1alpha1.VolumeRepository{URL: url, Ref: "main"},
+	})
+	return c
+}
+
+func pushed(url, commit string) func(*sim) {
+	return func(s *sim) { s.world.Repositories[url] = commit }
+}
+
 func builds(flake, to string) func(*sim) { return func(s *sim) { s.world.Flakes[flake] = to } }
 
 func secret(name, value string) func(*sim) { return func(s *sim) { s.secrets[name] = value } }
@@ -170,6 +182,10 @@ func scenarios() []scenario {
 			both(put(flaky(nixos(""), "path:/srv/a#1")), builds("path:/srv/a#2", "/nix/store/2"), image("2", simworld.Mute)), put(flaky(nixos(""), "path:/srv/a#2"))}, true},
 		{"container deleted", []func(*sim){put(nixos("1")), remove("a")}, false},
 		{"secret rotates", []func(*sim){both(secret("token", "canary-0cf3"), put(withSecret(a, "token"))), secret("token", "canary-77ab")}, false},
+		{"create from a repository", []func(*sim){put(cloning(a, forge))}, true},
+		{"repository added, then deleted", []func(*sim){put(a), put(cloning(a, forge)), remove("a")}, true},
+		{"repository that cannot be fetched, then is not wanted", []func(*sim){both(put(cloning(a, forge)), pushed(forge, "")), put(a)}, true},
+		{"repository shared by two, one goes", []func(*sim){both(put(cloning(a, forge)), put(cloning(web("b"), forge))), remove("a")}, true},
 	}
 }
 

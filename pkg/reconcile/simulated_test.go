@@ -271,7 +271,7 @@ func (s *sim) wait() bool {
 		s.later[0].at = s.landed
 		return true
 	}
-	if !s.endless && s.world.EndBuilds() {
+	if !s.endless && s.world.EndJobs() {
 		return true
 	}
 	if r.NextWake.IsZero() || r.NextWake.Sub(s.world.Now) > horizon {

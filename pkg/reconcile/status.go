@@ -21,6 +21,7 @@ var areas = []struct {
 	kinds     []resource.Kind
 }{
 	{v1alpha1.ConditionSpecValid, []resource.Kind{resource.KindClaim}},
+	{v1alpha1.ConditionFetched, nil},
 	{v1alpha1.ConditionBuilt, nil},
 	{v1alpha1.ConditionSecretsReady, nil},
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
@@ -232,6 +233,8 @@ var doing = map[resource.Kind]string{
 func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.Condition, bool) {
 	spec := o.Spec
 	switch cond.Type {
+	case v1alpha1.ConditionFetched:
+		return cond, o.Fetches
 	case v1alpha1.ConditionBuilt:
 		return cond, o.Closure != ""
 	case v1alpha1.ConditionSecretsReady:
@@ -412,6 +415,9 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return v1alpha1.PhaseDegraded
 	}
 	ready := is(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
+	if ready != nil && (ready.Reason == "Fetching" || ready.Reason == "FetchQueued") {
+		return v1alpha1.PhaseFetching
+	}
 	if ready != nil && (ready.Reason == "Building" || ready.Reason == "BuildQueued") {
 		return v1alpha1.PhaseBuilding
 	}

@@ -26,6 +26,8 @@ const (
 	setupTimeout = 2 * time.Minute
 	// dumpTimeout of the dump before a database goes.
 	dumpTimeout = time.Hour
+	// cloneTimeout of a volume that is made of a repository.
+	cloneTimeout = 15 * time.Minute
 	// linkChunk keeps one batch of links (2-3 ms each, one kernel lock) short, so
 	// that the first machines start while the last links are made.
 	linkChunk = 8
@@ -49,6 +51,8 @@ func groupOf(k resource.Kind, parallelStarts int) group {
 		return group{parallel: unbounded, timeout: dumpTimeout} // its own deadline is in the step
 	case resource.KindDatabase:
 		return group{parallel: 4, timeout: dumpTimeout}
+	case resource.KindVolume:
+		return group{parallel: 8, timeout: cloneTimeout}
 	case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindClosure, resource.KindCheckout:
 		return group{parallel: 1, timeout: setupTimeout}
 	}

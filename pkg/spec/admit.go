@@ -58,11 +58,11 @@ func refusal(n v1alpha1.Need, allow *v1alpha1.Admission) string {
 		ok = slices.ContainsFunc(allow.HostPorts, func(ports string) bool { return inRange(ports, n.Value) })
 		what = "is not a port of the host that the source may publish " + listed("hostPorts", allow.HostPorts)
 	case v1alpha1.NeedFlake:
-		ok = slices.ContainsFunc(allow.Flakes, func(f string) bool {
-			begin, open := strings.CutSuffix(f, "*")
-			return f == n.Value || open && strings.HasPrefix(n.Value, begin)
-		})
+		ok = begins(allow.Flakes, n.Value)
 		what = "is not a flake that the source may have built " + listed("flakes", allow.Flakes)
+	case v1alpha1.NeedRepository:
+		ok = begins(allow.Repositories, n.Value)
+		what = "is not a repository that the source may have fetched " + listed("repositories", allow.Repositories)
 	default:
 		what = fmt.Sprintf("is a %s, which a source with limits may not ask for", n.Sort)
 	}
@@ -81,6 +81,14 @@ func listed(name string, values []string) string {
 
 func admits(list []string, value string) bool {
 	return slices.Contains(list, "*") || slices.Contains(list, value)
+}
+
+// begins reports whether a value is on the list, whole or by its beginning.
+func begins(list []string, value string) bool {
+	return slices.ContainsFunc(list, func(f string) bool {
+		begin, open := strings.CutSuffix(f, "*")
+		return f == value || open && strings.HasPrefix(value, begin)
+	})
 }
 
 // within reports whether p is dir or lies below it.

@@ -44,10 +44,14 @@ var containerFields = map[string]rule{
 	"workingDirectory": {"workingDirectory: /", inside, v1alpha1.Admission{}},
 	"environment":      {"environment: {A: b}", inside, v1alpha1.Admission{}},
 
-	"volumes.name":           {"volumes: [{name: a, path: /a}]", inside, v1alpha1.Admission{}}, // found by kind, name and source: no other source's data
-	"volumes.path":           {"volumes: [{name: a, path: /etc}]", inside, v1alpha1.Admission{}},
-	"volumes.sizeMax":        {"volumes: [{name: a, path: /a, sizeMax: 1G}]", inside, v1alpha1.Admission{}},
-	"volumes.deletionPolicy": {"volumes: [{name: a, path: /a, deletionPolicy: Delete}]", inside, v1alpha1.Admission{}},
+	"volumes.name":              {"volumes: [{name: a, path: /a}]", inside, v1alpha1.Admission{}}, // found by kind, name and source: no other source's data
+	"volumes.path":              {"volumes: [{name: a, path: /etc}]", inside, v1alpha1.Admission{}},
+	"volumes.sizeMax":           {"volumes: [{name: a, path: /a, sizeMax: 1G}]", inside, v1alpha1.Admission{}},
+	"volumes.deletionPolicy":    {"volumes: [{name: a, path: /a, deletionPolicy: Delete}]", inside, v1alpha1.Admission{}},
+	"volumes.repository.url":    {"volumes: [{name: a, path: /a, repository: {url: \"https://git.test/team/a\"}}]", "spec.volumes[0].repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/team/*"}}},
+	"volumes.repository.ref":    {"volumes: [{name: a, path: /a, repository: {url: \"https://git.test/a\", ref: x}}]", "spec.volumes[0].repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/a"}}},
+	"volumes.repository.user":   {"volumes: [{name: a, path: /a, repository: {url: \"https://git.test/a\", user: \"1000\"}}]", "spec.volumes[0].repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/a"}}},
+	"volumes.repository.secret": {"volumes: [{name: a, path: /a, repository: {url: \"https://git.test/a\", secret: key}}]", "spec.volumes[0].repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/a"}, Secrets: []string{"key"}}},
 
 	"databases.name":           {"databases: [{name: a}]", inside, v1alpha1.Admission{}},
 	"databases.env":            {"databases: [{name: a, env: URL}]", inside, v1alpha1.Admission{}},

@@ -225,7 +225,7 @@ func TestModuleKnowsDefaults(t *testing.T) {
 			"dropInDirs": []any{}, "subnet": s.Subnet, "service": "10.100.0.1",
 			"links": "tk" + instance, "dnsPorts": []any{53.0}, "databasePorts": []any{float64(s.Postgres.Port)},
 			"ingressPorts": []any{float64(s.Ingress.HTTPPort), float64(*s.Ingress.HTTPSPort)},
-			"serviceUsers": []any{s.Ingress.User, s.Postgres.User}, "repositories": false,
+			"serviceUsers": []any{s.Ingress.User, s.Postgres.User, s.Git.User},
 		}
 		if instance != "" { // the daemon alone knows
 			want["subnet"], want["service"] = nil, nil

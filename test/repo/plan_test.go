@@ -236,12 +236,19 @@ func read(t *testing.T, c v1alpha1.SourceConfig, h *v1alpha1.HostSpec) source.Sn
 // take lets a step have its effect.
 func (w *paper) take(t *testing.T, s resource.Step) {
 	r := s.Resource
+	if s.Verb != resource.Put && r.Kind == resource.KindCheckout { // what it was for is made
+		delete(w.facts.Observed[r.Kind].Items, r.ID)
+		return
+	}
 	if s.Verb != resource.Put {
 		t.Fatalf("%s: nothing is there to delete", s)
 	}
 	switch v := r.Value.(type) {
 	case resource.Closure:
 		v.Build = resource.Build{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name}}
+		r.Value = v
+	case resource.Checkout:
+		v.Fetch = resource.Fetch{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Fetched{Commit: "c0ffee"}}
 		r.Value = v
 	case resource.Claim:
 		v.Value = compact(v.Value)

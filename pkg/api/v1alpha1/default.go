@@ -44,6 +44,9 @@ func (c *Container) Default(h *HostSpec) {
 func (s *ContainerSpec) defaultData() {
 	for i := range s.Volumes {
 		setDefault(&s.Volumes[i].DeletionPolicy, "Retain")
+		if r := s.Volumes[i].Repository; r != nil {
+			setDefault(&r.Ref, "HEAD")
+		}
 	}
 	for i := range s.Databases {
 		d := &s.Databases[i]
@@ -155,6 +158,10 @@ func (h *Host) Default() {
 		setPointer(&n.After, Duration{30 * time.Second})
 	}
 	setDefault(&s.Git.User, "tekton-git")
+	setDefault(&s.Git.KnownHostsFile, "/etc/ssh/ssh_known_hosts")
+	setDefault(&s.Git.ParallelFetches, 4)
+	setPointer(&s.Git.FetchTimeout, Duration{10 * time.Minute})
+	setPointer(&s.Git.MaxSize, Quantity{Bytes: 1 << 30, text: "1G"})
 	setDefault(&s.Runtime.Supervisor, "auto")
 	setPointer(&s.Runtime.Seccomp, true)
 	setPointer(&s.Runtime.LogMax, Quantity{Bytes: 16 << 20, text: "16M"})

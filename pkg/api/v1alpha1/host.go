@@ -180,10 +180,18 @@ type Notification struct {
 	After *Duration `json:"after,omitempty"`
 }
 
-// GitConfig says how git is run.
+// GitConfig says how git is run, and how repositories that objects name are fetched.
 type GitConfig struct {
 	// User that git and ssh run as; not root.
 	User string `json:"user,omitempty"`
+	// KnownHostsFile holds the host keys of the ssh servers that objects' repositories are fetched from.
+	KnownHostsFile string `json:"knownHostsFile,omitempty"`
+	// ParallelFetches of objects' repositories at most; others wait.
+	ParallelFetches int `json:"parallelFetches,omitempty" min:"1" max:"64"`
+	// FetchTimeout of one fetch of an object's repository.
+	FetchTimeout *Duration `json:"fetchTimeout,omitempty"`
+	// MaxSize of what a fetch of an object's repository may bring, and of the files of its commit.
+	MaxSize *Quantity `json:"maxSize,omitempty"`
 }
 
 // SourceConfig is where specs come from: a directory, or a branch of a git
@@ -252,7 +260,7 @@ type Admission struct {
 	Domains []string `json:"domains,omitempty"`
 	// LinkTargets that network.links may name; "*" for all.
 	LinkTargets []string `json:"linkTargets,omitempty"`
-	// Secrets that credentials may name; "*" for all.
+	// Secrets that credentials and repositories may name; "*" for all.
 	Secrets []string `json:"secrets,omitempty"`
 	// HostPaths below which mounts and rootfs may lie; links below them do not lead out.
 	HostPaths []string `json:"hostPaths,omitempty"`
@@ -260,6 +268,8 @@ type Admission struct {
 	HostPorts []string `json:"hostPorts,omitempty"`
 	// Flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and "*".
 	Flakes []string `json:"flakes,omitempty"`
+	// Repositories that may be fetched: a whole url, or its beginning and "*".
+	Repositories []string `json:"repositories,omitempty"`
 	// MaxObjects of the source; 0: no limit.
 	MaxObjects int `json:"maxObjects,omitempty" min:"0"`
 }

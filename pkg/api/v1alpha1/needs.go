@@ -17,6 +17,7 @@ const (
 	NeedHostPath   NeedSort = "hostPath"
 	NeedHostPort   NeedSort = "hostPort"
 	NeedFlake      NeedSort = "flake"
+	NeedRepository NeedSort = "repository"
 )
 
 // Need is one thing that a spec asks of the host and that its source must be
@@ -41,6 +42,14 @@ func (s *ContainerSpec) needs() []Need {
 	}
 	if s.System.Flake != "" {
 		add(NeedFlake, s.System.Flake, specPath.Child("system", "flake"))
+	}
+	for i, vol := range s.Volumes {
+		if r, p := vol.Repository, specPath.Child("volumes").Index(i).Child("repository"); r != nil {
+			add(NeedRepository, r.URL, p.Child("url"))
+			if r.Secret != "" {
+				add(NeedSecret, r.Secret, p.Child("secret"))
+			}
+		}
 	}
 	for i, k := range s.Credentials {
 		at := specPath.Child("credentials").Index(i)

@@ -37,6 +37,7 @@ func (c Condition) Good() bool {
 const (
 	ConditionReady          = "Ready"
 	ConditionSpecValid      = "SpecValid"
+	ConditionFetched        = "Fetched"
 	ConditionBuilt          = "Built"
 	ConditionSecretsReady   = "SecretsReady"
 	ConditionDatabaseReady  = "DatabaseReady"
@@ -57,6 +58,7 @@ type Phase string
 
 const (
 	PhasePending  Phase = "Pending"
+	PhaseFetching Phase = "Fetching"
 	PhaseBuilding Phase = "Building"
 	PhaseStarting Phase = "Starting"
 	PhaseReady    Phase = "Ready"

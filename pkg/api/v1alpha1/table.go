@@ -97,7 +97,7 @@ func containerSamples() []*Container {
 	return []*Container{{
 		Spec: ContainerSpec{
 			Command:     []string{"PROGRAM"},
-			Volumes:     []Volume{{Name: "NAME"}},
+			Volumes:     []Volume{{Name: "NAME", Repository: &VolumeRepository{URL: "URL"}}},
 			Databases:   []Database{{Name: "NAME"}, {Name: "NAME"}},
 			Credentials: []Credential{{Name: "NAME"}},
 			Mounts:      []Mount{{}},

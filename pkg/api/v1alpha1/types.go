@@ -120,6 +120,20 @@ type Volume struct {
 	SizeMax *Quantity `json:"sizeMax,omitempty"`
 	// DeletionPolicy when the object is deleted: Retain leaves the data for a later object of the same name, Delete moves it to the trash.
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
+	// Repository that a new volume is a clone of, its user's; later changes of it, here or there, change nothing in the volume.
+	Repository *VolumeRepository `json:"repository,omitempty"`
+}
+
+// VolumeRepository is a git repository that the host fetches, and how.
+type VolumeRepository struct {
+	// URL of the repository: https://HOST/PATH or ssh://USER@HOST/PATH.
+	URL string `json:"url"`
+	// Ref is a branch, a tag, a whole commit, refs/…, or HEAD: the repository's default branch.
+	Ref string `json:"ref,omitempty"`
+	// Secret of the host that gives access: the token of an https url, the private key of an ssh one.
+	Secret string `json:"secret,omitempty"`
+	// User that the clone belongs to, as UID or UID:GID; absent: spec.user.
+	User string `json:"user,omitempty"`
 }
 
 // Database is a PostgreSQL database of the object.

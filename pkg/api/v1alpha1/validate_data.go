@@ -21,6 +21,9 @@ func (v *containerCheck) volumes() {
 		v.unique(names, vol.Name, p.Child("name"))
 		v.inside(p.Child("path"), vol.Path)
 		v.size(p.Child("sizeMax"), vol.SizeMax)
+		if vol.Repository != nil {
+			v.repository(p.Child("repository"), vol.Repository)
+		}
 	}
 }
 

@@ -5,8 +5,11 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -26,7 +29,7 @@ var (
 )
 
 func (v *hostCheck) gitSource(p *field.Path, g *GitSource) {
-	scheme := v.gitURL(p.Child("url"), g.URL)
+	scheme := v.gitURL(p.Child("url"), g.URL, "write the token into a file and name it in auth.tokenFile")
 	if !gitBranch.MatchString(g.Branch) || strings.Contains(g.Branch, "..") || strings.HasSuffix(g.Branch, ".") || strings.Contains(g.Branch+"/", ".lock/") {
 		v.invalid(p.Child("branch"), g.Branch, "is not the name of a branch such as main or hosts/a")
 	}
@@ -47,8 +50,9 @@ func (v *hostCheck) gitSource(p *field.Path, g *GitSource) {
 	}
 }
 
-// gitURL checks a repository's address and returns its scheme.
-func (v *hostCheck) gitURL(p *field.Path, value string) string {
+// gitURL checks a repository's address and returns its scheme. secret says where
+// what must not be in it belongs.
+func (v *checker) gitURL(p *field.Path, value, secret string) string {
 	if value == "" {
 		v.required(p, "write https://HOST/PATH or ssh://USER@HOST/PATH")
 		return ""
@@ -67,8 +71,8 @@ func (v *hostCheck) gitURL(p *field.Path, value string) string {
 		return ""
 	}
 	// The value is not repeated where it may hold a password.
-	if _, secret := u.User.Password(); secret || u.User != nil && u.Scheme != "ssh" {
-		v.forbidden(p, "must hold no user name or password; write the token into a file and name it in auth.tokenFile")
+	if _, password := u.User.Password(); password || u.User != nil && u.Scheme != "ssh" {
+		v.forbidden(p, "must hold no user name or password; %s", secret)
 		return u.Scheme
 	}
 	switch {
@@ -80,6 +84,8 @@ func (v *hostCheck) gitURL(p *field.Path, value string) string {
 		v.invalid(p, value, "has a name that begins with '-'")
 	case strings.Trim(u.Path, "/") == "" || u.RawQuery != "" || u.Fragment != "":
 		v.invalid(p, value, "must have a path, and no query or fragment")
+	case path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/"):
+		v.invalid(p, value, "must have a path in its shortest form")
 	}
 	return u.Scheme
 }
@@ -106,5 +112,40 @@ func (v *hostCheck) gitAuth(p *field.Path, scheme string, a *GitAuth) {
 	}
 	if a.Username != "" && (a.TokenFile == "" || hasControl(a.Username) || strings.Contains(a.Username, ":")) {
 		v.invalid(p.Child("username"), a.Username, "goes with a tokenFile, and holds no colon or control character")
+	}
+}
+
+// maxRef leaves room for what git puts before and behind it in a file's name.
+const maxRef = 200
+
+// gitRef checks what names a commit of a repository: as git-check-ref-format(1)
+// says it, and never an option.
+func (v *checker) gitRef(p *field.Path, ref string) {
+	const forbidden = " ~^:?*[\\"
+	odd := func(part string) bool {
+		return part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock")
+	}
+	switch {
+	case ref == "":
+		v.required(p, "name a branch, a tag or a commit")
+	case len(ref) > maxRef:
+		v.forbidden(p, "has %d bytes; at most %d are possible", len(ref), maxRef)
+	case !utf8.ValidString(ref) || strings.ContainsFunc(ref, func(c rune) bool { return c != ' ' && !unicode.IsPrint(c) }):
+		v.forbidden(p, "holds a character that cannot be printed")
+	case strings.HasPrefix(ref, "-"), ref == "@", strings.HasSuffix(ref, "."), strings.Contains(ref, ".."), strings.Contains(ref, "@{"),
+		strings.ContainsAny(ref, forbidden), slices.ContainsFunc(strings.Split(ref, "/"), odd):
+		v.invalid(p, ref, "is not the name of a branch, a tag or a commit; see git check-ref-format")
+	}
+}
+
+// repository checks a volume's.
+func (v *containerCheck) repository(p *field.Path, r *VolumeRepository) {
+	v.gitURL(p.Child("url"), r.URL, "tekton secret set NAME takes the token; name it in secret")
+	v.gitRef(p.Child("ref"), r.Ref)
+	if r.Secret != "" {
+		v.credentialName(p.Child("secret"), r.Secret)
+	}
+	if name, _, _, err := ParseUser(r.User); r.User != "" && (err != nil || name != "") {
+		v.invalid(p.Child("user"), r.User, "must be UID or UID:GID")
 	}
 }

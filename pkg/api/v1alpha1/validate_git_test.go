@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -58,5 +60,52 @@ func TestGitSourceValidate(t *testing.T) {
 			h.Spec.Sources[0].Path, h.Spec.Sources[0].Git = "", &test.git
 			matchLines(t, test.want, lines(h.Validate()))
 		})
+	}
+}
+
+// TestVolumeRepository: whatever a reference or address is called, it is one
+// that git takes as such, or it is refused with its place.
+func TestVolumeRepository(t *testing.T) {
+	const at = "spec.volumes[0].repository"
+	check := func(r VolumeRepository) []string {
+		c := &Container{
+			TypeMeta: TypeMeta{APIVersion, KindContainer}, Metadata: ObjectMeta{Name: "a"},
+			Spec: ContainerSpec{System: System{Host: true}, Command: []string{"x"}, Volumes: []Volume{{Name: "src", Path: "/src", Repository: &r}}},
+		}
+		c.Default(nil)
+		var out []string
+		for _, e := range c.Validate(&HostSpec{}) {
+			out = append(out, e.Field)
+		}
+		return out
+	}
+	const url = "https://example.org/team/app.git"
+	for _, ref := range []string{
+		"", "main", "feature/#12-a+b@c", "v1.2", "refs/pull/7/head", "HEAD", strings.Repeat("a", 200), "ünïcode", `quote'"$(id)`, "0123456789abcdef0123456789abcdef01234567", "a-b", "x@y",
+	} {
+		if got := check(VolumeRepository{URL: url, Ref: ref}); len(got) > 0 {
+			t.Errorf("%q is refused: %q", ref, got)
+		}
+	}
+	for _, ref := range []string{
+		"-x", "--upload-pack=x", "a b", "a..b", "a\nb", "a\x00b", "a:b", "+a:b", "*", "a^", "a~1", "a@{1}", "@", ".a", "a/.b", "a.lock", "a//b", "/a", "a/", "a.", `a\b`, "a?", "[a]",
+		strings.Repeat("a", 201), "a\xff", "\u202e\x1b[2J",
+	} {
+		if got := check(VolumeRepository{URL: url, Ref: ref}); !slices.Equal(got, []string{at + ".ref"}) {
+			t.Errorf("%q: %q", ref, got)
+		}
+	}
+	for _, url := range []string{"", "file:///etc", "http://example.org/a", "https://me:pw@example.org/a", "ext::sh", "https://example.org/team/../other/a", "https://example.org/team/%2e%2e/other", "/srv/a", "ssh://-oProxyCommand=x/a"} {
+		if got := check(VolumeRepository{URL: url}); !slices.Equal(got, []string{at + ".url"}) {
+			t.Errorf("%q: %q", url, got)
+		}
+	}
+	if got := check(VolumeRepository{URL: url, Secret: "../x"}); !slices.Equal(got, []string{at + ".secret"}) {
+		t.Errorf("secret: %q", got)
+	}
+	for user, want := range map[string]bool{"1000": true, "1000:100": true, "me": false, "-1": false, "70000": false} {
+		if got := check(VolumeRepository{URL: url, User: user}); (len(got) == 0) != want {
+			t.Errorf("user %q: %q", user, got)
+		}
 	}
 }

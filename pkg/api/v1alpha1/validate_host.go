@@ -170,7 +170,11 @@ func (v *hostCheck) services() {
 	if pg.ConnectionLimit > pg.MaxConnections {
 		v.invalid(p.Child("connectionLimit"), pg.ConnectionLimit, "of one role must not be more than maxConnections (%d)", pg.MaxConnections)
 	}
-	v.unprivileged(specPath.Child("git", "user"), v.spec.Git.User, "git")
+	git := specPath.Child("git")
+	v.unprivileged(git.Child("user"), v.spec.Git.User, "git")
+	v.absPath(git.Child("knownHostsFile"), v.spec.Git.KnownHostsFile, "name a file of host keys")
+	v.duration(git.Child("fetchTimeout"), v.spec.Git.FetchTimeout, Duration{minTimeout})
+	v.size(git.Child("maxSize"), v.spec.Git.MaxSize)
 	v.domain(specPath.Child("dns", "domain"), v.spec.DNS.Domain)
 	for i, up := range v.spec.DNS.Upstreams {
 		_, errAddr := netip.ParseAddr(up)

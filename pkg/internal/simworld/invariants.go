@@ -169,7 +169,10 @@ func (w *World) refuse(s resource.Step) error {
 		}
 	}
 	u, there := w.unit(r.Name)
+	volume, _ := r.Value.(resource.Volume)
 	switch {
+	case s.Verb == resource.Put && volume.Clone.Commit != "" && !w.fetched(volume.Clone.URL, volume.Clone.Commit):
+		return resource.Because("CloneFailed", fmt.Errorf("commit %s is not there", volume.Clone.Commit))
 	case r.Kind == resource.KindUnit && s.Verb == resource.Put && !w.hasThing(resource.KindInstance, r.Name):
 		return resource.ErrStale
 	case r.Kind == resource.KindInstance && s.Verb == resource.Delete && there && u.Running:

@@ -30,6 +30,12 @@ type World struct {
 	Flakes map[string]string
 	// Builds counts the attempts by flake.
 	Builds map[string]int
+	// Repositories by URL: the commit that each reference of one is at, "" for none.
+	Repositories map[string]string
+	// Fetches counts the attempts by URL.
+	Fetches map[string]int
+	// Clones are the commits that volumes were made of.
+	Clones map[resource.ID]string
 	// Foreign things are not ours: nobody may touch or observe them.
 	Foreign   map[resource.ID]bool
 	Now       time.Time
@@ -48,7 +54,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
-		Flakes: map[string]string{}, Builds: map[string]int{},
+		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }
@@ -166,12 +172,17 @@ func (w *World) put(s resource.Step) error {
 	switch v := r.Value.(type) {
 	case resource.Unit:
 		return w.start(s, v)
-	case resource.Volume, resource.Database:
-		if _, there := w.Things[r.ID]; !there {
-			w.Made[r.ID]++
+	case resource.Volume:
+		w.making(r.ID)
+		if v.Clone.Commit != "" {
+			w.Clones[r.ID] = v.Clone.Commit
 		}
-	case resource.Closure:
-		return w.beginBuild(r, v)
+		v.Clone = resource.Clone{} // not observed
+		r.Value = v
+	case resource.Database:
+		w.making(r.ID)
+	case resource.Worked:
+		return w.begin(r, v)
 	case resource.Attachment:
 		if u, ok := w.unit(r.Instance); !ok || !u.Running {
 			return errors.New("no such machine to attach to")
@@ -188,6 +199,13 @@ func (w *World) put(s resource.Step) error {
 	}
 	w.Things[r.ID] = r
 	return nil
+}
+
+// making counts data that is made anew.
+func (w *World) making(id resource.ID) {
+	if _, there := w.Things[id]; !there {
+		w.Made[id]++
+	}
 }
 
 func (w *World) start(s resource.Step, u resource.Unit) error {

@@ -119,6 +119,9 @@ func giveVolume(p string, u user) error {
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return err
 	}
+	if st.Uid == handover.Nobody {
+		return giveTree(p, u)
+	}
 	if st.Uid != 0 || st.Gid != 0 || u.uid == 0 {
 		return nil
 	}
@@ -126,6 +129,26 @@ func giveVolume(p string, u user) error {
 		return err
 	}
 	return dir.Chown(u.uid, u.gid)
+}
+
+// giveTree gives all of a directory to the user. The top comes last: until then
+// it is done again. Nothing is followed, nor gone out of.
+func giveTree(p string, u user) error {
+	root, err := os.OpenRoot(p)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || path == "." {
+			return err
+		}
+		return root.Lchown(path, u.uid, u.gid)
+	})
+	if err != nil {
+		return err
+	}
+	return root.Lchown(".", u.uid, u.gid)
 }
 
 // writeResolver points the system at the host's DNS. It happens in here, as the

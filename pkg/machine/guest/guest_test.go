@@ -2,12 +2,15 @@ package guest
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"tekton.host/pkg/internal/testenv"
 	"tekton.host/pkg/machine/handover"
 )
 
@@ -77,5 +80,57 @@ func TestHandover(t *testing.T) {
 	}
 	if _, err := handover.Open(9999); err == nil {
 		t.Error("a missing document was opened")
+	}
+}
+
+// TestGiveTree: what nobody owns is given to the user whole, the top last; what
+// a link leads to is not touched, nor a volume that somebody owns.
+func TestGiveTree(t *testing.T) {
+	testenv.Root(t)
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"a/b/c", "d"} {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"a/out": outside, "a/up": "../..", "loop": "loop"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := func(path string) uint32 {
+		t.Helper()
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Uid
+	}
+	me := user{uid: 1234, gid: 1235}
+	if err := os.Lchown(dir, handover.Nobody, handover.Nobody); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		if again {
+			me.uid = 4321 // it is the first one's now
+		}
+		if err := giveVolume(dir, me); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{".", "a", "a/b/c", "a/out", "a/up", "d", "loop"} {
+			if got := owner(filepath.Join(dir, name)); got != 1234 {
+				t.Errorf("%s belongs to %d", name, got)
+			}
+		}
+	}
+	if owner(outside) != 0 || owner(filepath.Dir(dir)) != 0 {
+		t.Error("a link was followed")
 	}
 }

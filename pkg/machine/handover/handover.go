@@ -28,6 +28,9 @@ const (
 	FD = 3
 	// Interface is the machine's end of its link.
 	Interface = "host0"
+	// Nobody has this id in a machine, the last one of its range: what it owns is
+	// given to the user at the next start.
+	Nobody = 65535
 	// InitPath is where the first process is bound inside the machine.
 	InitPath = "/run/tekton/init"
 	// EnvironmentFile is for units of a booted system (EnvironmentFile=).
