@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,6 +123,16 @@ func (a *app) await(ctx context.Context, timeout time.Duration, targets []target
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	w := &waiter{app: a, pending: targets, told: map[v1alpha1.Ref]string{}}
+	telling, stop := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		w.tell(telling)
+	}()
+	defer func() {
+		stop()
+		<-told
+	}()
 	for len(w.pending) > 0 {
 		err := w.follow(ctx)
 		_, unreachable := errors.AsType[*client.UnreachableError](err)
@@ -145,6 +156,9 @@ type waiter struct {
 	pending []target
 	items   map[v1alpha1.Ref]*v1alpha1.Item // nil until the daemon was reached once
 	told    map[v1alpha1.Ref]string
+
+	mu    sync.Mutex // beside tell, which reads what follow changes
+	drawn bool
 }
 
 // follow watches until nothing is pending or the watch ends.
@@ -155,23 +169,29 @@ func (w *waiter) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch e.Type {
-		case v1alpha1.WatchPut:
-			items[refOf(*e.Item)] = e.Item
-		case v1alpha1.WatchDelete:
-			delete(items, refOf(*e.Item))
-		case v1alpha1.WatchSynced:
-			synced = true
-			w.items = items
-		}
-		if !synced {
-			continue
-		}
-		if err := w.judge(); err != nil || len(w.pending) == 0 {
+		synced = synced || e.Type == v1alpha1.WatchSynced
+		if err := w.take(e, items, synced); err != nil || len(w.pending) == 0 {
 			return err
 		}
 	}
 	return nil
+}
+
+// take takes an event in, and judges once all that is there is known.
+func (w *waiter) take(e v1alpha1.WatchEvent, items map[v1alpha1.Ref]*v1alpha1.Item, synced bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Type {
+	case v1alpha1.WatchPut:
+		items[refOf(*e.Item)] = e.Item
+	case v1alpha1.WatchDelete:
+		delete(items, refOf(*e.Item))
+	}
+	if !synced {
+		return nil
+	}
+	w.items = items
+	return w.judge()
 }
 
 func (w *waiter) judge() error {
@@ -222,6 +242,7 @@ func (w *waiter) progress(t target, item *v1alpha1.Item, done bool) {
 		return
 	}
 	w.told[t.ref] = text
+	w.clear()
 	fmt.Fprintf(w.err, "%s %s\n", terminal.Escape(refText(t.ref)), terminal.Escape(text))
 }
 

@@ -92,30 +92,36 @@ func typed(t *testing.T, shell *exec.Cmd, first, ready, rest string) string {
 	}
 }
 
-// TestCompletion asks real shells for the names of live objects.
-func TestCompletion(t *testing.T) {
-	b := servertest.New(servertest.State{Items: []v1alpha1.Item{
-		{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindContainer}, Metadata: v1alpha1.ItemMeta{Name: "web"}},
-		{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindContainer}, Metadata: v1alpha1.ItemMeta{Name: "shop"}},
-	}})
+// serving is the socket of a daemon with a state, for the time of the test.
+func serving(t *testing.T, state servertest.State) (socket string) {
+	t.Helper()
 	run, err := os.MkdirTemp("", "tk")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(run)
-	socket := filepath.Join(run, "s")
+	t.Cleanup(func() { os.RemoveAll(run) })
+	socket = filepath.Join(run, "s")
 	l, err := server.Listen(server.ListenOptions{Path: socket})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(server.Options{Backend: b})
+	s, err := server.New(server.Options{Backend: servertest.New(state)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
-	defer func() { cancel(); <-served }()
+	t.Cleanup(func() { cancel(); <-served })
+	return socket
+}
+
+// TestCompletion asks real shells for the names of live objects.
+func TestCompletion(t *testing.T) {
+	socket := serving(t, servertest.State{Items: []v1alpha1.Item{
+		{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindContainer}, Metadata: v1alpha1.ItemMeta{Name: "web"}},
+		{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindContainer}, Metadata: v1alpha1.ItemMeta{Name: "shop"}},
+	}})
 	t.Setenv("TEKTON_SOCKET", socket)
 	t.Setenv("PATH", binary+string(os.PathListSeparator)+os.Getenv("PATH"))
 	for name, complete := range shells {

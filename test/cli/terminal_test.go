@@ -10,6 +10,9 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server/servertest"
 )
 
 // Colours are for terminals only, and not for those who do not want them.
@@ -70,5 +73,26 @@ func TestSecretPrompt(t *testing.T) {
 	cmd.Wait()
 	if strings.Contains(string(out), "hunter2") || cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("exit code %d, said %q", cmd.ProcessState.ExitCode(), out)
+	}
+}
+
+// A wait on a terminal draws one line, in place, and leaves none behind.
+func TestWaitDraws(t *testing.T) {
+	socket := serving(t, servertest.State{Items: []v1alpha1.Item{{
+		TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindContainer}, Metadata: v1alpha1.ItemMeta{Name: "web"},
+		Status: v1alpha1.Status{Phase: v1alpha1.PhaseBuilding, Build: &v1alpha1.BuildStatus{Running: true, Done: 1, Expected: 2}},
+	}}})
+	cmd := exec.Command(filepath.Join(binary, "tekton"), "--socket", socket, "wait", "--for=condition=Ready", "web", "--timeout", "2500ms")
+	cmd.Env = []string{"TERM=xterm"}
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(terminal) // EIO is the end
+	terminal.Close()
+	cmd.Wait()
+	drawn := "web Building [##########..........]"
+	if text := string(out); strings.Count(text, drawn) < 2 || strings.Count(text, drawn) != strings.Count(text, "\r\x1b[K") {
+		t.Errorf("%q", out)
 	}
 }

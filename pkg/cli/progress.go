@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/terminal"
+)
+
+const (
+	// tellEvery is how often a wait says that it goes on, where nobody watches.
+	tellEvery = 10 * time.Second
+	// drawEvery is how often the line on a terminal is drawn.
+	drawEvery = time.Second
+	barWidth  = 20
+	clearLine = "\r\x1b[K"
+)
+
+// tell says what is waited for, again and again until ctx ends: on a terminal in
+// one line that stays at its place.
+func (w *waiter) tell(ctx context.Context) {
+	width := terminalWidth(w.err)
+	every := tellEvery
+	if width > 0 {
+		every = drawEvery
+	}
+	began := time.Now()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			w.mu.Lock()
+			w.clear()
+			w.mu.Unlock()
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		w.clear()
+		lines := w.underWay(time.Since(began))
+		switch text := []rune(strings.Join(lines, "; ")); {
+		case width == 0:
+			for _, line := range lines {
+				fmt.Fprintln(w.err, line)
+			}
+		case len(text) > 0:
+			fmt.Fprint(w.err, string(text[:min(len(text), width-1)]))
+			w.drawn = true
+		}
+		w.mu.Unlock()
+	}
+}
+
+// clear removes the line that was drawn, before another is written.
+func (w *waiter) clear() {
+	if w.drawn {
+		fmt.Fprint(w.err, clearLine)
+		w.drawn = false
+	}
+}
+
+// underWay is a line for each object that is waited for.
+func (w *waiter) underWay(since time.Duration) (lines []string) {
+	if w.items == nil {
+		return nil // nothing is known of them yet
+	}
+	for _, t := range w.pending {
+		text := "is not there"
+		if item := w.find(t.ref); item != nil {
+			text = joined(" ", string(item.Status.Phase), bar(item.Status.Build), detail(*item))
+		}
+		lines = append(lines, terminal.Escape(fmt.Sprintf("%s %s (%s)", refText(t.ref), text, terminal.Age(since))))
+	}
+	return lines
+}
+
+// detail is what the table shows of an object, without saying its phase twice.
+func detail(item v1alpha1.Item) string {
+	return strings.TrimSpace(strings.TrimPrefix(reason(item), string(item.Status.Phase)))
+}
+
+// bar shows how much of a build is done, where that is known.
+func bar(b *v1alpha1.BuildStatus) string {
+	if b == nil || !b.Running || b.Expected <= 0 {
+		return ""
+	}
+	done := min(barWidth*b.Done/b.Expected, barWidth)
+	return "[" + strings.Repeat("#", done) + strings.Repeat(".", barWidth-done) + "]"
+}
+
+// terminalWidth is 0 for what is no terminal that can draw.
+func terminalWidth(v any) int {
+	f, ok := v.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return max(width, 2)
+}

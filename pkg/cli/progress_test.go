@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tekton.host/pkg/api/v1alpha1"
+)
+
+// A wait says every ten seconds that it goes on, and what it waits for.
+func TestWaitTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		web, gone := v1alpha1.Ref{Kind: "Container", Name: "web"}, v1alpha1.Ref{Name: "gone"}
+		building := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: "Container"}, Metadata: v1alpha1.ItemMeta{Name: "web"}, Status: v1alpha1.Status{
+			Phase:      v1alpha1.PhaseBuilding,
+			Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Building"}},
+			Build:      &v1alpha1.BuildStatus{Running: true, Done: 3, Expected: 12, Building: []string{"\x1bglibc"}},
+		}}
+		w := &waiter{app: &app{err: &said, now: time.Now}, pending: []target{{ref: web}, {ref: gone}}, items: map[v1alpha1.Ref]*v1alpha1.Item{web: &building}}
+		ctx, cancel := context.WithCancel(t.Context())
+		go w.tell(ctx)
+		time.Sleep(25 * time.Second)
+		cancel()
+		synctest.Wait()
+		want := "container/web Building [#####...............] 3/12 \\x1bglibc (10s)\ngone is not there (10s)\n" +
+			"container/web Building [#####...............] 3/12 \\x1bglibc (20s)\ngone is not there (20s)\n"
+		if diff := cmp.Diff(want, said.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
