@@ -214,7 +214,12 @@ func (a *app) agentKeepCommand() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.changeTTL(cmd.Context(), args[0], func(v1alpha1.Duration) v1alpha1.Duration { return v1alpha1.Duration{} })
+			err := a.changeTTL(cmd.Context(), args[0], func(v1alpha1.Duration) v1alpha1.Duration { return v1alpha1.Duration{} })
+			if errors.Is(err, errStays) {
+				a.say("agent/%s has no ttl: it stays", strings.TrimPrefix(args[0], "agent/"))
+				return nil
+			}
+			return err
 		},
 	}
 }
@@ -257,6 +262,9 @@ func (a *app) changeTTL(ctx context.Context, name string, change func(v1alpha1.D
 	return a.applyFiles(ctx, item.Metadata.Source.Name, []v1alpha1.File{{Name: file, Data: text}}, false, 0)
 }
 
+// errStays says that an object has no ttl that could be changed.
+var errStays = errors.New("has no ttl: it stays")
+
 var scalarText = regexp.MustCompile(`^("[^"]*"|'[^']*'|[^\s,}#]+)`)
 
 // withTTL returns a file with another ttl of one of its objects.
@@ -267,8 +275,8 @@ func withTTL(file string, data []byte, ref v1alpha1.Ref, change func(v1alpha1.Du
 			continue
 		}
 		ttl := o.Machine().TTL
-		if ttl == nil {
-			return nil, &exit{code: exitError, err: fmt.Errorf("%s has no ttl: it stays", ref), next: "to have it removed some day, write spec.ttl in " + file}
+		if ttl == nil || ttl.Duration == 0 {
+			return nil, &exit{code: exitError, err: fmt.Errorf("%s %w", ref, errStays), next: "to have it removed some day, write spec.ttl in " + file}
 		}
 		at := o.FieldPosition("spec.ttl")
 		lines := strings.SplitAfter(string(data), "\n")
