@@ -136,7 +136,7 @@ func (b *bench) prepareScript() error {
 }
 
 // runScript starts script.sh; its output goes to a file, for machines inherit it.
-func (b *bench) runScript(action string, first, last int) error {
+func (b *bench) runScript(action string, p payload, first, last int) error {
 	out, err := os.Create(filepath.Join(b.s.dir, "script.log"))
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (b *bench) runScript(action string, first, last int) error {
 	defer out.Close()
 	cmd := exec.Command(filepath.Join(b.s.bin, "script.sh"), action, strconv.Itoa(first), strconv.Itoa(last))
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), "BENCH="+b.s.dir, "ROOTFS="+b.rootfs, "NET="+scriptNet, "TABLE="+scriptTable, "GROUP="+b.group,
+	cmd.Env = append(os.Environ(), "BENCH="+b.s.dir, "ROOTFS="+p.rootfs, "PAYLOAD="+p.name, "NET="+scriptNet, "TABLE="+scriptTable, "GROUP="+b.group,
 		"HELPER="+filepath.Join(b.s.bin, "bench"))
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(out.Name())
@@ -161,14 +161,14 @@ type turn struct {
 }
 
 // byScript starts n machines with the script, and ends them.
-func (b *bench) byScript(n int) (turn, error) {
+func (b *bench) byScript(n int, p payload) (turn, error) {
 	first, last := b.slot, b.slot+n-1
 	b.slot += n
 	old, spent := slotsOf(scriptPrefix), cpuAll()
 	began := time.Now()
 	failed := make(chan error, 1)
-	go func() { failed <- b.runScript("up", first, last) }()
-	ready, err := awaitMachines(scriptPrefix, old, n, b.script.Addr)
+	go func() { failed <- b.runScript("up", p, first, last) }()
+	ready, err := awaitMachines(scriptPrefix, old, n, b.script.Addr, p)
 	t := turn{wall: ready.Sub(began), cpu: cpuAll() - spent}
 	if upErr := <-failed; upErr != nil {
 		return t, upErr
@@ -177,28 +177,28 @@ func (b *bench) byScript(n int) (turn, error) {
 		text, _ := os.ReadFile(filepath.Join(b.s.dir, "script.log"))
 		return t, fmt.Errorf("%w; the script says: %s", err, text)
 	}
-	return t, b.runScript("down", first, last)
+	return t, b.runScript("down", p, first, last)
 }
 
 // names makes n objects that were never there before.
-func (b *bench) objects(n int) []object {
+func (b *bench) objects(n int, p payload) []object {
 	objects := make([]object, n)
 	for i := range objects {
 		b.serial++
-		objects[i] = object{name: "m" + strconv.Itoa(b.serial)}
+		objects[i] = object{name: "m" + strconv.Itoa(b.serial), agent: p.agent}
 	}
 	return objects
 }
 
 // byTekton drops n files, and removes the objects.
-func (b *bench) byTekton(n int) (turn, []stage, error) {
-	objects := b.objects(n)
+func (b *bench) byTekton(n int, p payload) (turn, []stage, error) {
+	objects := b.objects(n, p)
 	old, spent, own := slotsOf(b.naming.LinkPrefix()), cpuAll(), cpu(b.daemon.pid())
 	began, err := b.daemon.drop(b.rootfs, objects...)
 	if err != nil {
 		return turn{}, nil, err
 	}
-	ready, err := awaitMachines(b.naming.LinkPrefix(), old, n, b.naming.Addr)
+	ready, err := awaitMachines(b.naming.LinkPrefix(), old, n, b.naming.Addr, p)
 	t := turn{ready.Sub(began), cpuAll() - spent, cpu(b.daemon.pid()) - own}
 	if err != nil {
 		return t, nil, err
@@ -211,7 +211,7 @@ func (b *bench) byTekton(n int) (turn, []stage, error) {
 }
 
 // compare runs both sides alternately.
-func (b *bench) compare(n int) error {
+func (b *bench) compare(n int, p payload, aim float64) error {
 	runs := b.s.runs
 	if n > 1 {
 		runs = max(2, (runs+1)/2)
@@ -224,11 +224,11 @@ func (b *bench) compare(n int) error {
 			var t turn
 			var err error
 			if (i+side)%2 == 0 {
-				t, err = b.byScript(n)
+				t, err = b.byScript(n, p)
 				wall[1], cpu[1] = append(wall[1], t.wall), append(cpu[1], t.cpu)
 			} else {
 				var s []stage
-				t, s, err = b.byTekton(n)
+				t, s, err = b.byTekton(n, p)
 				if len(wall[0]) == 0 || t.wall < slices.Min(wall[0]) {
 					stages = s
 				}
@@ -240,12 +240,8 @@ func (b *bench) compare(n int) error {
 			time.Sleep(300 * time.Millisecond)
 		}
 	}
-	aim := 1.25
-	if n > 1 {
-		aim = 1.2
-	}
 	ratio := float64(wall[0].median()) / float64(wall[1].median())
-	line(fmt.Sprintf("file dropped → HTTP 200, N=%d", n), fmt.Sprintf("tekton %s, script %s: %.2f ×", wall[0], wall[1], ratio),
+	line(fmt.Sprintf("file dropped → %s, N=%d", p.answer, n), fmt.Sprintf("tekton %s, script %s: %.2f ×", wall[0], wall[1], ratio),
 		ratio <= aim, fmt.Sprintf("≤ %.2f ×", aim), "see where the time goes below")
 	note("minima %.2f ×; CPU a machine, all processes: tekton %s (tektond itself %s), script %s", float64(slices.Min(wall[0]))/float64(slices.Min(wall[1])),
 		ms(cpu[0].median()/time.Duration(n)), ms(own.median()/time.Duration(n)), ms(cpu[1].median()/time.Duration(n)))

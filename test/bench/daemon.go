@@ -81,14 +81,18 @@ func (d *daemon) logTail() string {
 	return string(bytes.Join(lines[max(0, len(lines)-15):], []byte("\n")))
 }
 
-// object is one Container of the benchmark.
+// object is one Container, or Agent, of the benchmark.
 type object struct {
 	name     string
 	routes   []string // host names
 	database bool
+	agent    bool
 }
 
 func (o object) yaml(rootfs string) []byte {
+	if o.agent {
+		return fmt.Appendf(nil, "apiVersion: tekton.host/v1alpha1\nkind: Agent\nmetadata: {name: %s}\nspec: {system: {host: true}, home: {deletionPolicy: Delete}}\n", o.name)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name: %s}\nspec:\n  system: {rootfs: %s}\n", o.name, rootfs)
 	b.WriteString("  command: [/usr/bin/busybox, httpd, -f, -p, \"8080\", -h, /www]\n")

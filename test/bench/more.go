@@ -99,13 +99,13 @@ func (b *bench) whole() error {
 func (b *bench) idle() error {
 	ctx, pid := context.Background(), b.daemon.pid()
 	empty := rssMiB(pid)
-	objects := b.objects(b.s.big)
+	objects := b.objects(b.s.big, b.httpd())
 	old := slotsOf(b.naming.LinkPrefix())
 	began, err := b.daemon.drop(b.rootfs, objects...)
 	if err != nil {
 		return err
 	}
-	ready, err := awaitMachines(b.naming.LinkPrefix(), old, len(objects), b.naming.Addr)
+	ready, err := awaitMachines(b.naming.LinkPrefix(), old, len(objects), b.naming.Addr, b.httpd())
 	if err != nil {
 		return err
 	}

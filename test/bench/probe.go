@@ -36,14 +36,31 @@ func answers(at netip.AddrPort, host string) bool {
 	return err == nil && bytes.HasSuffix(head[:12], []byte(" 200"))
 }
 
+// greets reports whether an sshd says its version.
+func greets(at netip.AddrPort) bool {
+	conn, err := net.DialTimeout("tcp", at.String(), dialLimit)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Second))
+	head := make([]byte, 8)
+	_, err = io.ReadFull(conn, head)
+	return err == nil && string(head) == "SSH-2.0-"
+}
+
 // awaitAnswer returns when at answers.
 func awaitAnswer(at netip.AddrPort, host string) (time.Time, error) {
+	return await(at, func() bool { return answers(at, host) })
+}
+
+func await(at netip.AddrPort, answered func() bool) (time.Time, error) {
 	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(lookEvery) {
-		if answers(at, host) {
+		if answered() {
 			return time.Now(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s (host %q) did not answer within %s", at, host, waitLimit)
+	return time.Time{}, fmt.Errorf("%s did not answer within %s", at, waitLimit)
 }
 
 // slotsOf lists the slots that have a link.
@@ -68,7 +85,7 @@ func slotsOf(prefix string) map[int]bool {
 // awaitMachines returns when n machines with new links have answered. The
 // addresses follow from the links' names: nobody is asked, and so nobody is
 // slowed down.
-func awaitMachines(prefix string, old map[int]bool, n int, addr func(slot int) netip.Addr) (last time.Time, err error) {
+func awaitMachines(prefix string, old map[int]bool, n int, addr func(slot int) netip.Addr, p payload) (last time.Time, err error) {
 	type result struct {
 		at  time.Time
 		err error
@@ -85,7 +102,8 @@ func awaitMachines(prefix string, old map[int]bool, n int, addr func(slot int) n
 			}
 			old[slot], seen = true, seen+1
 			go func() {
-				at, err := awaitAnswer(netip.AddrPortFrom(addr(slot), 8080), "bench")
+				to := netip.AddrPortFrom(addr(slot), p.port)
+				at, err := await(to, func() bool { return p.answered(to) })
 				results <- result{at, err}
 			}()
 		}

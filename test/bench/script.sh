@@ -9,7 +9,7 @@
 #   script.sh up FIRST LAST     starts machines FIRST..LAST, all at once
 #   script.sh down FIRST LAST   ends them
 #
-# Environment: BENCH (directory), ROOTFS, NET (first two octets), TABLE (nft), GROUP (of links), HELPER (makes
+# Environment: BENCH (directory), ROOTFS, PAYLOAD (httpd, sshd), NET (first two octets), TABLE (nft), GROUP (of links), HELPER (makes
 # the idmapped clone: util-linux of Debian 12 cannot).
 set -euo pipefail
 
@@ -76,15 +76,19 @@ launch() { # slot
   mkdir stage/lower stage/root
   "$HELPER" idmap "$ROOTFS" stage/lower "$base"
   mount -t overlay -o lowerdir=stage/lower,upperdir=upper,workdir=work,index=off,metacopy=off,xino=off,redirect_dir=off overlay stage/root
+  local binds=() payload="exec busybox httpd -f -p 8080 -h /www"
+  if [ "$PAYLOAD" = sshd ]; then # out of the host's own userland
+    binds=(--bind-ro=/usr) payload="mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f /etc/sshd_config"
+  fi
   # The machine configures its end itself: the fastest way for a script.
   exec systemd-nspawn --keep-unit --register=no --quiet --settings=no --link-journal=no --resolv-conf=off --timezone=off \
     --private-network --network-veth-extra="$link:host0" --machine="$name" --hostname="$name" --directory="$dir/stage/root" \
     --private-users="$base:65536" --private-users-ownership=off \
-    --drop-capability=CAP_AUDIT_CONTROL,CAP_MKNOD,CAP_NET_RAW,CAP_SYS_TIME --kill-signal=SIGRTMIN+3 --as-pid2 --console=pipe -- \
+    --drop-capability=CAP_AUDIT_CONTROL,CAP_MKNOD,CAP_NET_RAW,CAP_SYS_TIME --kill-signal=SIGRTMIN+3 --as-pid2 --console=pipe "${binds[@]}" -- \
     /usr/bin/busybox sh -c "
       ifconfig lo up; ifconfig host0 hw ether $inside $addr netmask 255.255.255.255 up
       ip route add $host dev host0 scope link; ip route add default via $host
-      exec busybox httpd -f -p 8080 -h /www"
+      $payload"
 }
 
 down() { # slot
