@@ -1,8 +1,8 @@
 // Command tekton-init is the first process inside a machine. It is started by
 // tekton-launch through systemd-nspawn and is of no use otherwise. With the
 // argument "enter" it executes the arguments that follow in the environment of
-// the machine's command: `tekton exec` does that. With "pack" and "unpack" it
-// copies files: `tekton cp` does that.
+// the machine's command: `tekton exec` does that. With "work" it does a piece of
+// a setup, with "pack" and "unpack" it copies files: `tekton cp` does that.
 package main
 
 import (
@@ -19,12 +19,18 @@ func main() {
 		os.Exit(code)
 	}
 	run := guest.Run
-	if len(os.Args) > 1 && os.Args[1] == "enter" {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "enter":
 		run = func() error { return guest.Enter(os.Args[2:]) }
+	case len(os.Args) > 1 && os.Args[1] == "work":
+		run = func() error { return guest.Work(os.Stdin, os.Stdout) }
 	}
 	err := host.NoDump()
 	if err == nil {
 		err = run()
+	}
+	if err == nil {
+		return
 	}
 	fmt.Fprintln(os.Stderr, "tekton-init:", err)
 	os.Exit(guest.Code(err))

@@ -45,7 +45,7 @@ func writeVolatile(name string, data []byte, uid, gid int) error {
 	if !ok {
 		return fmt.Errorf("must be below %s: secrets are never written to a persistent file system", volatileRoot)
 	}
-	dir, err := openDirs(path.Dir(rel))
+	dir, err := openDirs(volatileRoot, unix.O_NOFOLLOW, path.Dir(rel))
 	if err != nil {
 		return err
 	}
@@ -73,12 +73,13 @@ func writeVolatile(name string, data []byte, uid, gid int) error {
 	return f.Chown(uid, gid)
 }
 
-// openDirs opens, and makes where missing, the directories of rel below /run.
-func openDirs(rel string) (int, error) {
-	const flags = unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_RDONLY
-	fd, err := unix.Open(volatileRoot, flags, 0)
+// openDirs opens, and makes where missing, the directories of rel below tree.
+// No link is followed but, unless flags say otherwise, one that tree is.
+func openDirs(tree string, flags int, rel string) (int, error) {
+	const directory = unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_RDONLY
+	fd, err := unix.Open(tree, directory|flags, 0)
 	if err != nil {
-		return -1, err
+		return -1, fmt.Errorf("open directory %s: %w", tree, err)
 	}
 	if rel == "." {
 		return fd, nil
@@ -88,7 +89,7 @@ func openDirs(rel string) (int, error) {
 			unix.Close(fd)
 			return -1, fmt.Errorf("make directory %s: %w", part, err)
 		}
-		next, err := unix.Openat(fd, part, flags, 0)
+		next, err := unix.Openat(fd, part, directory|unix.O_NOFOLLOW, 0)
 		unix.Close(fd)
 		if err != nil {
 			return -1, fmt.Errorf("open directory %s: %w", part, err)
@@ -110,13 +111,17 @@ func giveVolumes(paths []string, u user) error {
 }
 
 func giveVolume(p string, u user) error {
-	dir, err := os.Open(p)
+	fd, err := unix.Open(p, unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	return errors.Join(giveDir(fd, u), unix.Close(fd))
+}
+
+// giveDir hands a directory to the user when it is empty and root's.
+func giveDir(fd int, u user) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
 	if st.Uid == handover.Nobody {
@@ -125,6 +130,12 @@ func giveVolume(p string, u user) error {
 	if st.Uid != 0 || st.Gid != 0 || u.uid == 0 {
 		return nil
 	}
+	again, err := unix.Openat(fd, ".", unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(again), ".")
+	defer dir.Close()
 	if _, err := dir.Readdirnames(1); !errors.Is(err, io.EOF) {
 		return err
 	}

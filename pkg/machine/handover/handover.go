@@ -1,6 +1,6 @@
 // Package handover is what the launcher on the host gives to the first process
-// inside a machine: one JSON document in a sealed memory file, inherited as a
-// file descriptor.
+// inside a machine, and a setup to the one that it sends in later (Work): one
+// JSON document in a sealed memory file, inherited as a file descriptor.
 //
 // Invariants:
 //   - Nothing of it touches a file system, an argument list or the environment
@@ -90,7 +90,11 @@ type File struct {
 // Seal writes the document into a sealed memory file.
 func Seal(d Document) (*os.File, error) {
 	d.Version = Version
-	b, err := json.Marshal(d)
+	return seal(d)
+}
+
+func seal(document any) (*os.File, error) {
+	b, err := json.Marshal(document)
 	if err != nil {
 		return nil, err
 	}
@@ -112,24 +116,30 @@ func Seal(d Document) (*os.File, error) {
 }
 
 // Open reads the document and closes the descriptor.
-func Open(fd uintptr) (Document, error) {
-	f := os.NewFile(fd, "handover")
-	if f == nil {
-		return Document{}, fmt.Errorf("no handover: descriptor %d is not open; this program is started by tekton-launch", fd)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
-	if err != nil {
-		return Document{}, fmt.Errorf("read handover: %w", err)
-	}
-	var d Document
-	if err := json.Unmarshal(b, &d); err != nil {
-		return Document{}, fmt.Errorf("decode handover of %d bytes", len(b)) // the cause may quote a secret
+func Open(fd uintptr) (d Document, err error) {
+	if err := open(fd, &d); err != nil {
+		return Document{}, err
 	}
 	if d.Version != Version {
 		return Document{}, fmt.Errorf("handover has version %d, this init speaks %d: start the machine again with one version of tekton", d.Version, Version)
 	}
 	return d, nil
+}
+
+func open(fd uintptr, document any) error {
+	f := os.NewFile(fd, "handover")
+	if f == nil {
+		return fmt.Errorf("no handover: descriptor %d is not open; this program is started by tekton", fd)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	if err != nil {
+		return fmt.Errorf("read handover: %w", err)
+	}
+	if err := json.Unmarshal(b, document); err != nil {
+		return fmt.Errorf("decode handover of %d bytes", len(b)) // the cause may quote a secret
+	}
+	return nil
 }
 
 // FormatEnvironment renders what systemd's EnvironmentFile= reads back.

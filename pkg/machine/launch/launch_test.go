@@ -127,12 +127,12 @@ func TestSecretVariable(t *testing.T) {
 		{"", "two\nlines\n", "K=two\nlines"},
 		{"postgresql://r:%s@h/d", "p@ss:/w%rd ü\n", "K=postgresql://r:p%40ss%3A%2Fw%25rd%20%C3%BC@h/d"},
 	} {
-		got, err := secretVariable(resource.Secret{Env: "K", Format: tt.format}, tt.value)
+		got, err := SecretVariable(resource.Secret{Env: "K", Format: tt.format}, tt.value)
 		if got != tt.want || err != nil {
 			t.Errorf("%q: %q %v, want %q", tt.value, got, err, tt.want)
 		}
 	}
-	if _, err := secretVariable(resource.Secret{Env: "K"}, "a\x00b"); err == nil || strings.Contains(err.Error(), "a\x00b") {
+	if _, err := SecretVariable(resource.Secret{Env: "K"}, "a\x00b"); err == nil || strings.Contains(err.Error(), "a\x00b") {
 		t.Errorf("NUL: %v", err)
 	}
 }
@@ -149,7 +149,7 @@ func TestReadSecretRefusesWhatIsNoPlainFile(t *testing.T) {
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readSecret(path); err == nil {
+		if _, err := ReadSecret(path); err == nil {
 			t.Errorf("%s was read", name)
 		}
 	}

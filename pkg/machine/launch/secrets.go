@@ -46,7 +46,7 @@ func Document(i resource.Instance) (handover.Document, error) {
 		d.Login = &handover.Login{User: l.User, Home: l.Home, HostKey: key}
 	}
 	for _, s := range i.Secrets {
-		value, err := readSecret(s.File)
+		value, err := ReadSecret(s.File)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: set it with `tekton secret set`", err)
 		}
@@ -59,7 +59,7 @@ func Document(i resource.Instance) (handover.Document, error) {
 		if s.Env == "" {
 			continue
 		}
-		env, err := secretVariable(s, string(value))
+		env, err := SecretVariable(s, string(value))
 		if err != nil {
 			return d, fail(ExitSecret, "secret %s: %w", s.Name, err)
 		}
@@ -69,15 +69,15 @@ func Document(i resource.Instance) (handover.Document, error) {
 }
 
 func hostKey(l *resource.Login) ([]byte, error) {
-	secret, err := readSecret(l.KeyFile)
+	secret, err := ReadSecret(l.KeyFile)
 	if err != nil {
 		return nil, err
 	}
 	return hostkey.Derive(secret, l.HostKey).Private()
 }
 
-// readSecret reads a secret's file; a link in its place is refused.
-func readSecret(path string) ([]byte, error) {
+// ReadSecret reads a secret's file; a link in its place is refused.
+func ReadSecret(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -100,9 +100,9 @@ func readSecret(path string) ([]byte, error) {
 	return b, nil
 }
 
-// secretVariable makes NAME=VALUE. The newline that editors put at a file's end
+// SecretVariable makes NAME=VALUE. The newline that editors put at a file's end
 // is not part of a variable.
-func secretVariable(s resource.Secret, value string) (string, error) {
+func SecretVariable(s resource.Secret, value string) (string, error) {
 	value = strings.TrimSuffix(value, "\n")
 	if strings.Contains(value, "\x00") {
 		return "", errors.New("holds a NUL byte, which no environment variable can: use path instead of env")
