@@ -28,6 +28,7 @@ import (
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/nix"
 	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/setup"
 )
 
 // exitConfig is EX_CONFIG: systemd does not try again.
@@ -85,6 +86,9 @@ func command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return checkout.RunFetch(cmd.Context(), args[0], os.Stdout)
 		},
+	}, &cobra.Command{
+		Use: "setup DIR", Short: "set up a machine; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error { return setup.Run(cmd.Context(), args[0], os.Stdout) },
 	})
 	return cmd
 }

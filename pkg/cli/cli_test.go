@@ -124,3 +124,29 @@ func TestBuildIsShown(t *testing.T) {
 		t.Errorf("get: %q", got)
 	}
 }
+
+// TestSetupIsShown: get says how far a setup is, and describe how it failed.
+func TestSetupIsShown(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var out strings.Builder
+	a := &app{now: func() time.Time { return now }, out: &out}
+	running := v1alpha1.Status{
+		Phase:      v1alpha1.PhaseStarting,
+		Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "SettingUp"}},
+		Setup:      &v1alpha1.SetupStatus{Revision: "3f2a", Running: true, StartedAt: now.Add(-90 * time.Second), Phase: "setting up"},
+	}
+	if got := reason(v1alpha1.Item{Status: running}); got != "SettingUp setting up" {
+		t.Errorf("get: %q", got)
+	}
+	if got := a.setup(*running.Setup); !strings.HasPrefix(got, "setting up 3f2a, for ") {
+		t.Errorf("describe: %q", got)
+	}
+	failed := v1alpha1.Status{Setup: &v1alpha1.SetupStatus{Revision: "3f2a", Done: "11d0", EndedAt: now, Log: []string{"no \x1b[31m port"}}}
+	if got := a.setup(*failed.Setup); !strings.HasPrefix(got, "3f2a, failed ") {
+		t.Errorf("describe: %q", got)
+	}
+	a.describeSetupLog(failed)
+	if got := out.String(); !strings.Contains(got, "no") || strings.Contains(got, "\x1b[31m") {
+		t.Errorf("describe: %q", got)
+	}
+}

@@ -85,6 +85,10 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 		fact("Built from", "%s", s.Build.Locked)
 		fact("Store path", "%s", s.Build.StorePath)
 	}
+	if s.Setup != nil {
+		fact("Setup", "%s", a.setup(*s.Setup))
+		fact("Set up for", "%s", s.Setup.Done)
+	}
 	for _, url := range s.URLs {
 		fact("URL", "%s", url)
 	}
@@ -100,6 +104,7 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	var t terminal.Table
 	io.WriteString(a.out, t.Format(facts))
 	a.describeConditions(s)
+	a.describeSetupLog(s)
 	for _, r := range relaxations(d) {
 		fmt.Fprintf(a.out, "%s %s\n", a.data.Yellow("warning:"), terminal.Escape(r))
 	}
@@ -132,6 +137,29 @@ func (a *app) build(b v1alpha1.BuildStatus) string {
 		counts = fmt.Sprintf("%d of %d done", b.Done, b.Expected)
 	}
 	return joined(", ", joined(" ", b.Phase, strings.Join(b.Building, " and ")), counts, labelled("for ", terminal.Since(b.StartedAt, a.now())))
+}
+
+// setup says what is done inside the machine, for which revision; or how that went.
+func (a *app) setup(s v1alpha1.SetupStatus) string {
+	if s.Running {
+		return joined(", ", joined(" ", s.Phase, s.Revision), labelled("for ", terminal.Since(s.StartedAt, a.now())))
+	}
+	what := "ended"
+	if s.Done != s.Revision || len(s.Log) > 0 {
+		what = "failed"
+	}
+	return joined(", ", s.Revision, labelled(what+" ", a.timestamp(s.EndedAt)))
+}
+
+// describeSetupLog prints how a failed setup ended.
+func (a *app) describeSetupLog(s v1alpha1.Status) {
+	if s.Setup == nil || s.Setup.Running || len(s.Setup.Log) == 0 {
+		return
+	}
+	fmt.Fprintln(a.out, a.data.Bold("Setup log:"))
+	for _, line := range s.Setup.Log {
+		fmt.Fprintf(a.out, "  %s\n", terminal.Escape(line))
+	}
 }
 
 func (a *app) describeConditions(s v1alpha1.Status) {

@@ -35,7 +35,8 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.Previous, "previous", false, "what was written before the present start, also by another incarnation")
 	cmd.Flags().BoolVar(&all, "all", false, "the logs of all objects, the name before each line")
 	cmd.Flags().BoolVar(&o.Build, "build", false, "the log of the builds of its flake")
-	cmd.MarkFlagsMutuallyExclusive("build", "previous")
+	cmd.Flags().BoolVar(&o.Setup, "setup", false, "the log of what was done inside its machine for a revision")
+	cmd.MarkFlagsMutuallyExclusive("build", "setup", "previous")
 	cmd.MarkFlagsMutuallyExclusive("follow", "previous")
 	cmd.Flags().BoolVar(&raw, "raw", false, "do not escape control characters")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {

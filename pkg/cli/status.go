@@ -53,6 +53,9 @@ func reason(item v1alpha1.Item) string {
 		// What is built, n of m: whoever watches sees it get on.
 		return joined(" ", c.Reason, counted(*b), strings.Join(b.Building, ","))
 	}
+	if s := item.Status.Setup; s != nil && s.Running && c.Type != v1alpha1.ConditionAnswered {
+		return joined(" ", c.Reason, s.Phase)
+	}
 	return c.Reason
 }
 
@@ -132,6 +135,8 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 	switch c.Type {
 	case v1alpha1.ConditionBuilt:
 		return "see what it says: tekton logs " + ref.String() + " --build"
+	case v1alpha1.ConditionSetUp:
+		return "see what it says: tekton logs " + ref.String() + " --setup"
 	case v1alpha1.ConditionSpecValid:
 		return correct(source)
 	case v1alpha1.ConditionHeld:

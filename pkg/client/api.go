@@ -170,6 +170,9 @@ func (c *Client) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	if o.Build {
 		q.Set("build", "")
 	}
+	if o.Setup {
+		q.Set("setup", "")
+	}
 	resp, err := c.do(ctx, request{method: http.MethodGet, path: objectPath(ref, "/logs"), query: q})
 	if err != nil {
 		return nil, err

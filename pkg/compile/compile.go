@@ -101,6 +101,10 @@ type Compiled struct {
 	Expired   bool
 	// Fetches says that a repository is wanted.
 	Fetches bool
+	// Setup of the target's machine, and whether that was set up in its present
+	// start: then a later one that fails leaves what runs as it is.
+	Setup resource.Setup
+	SetUp bool
 	// Update names the strategy of a replacement under way or due: Overlap, Recreate, "".
 	Update string
 }
@@ -278,7 +282,7 @@ func (c *compiler) hasDatabases(u *unitOf) bool {
 
 // objectKinds are those that an object's deletion waits for; its claims go last.
 var objectKinds = []resource.Kind{
-	resource.KindRoute, resource.KindRecord, resource.KindUnit, resource.KindAttachment, resource.KindLink,
+	resource.KindRoute, resource.KindRecord, resource.KindSetup, resource.KindUnit, resource.KindAttachment, resource.KindLink,
 	resource.KindException, resource.KindEndpoint, resource.KindPassword, resource.KindVolume, resource.KindInstance, resource.KindGCRoot,
 }
 

@@ -117,6 +117,7 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	enabled := !u.Spec.Disabled() && !u.refused(i)
 	// The former stops only when the directory of its successor is ready.
 	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
+		c.emitSetup(u, i, "")
 		return
 	}
 	addr := c.Naming.Addr(i.Slot)
@@ -166,6 +167,7 @@ func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 	if !known {
 		c.hold(id)
 		c.hold(resource.ID{Kind: resource.KindAttachment, Name: i.Link})
+		c.emitSetup(u, i, "")
 		return
 	}
 	if !c.mayStart(u, spec, i, unit, present) {
@@ -181,13 +183,18 @@ func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 		c.out.Desired.Exclusive[id] = u.Update != StrategyOverlap
 	}
 	if !present || !unit.Running || unit.Leader == 0 {
+		c.emitSetup(u, i, "")
 		return
 	}
 	c.want(resource.New(uid, i.Machine, i.Link, resource.Attachment{Link: link, Service: c.Naming.Service(), Leader: unit.Leader}))
 	if _, attached, _ := observed[resource.Attachment](c, i.Link); !attached {
+		c.emitSetup(u, i, "")
 		return
 	}
-	c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot}))
+	c.emitSetup(u, i, unit.Boot)
+	if c.settledSetup(u, i, unit.Boot) {
+		c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot}))
+	}
 }
 
 // mayStart decides whether a unit that does not run is to be started now, and

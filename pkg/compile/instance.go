@@ -116,7 +116,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		want = "" // what it will be is not known
 	}
 	for _, r := range c.Claims.Instances[u.Record.UID] {
-		if want != "" && r.RolledBack != nil && r.RolledBack.Fingerprint != want {
+		if want != "" && r.RolledBack != nil && r.RolledBack.Fingerprint != u.update(want) {
 			r.RolledBack = nil // that update is not wanted any more; should it be again, it is tried again
 		}
 		all = append(all, c.incarnation(u, r))
@@ -132,7 +132,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 			return
 		}
 		c.newIncarnation(u, 1, want)
-	case isRolled && rolled.Fingerprint == want && c.otherThan(all, want) != nil:
+	case isRolled && rolled.Fingerprint == u.update(want) && c.otherThan(all, want) != nil:
 		good := c.otherThan(all, want)
 		good.RolledBack = &rolled
 		c.rolledBackTo(u, good, rolled)
@@ -155,6 +155,15 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	if u.waiting && u.Target != nil {
 		u.effective = c.specOf(u, u.Target)
 	}
+}
+
+// update names an update to a fingerprint: with another revision to be set up it
+// is another one, which may succeed where that one did not.
+func (u *unitOf) update(fingerprint string) string {
+	if u.Spec.Setup == nil {
+		return fingerprint
+	}
+	return fmt.Sprintf("%s@%s#%d", fingerprint, u.Spec.Setup.Revision, u.Spec.Setup.Generation)
 }
 
 // otherThan is the newest incarnation with another fingerprint.
@@ -247,7 +256,7 @@ func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
 	if !failed {
 		return
 	}
-	record := RolledBackRecord{Fingerprint: want, Reason: reason, Message: message}
+	record := RolledBackRecord{Fingerprint: u.update(want), Reason: reason, Message: message}
 	if inPlace != nil { // one record is both: what it is again, and why
 		inPlace.RolledBack = &record
 		u.Update = ""
@@ -255,7 +264,7 @@ func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
 		return
 	}
 	u.Former.RolledBack = &record
-	if c.Claims.RolledBack[u.Record.UID].Fingerprint != want {
+	if c.Claims.RolledBack[u.Record.UID].Fingerprint != record.Fingerprint {
 		return // first the record, so that a crash cannot try the failed one again
 	}
 	failedOne := u.Target
@@ -278,7 +287,7 @@ func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed b
 	if f, found := c.Failures[resource.ID{Kind: resource.KindUnit, Name: i.Machine}]; found && (f.RetryAt.IsZero() || f.Attempts >= failuresBeforeRollback) {
 		return f.Reason, f.Message, true
 	}
-	return "", "", false
+	return c.setupFailed(i)
 }
 
 // drop leaves incarnations to be removed. Their claims stay until nothing of them is left.

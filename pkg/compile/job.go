@@ -69,11 +69,16 @@ func (j job) due() time.Time {
 	case how.EndedAt.IsZero():
 		return time.Time{}
 	case how.Failures > 0:
-		return how.EndedAt.Add(min(retryFirst<<min(how.Failures-1, 16), retryMost))
+		return retryAt(how)
 	case j.refresh > 0:
 		return how.EndedAt.Add(j.refresh)
 	}
 	return time.Time{}
+}
+
+// retryAt is when a job that has failed is due again.
+func retryAt(j resource.Job) time.Time {
+	return j.EndedAt.Add(min(retryFirst<<min(max(j.Failures, 1)-1, 16), retryMost))
 }
 
 // takeTurn reports whether one more job of a kind may run, and counts it.

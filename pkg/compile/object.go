@@ -26,6 +26,8 @@ type unitOf struct {
 	ttl *TTLRecord
 	// clones are what new volumes are made of, by their names.
 	clones map[string]resource.Clone
+	// asWanted says that Target is what the spec asks for now.
+	asWanted bool
 	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
 	effective *v1alpha1.ContainerSpec
 	// linkers are the objects that declare a link to this one.
@@ -93,6 +95,8 @@ func (c *compiler) settle(u *unitOf) {
 	}
 	c.keepUnclaimed(u)
 	c.chooseIncarnations(u, fingerprint)
+	u.asWanted = u.Target != nil && u.Target.Fingerprint == fingerprint && !u.waiting && !u.noStart
+	c.noteSetup(u)
 	if u.keep {
 		return
 	}
@@ -123,21 +127,22 @@ func (u *unitOf) incarnations() []Incarnation {
 // inputs checks secrets and data, and returns the wanted fingerprint. ok is
 // false when an input is unknown: then everything stays as it is.
 func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
-	digests := make([]string, 0, len(u.Spec.Credentials))
+	digests := []string{} // none is an empty list in fingerprints
 	var missing []string
-	for _, cr := range u.Spec.Credentials {
+	for _, name := range SecretsOf(u.Spec) {
 		if c.SecretsErr != nil {
 			u.noteSecretsUnreadable(c.SecretsErr)
 			return "", false
 		}
-		d, found := c.Secrets[secretName(cr)]
+		d, found := c.Secrets[name]
 		if !found {
-			missing = append(missing, secretName(cr))
+			missing = append(missing, name)
 		}
 		digests = append(digests, d)
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
+		missing = slices.Compact(missing)
 		u.noStart = true
 		u.noteSecretMissing(missing...)
 		return "", true
@@ -146,6 +151,7 @@ func (c *compiler) inputs(u *unitOf) (fingerprint string, ok bool) {
 		return "", false
 	}
 	c.checkData(u)
+	digests = digests[:len(u.Spec.Credentials)] // a setup's own are delivered again
 	if u.Spec.Login != nil {
 		digests = append(digests, u.HostKey)
 	}
@@ -393,5 +399,5 @@ func SecretsOf(s *v1alpha1.ContainerSpec) []string {
 			out = append(out, v.Repository.Secret)
 		}
 	}
-	return out
+	return append(out, setupSecrets(s.Setup)...)
 }

@@ -36,6 +36,7 @@ import (
 	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/secret"
+	"tekton.host/pkg/setup"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/source/git"
 	"tekton.host/pkg/spec"
@@ -67,6 +68,7 @@ type Daemon struct {
 	databases    *database.Driver
 	builds       *nix.Driver
 	fetches      *checkout.Driver
+	setups       *setup.Driver
 	secrets      *secret.Secrets
 	sources      map[string]*source.Directory
 	repositories map[string]*git.Source
@@ -288,6 +290,12 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.setups, err = setup.New(setup.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, Machine: d.machines.Status, GitUser: o.Host.Git.User,
+	})
+	if err != nil {
+		return nil, err
+	}
 	key, err := secret.LoadOrCreateKey(d.layout)
 	if err != nil {
 		return nil, err
@@ -296,7 +304,7 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds, d.fetches}, nil
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds, d.fetches, d.setups}, nil
 }
 
 // evaluator is the user that Nix code is evaluated as.

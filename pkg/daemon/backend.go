@@ -199,6 +199,9 @@ func (d *Daemon) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	}
 	options := logOptions(o)
 	machine := cmp.Or(target, serving)
+	if o.Setup {
+		return supervise.OpenLog(ctx, d.setups.Dir(machine), options)
+	}
 	if o.Previous && serving != machine {
 		machine, options.Previous = serving, false // an update is under way, and this is what ran before
 	}

@@ -74,6 +74,9 @@ func (l Layout) Mirrors() string { return l.state("mirrors") }
 // Staging holds what is to become a volume, while it is made.
 func (l Layout) Staging() string { return l.state("staging") }
 
+// Setups holds one directory a machine that is set up from outside.
+func (l Layout) Setups() string { return l.state("setups") }
+
 // Trash holds deleted data until its time is over.
 func (l Layout) Trash() string { return l.state("trash") }
 

@@ -19,7 +19,8 @@ func Tidy(l Layout) error {
 	errs := []error{os.RemoveAll(l.Staging())}
 	for _, pattern := range []string{
 		l.State, filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), l.Passwords(),
-		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Checkouts(), "*"), filepath.Join(l.Trash(), "*"),
+		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Checkouts(), "*"),
+		filepath.Join(l.Setups(), "*"), filepath.Join(l.Trash(), "*"),
 	} {
 		dirs, err := filepath.Glob(pattern)
 		errs = append(errs, err)
@@ -27,7 +28,9 @@ func Tidy(l Layout) error {
 			errs = append(errs, removeTemporaries(dir))
 		}
 	}
-	for _, pattern := range []string{filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), filepath.Join(l.Volumes(), "*"), filepath.Join(l.Trash(), "*")} {
+	for _, pattern := range []string{
+		filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), filepath.Join(l.Volumes(), "*"), filepath.Join(l.Setups(), "*"), filepath.Join(l.Trash(), "*"),
+	} {
 		dirs, err := filepath.Glob(pattern)
 		errs = append(errs, err)
 		for _, dir := range dirs {

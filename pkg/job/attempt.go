@@ -61,7 +61,7 @@ type Attempt struct {
 // asked to stop.
 func (a *Attempt) Run(ctx context.Context, version int, d Description, work func(context.Context) error, tidy func() error) error {
 	if found, err := load(a.Dir, version, d); err != nil || !found {
-		return errors.Join(err, fmt.Errorf("%s has no readable %s", a.Dir, jobFile))
+		return errors.Join(err, fmt.Errorf("%s has no readable %s", a.Dir, DescriptionFile))
 	}
 	h := d.Head()
 	deadline, cancel := context.WithTimeout(ctx, time.Duration(h.Deadline))

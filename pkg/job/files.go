@@ -15,10 +15,11 @@ import (
 
 // Files of a job's directory, beside those of its supervisor.
 const (
-	jobFile      = "job.json"      // a Description, written by the daemon before each attempt
-	progressFile = "progress.json" // written by the attempt
-	outcomeFile  = "outcome.json"  // outcome of the latest attempt that came to its end
-	resultFile   = "result.json"   // of the latest success
+	// DescriptionFile is a Description, written by the daemon before each attempt.
+	DescriptionFile = "job.json"
+	progressFile    = "progress.json" // written by the attempt
+	outcomeFile     = "outcome.json"  // outcome of the latest attempt that came to its end
+	resultFile      = "result.json"   // of the latest success
 )
 
 // Header is what each job says of its attempt.
@@ -50,9 +51,9 @@ type outcome struct {
 
 // load reads a description; found is false when a crash has left none.
 func load(dir string, version int, into Description) (found bool, err error) {
-	found, err = readJSON(dir, jobFile, into)
+	found, err = readJSON(dir, DescriptionFile, into)
 	if have := into.Head().Version; err == nil && found && have != version {
-		err = fmt.Errorf("%s has version %d, this tekton reads %d", jobFile, have, version)
+		err = fmt.Errorf("%s has version %d, this tekton reads %d", DescriptionFile, have, version)
 	}
 	return found, err
 }

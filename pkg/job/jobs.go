@@ -129,7 +129,7 @@ func (j *Jobs) Begin(ctx context.Context, name string, d Description, l supervis
 		}
 	}
 	h.Version, h.Installation, h.Name, h.AskedAt = j.Version, j.Installation, name, time.Now()
-	if err := writeJSON(dir, jobFile, d); err != nil {
+	if err := writeJSON(dir, DescriptionFile, d); err != nil {
 		return err
 	}
 	_, err := j.Supervisor.Start(ctx, dir, supervise.Spec{

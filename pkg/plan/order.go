@@ -79,7 +79,7 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindRole:       {resource.KindDatabase},
 	resource.KindPassword:   {resource.KindRole},
 	resource.KindVolume:     {resource.KindUnit},
-	resource.KindInstance:   {resource.KindUnit, resource.KindAttachment, resource.KindLink, resource.KindEndpoint},
+	resource.KindInstance:   {resource.KindSetup, resource.KindUnit, resource.KindAttachment, resource.KindLink, resource.KindEndpoint},
 	resource.KindGCRoot:     {resource.KindUnit, resource.KindInstance},
 	resource.KindClaim:      nil,
 

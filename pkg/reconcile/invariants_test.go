@@ -253,7 +253,7 @@ var waitsForSomebody = map[string]bool{
 func (s *sim) explained(r Result) {
 	s.t.Helper()
 	local := len(s.hits) > 0 && s.fault.local() && s.second == noFault && !s.two
-	goesOn := len(r.Plan.Steps) > 0 || len(s.flying) > 0 || !r.NextWake.IsZero() || s.looksAgain() || s.world.Working()
+	goesOn := len(r.Plan.Steps) > 0 || len(s.flying) > 0 || !r.NextWake.IsZero() || s.looksAgain() || s.world.Working() || s.world.SettingUp()
 	for _, i := range r.Items {
 		if i.Status.Phase == v1alpha1.PhaseReady {
 			continue

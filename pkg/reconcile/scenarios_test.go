@@ -9,6 +9,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/simworld"
+	"tekton.host/pkg/resource"
 )
 
 func web(name string) v1alpha1.Container {
@@ -181,6 +182,13 @@ func scenarios() []scenario {
 		{"container of a flake, its update never answers", []func(*sim){
 			both(put(flaky(nixos(""), "path:/srv/a#1")), builds("path:/srv/a#2", "/nix/store/2"), image("2", simworld.Mute)), put(flaky(nixos(""), "path:/srv/a#2"))}, true},
 		{"container deleted", []func(*sim){put(nixos("1")), remove("a")}, false},
+		// A setup ends when it ends, as a build does.
+		{"set up for two revisions", []func(*sim){put(setUp(a, "r1")), put(setUp(a, "r2"))}, true},
+		{"setup that fails, then is repaired", []func(*sim){
+			both(put(setUp(a, "r1")), setupFails("bad", "SetupFailed")), put(setUp(a, "bad")), put(setUp(a, "r3"))}, true},
+		{"replacement whose setup fails", []func(*sim){
+			both(put(setUp(a, "r1")), setupFails("bad", resource.ReasonSetupTimeout)), put(setUp(command(a, "2"), "bad")), put(setUp(command(a, "2"), "r3"))}, true},
+		{"set up and deleted", []func(*sim){put(setUp(data("Delete"), "r1")), remove("a")}, true},
 		{"secret rotates", []func(*sim){both(secret("token", "canary-0cf3"), put(withSecret(a, "token"))), secret("token", "canary-77ab")}, false},
 		{"create from a repository", []func(*sim){put(cloning(a, forge))}, true},
 		{"repository added, then deleted", []func(*sim){put(a), put(cloning(a, forge)), remove("a")}, true},

@@ -123,7 +123,7 @@ func simConfig() Config {
 	return Config{
 		Host: h.Spec, Layout: host.Layout{State: "/state", Run: "/run/tekton", Secrets: "/state/secrets"},
 		Naming:       resource.Naming{Subnet: netip.MustParsePrefix("10.99.0.0/24")},
-		Installation: "0123456789ab", NixOS: true, Decode: spec.FromJSON,
+		Installation: "0123456789ab", NixOS: true, Decode: decodeSetup,
 		HostKey: func(name string) string { return "ssh-ed25519 " + name },
 	}
 }
@@ -200,6 +200,7 @@ func digest(v string) string {
 func object(file string, index int, c v1alpha1.Container) spec.Object {
 	h := simConfig().Host
 	c.Default(&h)
+	lowerSetup(&c)
 	raw, _ := json.Marshal(c)
 	return spec.Object{Object: &c, Position: spec.Position{File: file, Line: 1 + 10*index, Column: 1}, Digest: digest(string(raw))}
 }
@@ -271,8 +272,10 @@ func (s *sim) wait() bool {
 		s.later[0].at = s.landed
 		return true
 	}
-	if !s.endless && s.world.EndJobs() {
-		return true
+	if !s.endless {
+		if jobs, setups := s.world.EndJobs(), s.world.EndSetups(); jobs || setups {
+			return true
+		}
 	}
 	if r.NextWake.IsZero() || r.NextWake.Sub(s.world.Now) > horizon {
 		return false

@@ -27,6 +27,7 @@ var areas = []struct {
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
 	{v1alpha1.ConditionNetworkReady, []resource.Kind{resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindRecord}},
 	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindGCRoot, resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
+	{v1alpha1.ConditionSetUp, []resource.Kind{resource.KindSetup}},
 	{v1alpha1.ConditionAnswered, []resource.Kind{resource.KindAnswer}},
 	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindRoute}},
 }
@@ -110,6 +111,9 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 	if o.Closure != "" {
 		item.Status.Build = buildStatus(o.Build)
 	}
+	if o.Setup.Revision != "" {
+		item.Status.Setup = setupStatus(o.Setup)
+	}
 	if i := cmp.Or(o.Serving, o.Target); i != nil {
 		item.Status.Machine, item.Status.Slot, item.Status.Address = i.Machine, i.Slot, b.core.Naming.Addr(i.Slot).String()
 		if u, running := b.unit(i.Machine); running {
@@ -130,6 +134,13 @@ func buildStatus(b resource.Build) *v1alpha1.BuildStatus {
 		Running: b.Running, StartedAt: b.StartedAt, EndedAt: b.EndedAt, Log: b.Log,
 		Phase: b.Progress.Phase, Done: b.Progress.Done, Expected: b.Progress.Expected, Building: b.Progress.Building,
 		StorePath: b.Result.StorePath, Locked: b.Result.Locked, Revision: b.Result.Revision, LockedAt: b.Result.LockedAt,
+	}
+}
+
+func setupStatus(s resource.Setup) *v1alpha1.SetupStatus {
+	run := s.Run
+	return &v1alpha1.SetupStatus{
+		Revision: s.Revision, Running: run.Running, StartedAt: run.StartedAt, EndedAt: run.EndedAt, Phase: run.Phase, Log: run.Log, Done: run.Done,
 	}
 }
 
@@ -226,6 +237,7 @@ var doing = map[resource.Kind]string{
 	resource.KindLink: "setting up the network", resource.KindRecord: "setting up the network",
 	resource.KindGCRoot: "preparing the machine", resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
 	resource.KindUnit: "starting the machine", resource.KindAttachment: "connecting the machine",
+	resource.KindSetup:  "setting up",
 	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route",
 }
 
@@ -237,6 +249,8 @@ func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.C
 		return cond, o.Fetches
 	case v1alpha1.ConditionBuilt:
 		return cond, o.Closure != ""
+	case v1alpha1.ConditionSetUp:
+		return cond, spec != nil && spec.Setup != nil
 	case v1alpha1.ConditionSecretsReady:
 		return cond, spec != nil && len(spec.Credentials) > 0
 	case v1alpha1.ConditionDatabaseReady:
@@ -330,6 +344,10 @@ func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Cond
 		if c.Type == v1alpha1.ConditionSpecValid && o.Verdict == compile.Held {
 			continue
 		}
+		// A later setup leaves what runs as it is: what its probe says counts.
+		if c.Type == v1alpha1.ConditionSetUp && o.SetUp {
+			continue
+		}
 		r.Status, r.Reason, r.Message, r.NextRetry = v1alpha1.ConditionFalse, c.Reason, c.Message, c.NextRetry
 		return r
 	}
@@ -387,6 +405,9 @@ func (b *board) unenforced(o compile.Compiled) string {
 	return strings.Join(whys, "; ")
 }
 
+// underWay are the reasons of an object that comes up.
+var underWay = []string{"Progressing", "SettingUp", "NotAnswered", "NotStarted", "WaitingForDependency"}
+
 // phase is one word for people.
 func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 	is := func(typ string, status v1alpha1.ConditionStatus) *v1alpha1.Condition {
@@ -407,7 +428,8 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 	case o.Spec != nil && o.Spec.Disabled():
 		return v1alpha1.PhaseDisabled
 	case is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:
-		if is(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue) != nil || is(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse) != nil {
+		if is(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue) != nil || is(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse) != nil ||
+			is(v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse) != nil {
 			return v1alpha1.PhaseDegraded
 		}
 		return v1alpha1.PhaseReady
@@ -421,7 +443,7 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 	if ready != nil && (ready.Reason == "Building" || ready.Reason == "BuildQueued") {
 		return v1alpha1.PhaseBuilding
 	}
-	if ready != nil && ready.Reason != "Progressing" && ready.Reason != "NotAnswered" && ready.Reason != "NotStarted" && ready.Reason != "WaitingForDependency" {
+	if ready != nil && !slices.Contains(underWay, ready.Reason) {
 		return v1alpha1.PhaseFailed
 	}
 	if o.Target == nil {

@@ -3,6 +3,7 @@ package resource
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -12,8 +13,8 @@ func TestEqualSeesEveryField(t *testing.T) {
 	for _, zero := range []Value{Endpoint{}, Record{}, Setup{}} {
 		typ := reflect.TypeOf(zero)
 		for i := range typ.NumField() {
-			if typ == reflect.TypeFor[Setup]() && (typ.Field(i).Name == "Deadline" || typ.Field(i).Name == "Run") {
-				continue // of the attempt
+			if _, isSetup := zero.(Setup); isSetup && slices.Contains([]string{"Deadline", "Limits", "Run"}, typ.Field(i).Name) {
+				continue
 			}
 			changed := reflect.New(typ).Elem()
 			set(t, changed.Field(i))

@@ -9,6 +9,10 @@ import (
 // deadline: a replacement is then taken back.
 const ReasonProbeFailed = "ProbeFailed"
 
+// ReasonSetupTimeout is that of a setup that did not come to its end by its
+// deadline: a replacement is then taken back, too.
+const ReasonSetupTimeout = "SetupTimeout"
+
 // ErrStale says that the thing is not as the plan saw it: plan again at once.
 var ErrStale = errors.New("changed since it was planned")
 

@@ -1,14 +1,10 @@
 package resource
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // Setup is what has to be done once inside a running machine for a revision:
 // deliver files, replace a checkout, run a setup and then (re)start services. It
-// takes its time and happens outside of any step: putting a setup begins an
-// attempt, observing it tells how that goes. Name = machine name.
+// is a job. Name = machine name.
 //
 // What differs from the attempt before decides how much is done. A new Boot, files
 // that are not Hot, or other services: the files are delivered and the services
@@ -32,9 +28,14 @@ type Setup struct {
 	// Services are units of the machine's systemd, (re)started in this order
 	// after a setup that succeeded.
 	Services []string `json:"services,omitempty"`
+	// Boots: the machine's first process is a systemd.
+	Boots bool `json:"boots,omitempty"`
 	// Ephemeral: the root is new at each start, so that each one needs all of it.
-	Ephemeral bool     `json:"ephemeral,omitempty"`
-	Deadline  Duration `json:"deadline"` // of an attempt
+	Ephemeral bool `json:"ephemeral,omitempty"`
+
+	// Of the attempt; not compared.
+	Deadline Duration `json:"deadline"`
+	Limits   Limits   `json:"limits,omitzero"` // of the command
 
 	// Run is observed only.
 	Run SetupRun `json:"run,omitzero"`
@@ -73,36 +74,31 @@ const (
 
 // SetupRun is how the latest attempt goes, and what the machine has been set up for.
 type SetupRun struct {
-	Running   bool      `json:"running,omitempty"`
-	StartedAt time.Time `json:"startedAt,omitzero"`
-	EndedAt   time.Time `json:"endedAt,omitzero"`
-	Phase     string    `json:"phase,omitempty"` // that it is in, or that it failed in
-	// Reason and Message say why the latest attempt failed; Log is its end.
-	Reason  string   `json:"reason,omitempty"`
-	Message string   `json:"message,omitempty"`
-	Log     []string `json:"log,omitempty"`
-	// Failures since the last success.
-	Failures int `json:"failures,omitempty"`
+	Job
+	Phase string `json:"phase,omitempty"` // of an attempt that runs
 	// Done is the revision that the machine was set up for last, Boot the start
-	// of it in which everything, services included, was last done.
+	// of it in which its services were last started.
 	Done string `json:"done,omitempty"`
 	Boot string `json:"boot,omitempty"`
 }
 
 func (Setup) Kind() Kind { return KindSetup }
 
-// Equal compares which attempt was asked for, and what of; how it goes is no
-// difference, nor is how long it may take.
+// Equal compares which attempt was asked for, and at what.
 func (v Setup) Equal(o Value) bool {
 	w, ok := o.(Setup)
-	return ok && v.Revision == w.Revision && v.Generation == w.Generation && v.Attempt == w.Attempt && v.Boot == w.Boot &&
-		slices.EqualFunc(v.Files, w.Files, SetupFile.Equal) && v.sameWork(w)
+	return ok && v.Attempt == w.Attempt && v.SameStart(w) && v.SameWork(w)
 }
 
-// sameWork compares what a setup does beside the files.
-func (v Setup) sameWork(w Setup) bool {
-	return v.Checkout.equal(w.Checkout) && v.Unit == w.Unit && slices.Equal(v.Command, w.Command) && v.User == w.User && v.WorkDir == w.WorkDir &&
-		slices.Equal(v.Services, w.Services) && v.Ephemeral == w.Ephemeral
+// SameWork compares what a whole setup does.
+func (v Setup) SameWork(w Setup) bool {
+	return v.Revision == w.Revision && v.Generation == w.Generation && v.Checkout.equal(w.Checkout) && v.Unit == w.Unit &&
+		slices.Equal(v.Command, w.Command) && v.User == w.User && v.WorkDir == w.WorkDir && v.Boots == w.Boots && v.Ephemeral == w.Ephemeral
+}
+
+// SameStart compares what services were started with.
+func (v Setup) SameStart(w Setup) bool {
+	return v.Boot == w.Boot && slices.Equal(v.Services, w.Services) && slices.EqualFunc(v.Files, w.Files, SetupFile.Equal)
 }
 
 // equal ignores where the host keeps the repository.

@@ -146,7 +146,7 @@ func (s *Server) deleteData(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	o := v1alpha1.LogOptions{Follow: q.Has("follow"), Previous: q.Has("previous"), Build: q.Has("build"), Tail: -1}
+	o := v1alpha1.LogOptions{Follow: q.Has("follow"), Previous: q.Has("previous"), Build: q.Has("build"), Setup: q.Has("setup"), Tail: -1}
 	if tail := q.Get("tail"); tail != "" {
 		n, err := strconv.Atoi(tail)
 		if err != nil {

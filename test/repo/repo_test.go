@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"pkg/repository": {"pkg/host"},
 	"pkg/checkout":   {"pkg/resource", "pkg/host", "pkg/job", "pkg/repository", "pkg/supervise"},
 	"pkg/job":        {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/setup":      {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/job", "pkg/repository", "pkg/machine/handover", "pkg/machine/launch"},
 	"pkg/reconcile":  {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/plan", "pkg/resource", "pkg/host"},
 	"pkg/event":      {"pkg/api"},
 	"pkg/metrics":    {"pkg/api", "pkg/resource"},
@@ -56,7 +57,7 @@ var allowed = map[string][]string{
 	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
-		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
+		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
 }
 
 // pure packages read nothing but their arguments.

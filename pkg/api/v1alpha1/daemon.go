@@ -130,6 +130,8 @@ type LogOptions struct {
 	Previous bool `json:"previous,omitempty"`
 	// Build selects the log of the builds of the object's flake.
 	Build bool `json:"build,omitempty"`
+	// Setup selects the log of the setups of the object's machine.
+	Setup bool `json:"setup,omitempty"`
 }
 
 // VersionInfo says what a program is.

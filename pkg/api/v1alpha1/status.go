@@ -90,6 +90,8 @@ type Status struct {
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	// Build of the flake that the spec names.
 	Build *BuildStatus `json:"build,omitempty"`
+	// Setup of the machine for a revision.
+	Setup *SetupStatus `json:"setup,omitempty"`
 }
 
 // SSHStatus says how ssh comes into a machine, at its address.
@@ -128,6 +130,22 @@ type BuildStatus struct {
 	Locked    string    `json:"locked,omitempty"`
 	Revision  string    `json:"revision,omitempty"`
 	LockedAt  time.Time `json:"lockedAt,omitzero"`
+}
+
+// SetupStatus says how the setup of a machine goes, and what it was last set up for.
+type SetupStatus struct {
+	// Revision of the latest attempt.
+	Revision string `json:"revision"`
+	// Running attempt, since StartedAt; else when the latest one ended.
+	Running   bool      `json:"running,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	// Phase of a running attempt: delivering, setting up, starting.
+	Phase string `json:"phase,omitempty"`
+	// Log is the end of that of a failed attempt.
+	Log []string `json:"log,omitempty"`
+	// Done is the revision that was set up last.
+	Done string `json:"done,omitempty"`
 }
 
 // SourcePosition is where a spec was written.

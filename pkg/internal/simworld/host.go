@@ -162,6 +162,7 @@ func (w *World) PowerCut() {
 // Reboot ends all processes; links and rules are gone, files stay.
 func (w *World) Reboot() {
 	w.interruptJobs()
+	w.interruptSetups(func(resource.Resource) bool { return true }, "Interrupted")
 	for id, r := range w.Things {
 		switch id.Kind {
 		case resource.KindAttachment, resource.KindLink, resource.KindEndpoint, resource.KindException,
@@ -196,6 +197,7 @@ func (w *World) Clone() *World {
 	c.Images, c.Starts, c.Made = maps.Clone(w.Images), maps.Clone(w.Starts), maps.Clone(w.Made)
 	c.Flakes, c.Builds = maps.Clone(w.Flakes), maps.Clone(w.Builds)
 	c.Repositories, c.Fetches, c.Clones = maps.Clone(w.Repositories), maps.Clone(w.Fetches), maps.Clone(w.Clones)
+	c.SetupFails, c.Setups = maps.Clone(w.SetupFails), maps.Clone(w.Setups)
 	c.Foreign, c.services = maps.Clone(w.Foreign), maps.Clone(w.services)
 	c.Trash, c.dirty = slices.Clone(w.Trash), slices.Clone(w.dirty)
 	return &c

@@ -36,6 +36,10 @@ type World struct {
 	Fetches map[string]int
 	// Clones are the commits that volumes were made of.
 	Clones map[resource.ID]string
+	// SetupFails by revision: the reason with which its setup fails.
+	SetupFails map[string]string
+	// Setups counts the attempts by revision.
+	Setups map[string]int
 	// Foreign things are not ours: nobody may touch or observe them.
 	Foreign   map[resource.ID]bool
 	Now       time.Time
@@ -54,7 +58,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
-		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{},
+		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, SetupFails: map[string]string{}, Setups: map[string]int{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }
@@ -181,6 +185,8 @@ func (w *World) put(s resource.Step) error {
 		r.Value = v
 	case resource.Database:
 		w.making(r.ID)
+	case resource.Setup:
+		return w.beginSetup(r, v)
 	case resource.Worked:
 		return w.begin(r, v)
 	case resource.Attachment:
@@ -285,6 +291,7 @@ func (w *World) Kill(machine string, code int) {
 }
 
 func (w *World) dropLink(machine string) {
+	w.interruptSetups(func(r resource.Resource) bool { return r.Instance == machine }, "MachineEnded")
 	for id, r := range w.Things {
 		if r.Instance == machine && (id.Kind == resource.KindAttachment || id.Kind == resource.KindLink) {
 			delete(w.Things, id)

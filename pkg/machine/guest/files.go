@@ -115,7 +115,15 @@ func giveVolume(p string, u user) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(giveDir(fd, u), unix.Close(fd))
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Uid == handover.Nobody {
+		return giveTree(p, u)
+	}
+	return giveDir(fd, u)
 }
 
 // giveDir hands a directory to the user when it is empty and root's.
@@ -123,9 +131,6 @@ func giveDir(fd int, u user) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
-	}
-	if st.Uid == handover.Nobody {
-		return giveTree(p, u)
 	}
 	if st.Uid != 0 || st.Gid != 0 || u.uid == 0 {
 		return nil

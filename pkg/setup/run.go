@@ -1,0 +1,196 @@
+package setup
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/job"
+	"tekton.host/pkg/machine/handover"
+	"tekton.host/pkg/machine/launch"
+	"tekton.host/pkg/resource"
+)
+
+// Reasons of a failed setup.
+const (
+	reasonFailed  = "SetupFailed"
+	reasonService = "ServiceFailed"
+	reasonEnded   = "MachineEnded"
+)
+
+// Run makes the attempt of a machine's directory. It is the whole work of the
+// supervised process; what it says on out is the setup's log.
+func Run(ctx context.Context, dir string, out io.Writer) error {
+	if err := host.NoDump(); err != nil { // it reads secrets
+		return err
+	}
+	a := &attempt{Attempt: job.Attempt{Dir: dir, Out: out, Failed: reasonFailed, Timeout: resource.ReasonSetupTimeout}}
+	a.Progress = func() any { return progress{Phase: a.Phase()} }
+	return a.Attempt.Run(ctx, jobVersion, &a.description, a.work, func() error { return nil })
+}
+
+type attempt struct {
+	job.Attempt
+	description
+	inside *inside
+	state  state
+}
+
+// work does what is left to be done.
+func (a *attempt) work(ctx context.Context) (err error) {
+	if _, err := a.Last(&a.state); err != nil {
+		return err
+	}
+	if a.inside, err = enter(a.Leader, a.LeaderStart, a.Setup.Boots); err != nil {
+		return err
+	}
+	defer a.inside.close()
+	if err := a.steps(ctx, a.state.plan(a.Setup)); err != nil {
+		if ctx.Err() == nil && a.inside.ended(err) {
+			return job.Failed(reasonEnded, "the machine ended meanwhile: %w", err)
+		}
+		return err
+	}
+	return nil
+}
+
+func (a *attempt) steps(ctx context.Context, t todo) error {
+	a.Begin(resource.SetupDelivering)
+	if err := a.awaitSystemd(ctx); err != nil {
+		return err
+	}
+	if err := a.deliver(ctx); err != nil {
+		return err
+	}
+	if t.recover {
+		a.recover(ctx)
+	}
+	if t.work {
+		if err := a.replaceCheckout(ctx); err != nil {
+			return err
+		}
+		a.Begin(resource.SetupRunning)
+		if err := a.setup(ctx); err != nil {
+			return err
+		}
+		a.state.Done = &a.Setup
+		if err := a.Succeed(a.state); err != nil {
+			return err
+		}
+	}
+	if !t.start {
+		return nil
+	}
+	a.Begin(resource.SetupStarting)
+	return a.startServices(ctx, t.again)
+}
+
+// deliver writes the files.
+func (a *attempt) deliver(ctx context.Context) error {
+	if len(a.Setup.Files) == 0 {
+		return nil
+	}
+	var w handover.Work
+	for _, f := range a.Setup.Files {
+		data, err := content(f)
+		if err != nil {
+			return fmt.Errorf("file %s: %w", f.Path, err)
+		}
+		w.Files = append(w.Files, handover.WorkFile{Path: f.Path, Mode: f.Mode, User: f.User, Data: data})
+	}
+	return a.run(ctx, "deliver files", w)
+}
+
+// content of a file, with its secrets.
+func content(f resource.SetupFile) ([]byte, error) {
+	env, err := variables(f)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(env) > 0:
+		return []byte(handover.FormatEnvironment(env)), nil
+	case len(f.Secrets) > 0:
+		return launch.ReadSecret(f.Secrets[0].File)
+	}
+	return []byte(f.Content), nil
+}
+
+// variables of a file that is an environment.
+func variables(f resource.SetupFile) ([]string, error) {
+	env := append([]string(nil), f.Environment...)
+	for _, s := range f.Secrets {
+		if s.Env == "" {
+			continue
+		}
+		value, err := launch.ReadSecret(s.File)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", s.Name, err)
+		}
+		kv, err := launch.SecretVariable(s, string(value))
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", s.Name, err)
+		}
+		env = append(env, kv)
+	}
+	return env, nil
+}
+
+// setup runs the setup itself.
+func (a *attempt) setup(ctx context.Context) error {
+	switch {
+	case a.Setup.Unit != "":
+		return a.runUnit(ctx, a.Setup.Unit)
+	case len(a.Setup.Command) == 0:
+		return nil
+	}
+	w := handover.Work{Command: a.Setup.Command, User: a.Setup.User, WorkDir: a.Setup.WorkDir, Inherit: !a.Setup.Boots}
+	for _, f := range a.Setup.Files {
+		env, err := variables(f)
+		if err != nil {
+			return fmt.Errorf("file %s: %w", f.Path, err)
+		}
+		w.Environment = append(w.Environment, env...)
+	}
+	return a.run(ctx, strings.Join(a.Setup.Command, " "), w)
+}
+
+// run does a piece of work inside; what it says goes to the log.
+func (a *attempt) run(ctx context.Context, what string, w handover.Work) error {
+	return a.runWith(ctx, what, w, nil)
+}
+
+func (a *attempt) runWith(ctx context.Context, what string, w handover.Work, in io.Reader) error {
+	last := ""
+	err := a.inside.do(ctx, w, in, func(line string) {
+		last = line
+		a.Say("%s", line)
+	})
+	if err == nil {
+		return nil
+	}
+	if last != "" {
+		return fmt.Errorf("%s: %w: %s", what, err, last)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// output is what a program inside says, of which not more than maxOutput is kept.
+func (a *attempt) output(ctx context.Context, argv ...string) (string, error) {
+	var b bytes.Buffer
+	err := a.inside.do(ctx, handover.Work{Command: argv}, nil, func(line string) {
+		if b.Len() < maxOutput {
+			b.WriteString(line + "\n")
+		}
+	})
+	text := strings.TrimSpace(b.String())
+	if err != nil {
+		first, _, _ := strings.Cut(text, "\n")
+		return text, fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, first)
+	}
+	return text, nil
+}
+
+const maxOutput = 64 << 10

@@ -1,0 +1,148 @@
+package setup_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/resource"
+	"tekton.host/test/systemdhost"
+)
+
+// booted is a rig whose machine boots a systemd.
+func booted(t *testing.T) *rig {
+	t.Helper()
+	if systemdhost.Inside() {
+		t.Skip("the userland is that of the host outside")
+	}
+	return newRig(t, func(i *resource.Instance) {
+		i.System, i.Command = resource.System{RootFS: systemdhost.Tree(t)}, nil
+	})
+}
+
+func unitFile(name, text string) resource.SetupFile {
+	return resource.SetupFile{Path: "/run/systemd/system/" + name, Mode: 0o644, Content: text}
+}
+
+// units are a setup that ends as told and a service that says what it was
+// started with.
+func units(setup string) []resource.SetupFile {
+	return []resource.SetupFile{
+		unitFile("app-setup.service", "[Service]\nType=oneshot\nEnvironmentFile=/etc/app.env\nExecStart=/bin/sh -c '"+setup+"'\n"),
+		unitFile("app.service", "[Service]\nEnvironmentFile=/etc/app.env\nType=exec\nExecStart=/bin/sh -c 'echo $REVISION >>/var/starts; exec sleep infinity'\n"),
+	}
+}
+
+func unitSetup(revision, script string) resource.Setup {
+	env := resource.SetupFile{Path: "/etc/app.env", Mode: 0o400, Environment: []string{"REVISION=" + revision}}
+	return resource.Setup{
+		Revision: revision, Unit: "app-setup.service", Services: []string{"app.service"}, Files: append(units(script), env),
+	}
+}
+
+// wantStarts waits until the service has been started with these revisions.
+func (r *rig) wantStarts(want string) {
+	r.t.Helper()
+	r.eventually("starts with "+want, func() bool {
+		got, _ := r.tryInside("cat", "/var/starts")
+		return got == want
+	})
+}
+
+// TestUnits: the setup unit first, then the services; a failed one leaves those
+// that run; a new start of the machine starts them without a setup.
+func TestUnits(t *testing.T) {
+	r := booted(t)
+	r.mustRun(unitSetup("r1", "echo migrating $REVISION; echo $REVISION >>/var/setups"))
+	r.wantStarts("r1")
+	r.wantInside("active", "systemctl", "is-active", "app.service")
+	if !strings.Contains(r.log(), "migrating r1") {
+		t.Errorf("the journal of the setup is not in the log:\n%s", r.log())
+	}
+	pid := r.inside("systemctl", "show", "--property=MainPID", "app.service")
+
+	run := r.run(unitSetup("bad", "echo broken; exit 7"))
+	if run.Reason != "SetupFailed" || !strings.Contains(run.Message, "ExecMainStatus=7") || run.Done != "r1" || run.Boot != r.unit.Boot {
+		t.Errorf("%+v", run)
+	}
+	if log := strings.Join(run.Log, "\n"); !strings.Contains(log, "broken") {
+		t.Errorf("the end of the log is %q", log)
+	}
+	r.wantInside(pid, "systemctl", "show", "--property=MainPID", "app.service")
+
+	r.mustRun(unitSetup("r2", "echo $REVISION >>/var/setups"))
+	r.wantStarts("r1\nr2")
+
+	r.stop()
+	r.start()
+	r.mustRun(unitSetup("r2", "echo $REVISION >>/var/setups"))
+	r.wantInside("r1\nr2", "cat", "/var/setups")
+	r.wantStarts("r1\nr2\nr2")
+
+	// Other variables alone restart the services, a hot file nothing.
+	v := unitSetup("r2", "echo $REVISION >>/var/setups")
+	v.Files[2].Environment = append(v.Files[2].Environment, "MORE=1")
+	r.mustRun(v)
+	r.wantStarts("r1\nr2\nr2\nr2")
+	v.Files = append(v.Files, resource.SetupFile{Path: "/etc/token", Mode: 0o400, Content: "t1", Hot: true})
+	r.mustRun(v)
+	v.Files[3].Content = "t2"
+	r.mustRun(v)
+	r.wantInside("t2", "cat", "/etc/token")
+	r.wantInside("r1\nr2", "cat", "/var/setups")
+	if starts := r.inside("cat", "/var/starts"); starts != "r1\nr2\nr2\nr2" {
+		t.Errorf("a hot file restarted the services: %q", starts)
+	}
+}
+
+// TestRebootWithFailingSetup: what was set up before is started, whatever comes
+// of the later revision.
+func TestRebootWithFailingSetup(t *testing.T) {
+	r := booted(t)
+	r.mustRun(unitSetup("r1", "true"))
+	r.run(unitSetup("bad", "exit 1"))
+	r.stop()
+	r.start()
+	run := r.run(unitSetup("bad", "exit 1"))
+	if run.Reason != "SetupFailed" || run.Boot != r.unit.Boot || run.Done != "r1" {
+		t.Errorf("%+v", run)
+	}
+	r.wantInside("active", "systemctl", "is-active", "app.service")
+}
+
+// TestHangingUnit is stopped at the deadline.
+func TestHangingUnit(t *testing.T) {
+	r := booted(t)
+	v := unitSetup("r1", "echo waiting; sleep infinity")
+	v.Deadline = resource.Duration(4 * time.Second)
+	run := r.run(v)
+	if run.Reason != resource.ReasonSetupTimeout || !strings.Contains(strings.Join(run.Log, "\n"), "waiting") {
+		t.Errorf("%+v", run)
+	}
+	if state, _ := r.tryInside("systemctl", "is-active", "app-setup.service"); state == "activating" {
+		t.Error("the setup goes on")
+	}
+	if state, _ := r.tryInside("systemctl", "is-active", "app.service"); state != "inactive" {
+		t.Errorf("the service is %s before the setup has succeeded", state)
+	}
+}
+
+// TestFailedService is named, with what it said; the next attempt does not touch
+// the services that run.
+func TestFailedService(t *testing.T) {
+	r := booted(t)
+	v := unitSetup("r1", "echo once >>/var/setups")
+	v.Files = append(v.Files, unitFile("bad.service", "[Service]\nType=notify\nExecStart=/bin/sh -c 'echo no port; exit 4'\n"))
+	v.Services = []string{"bad.service", "app.service"}
+	run := r.run(v)
+	if run.Reason != "ServiceFailed" || !strings.Contains(run.Message, "bad.service") || !strings.Contains(strings.Join(run.Log, "\n"), "no port") || run.Boot != "" || run.Done != "r1" {
+		t.Errorf("%+v", run)
+	}
+	r.wantStarts("r1")
+	r.inside("sh", "-c", "mkdir -p /run/systemd/system/bad.service.d && printf '[Service]\nType=exec\nExecStart=\nExecStart=/bin/sleep infinity\n' >/run/systemd/system/bad.service.d/fix.conf && systemctl daemon-reload")
+	v.Attempt = 2
+	r.mustRun(v)
+	r.wantInside("once", "cat", "/var/setups")
+	r.wantStarts("r1")
+	r.wantInside("active", "systemctl", "is-active", "bad.service")
+}

@@ -1,0 +1,50 @@
+package setup
+
+import (
+	"slices"
+
+	"tekton.host/pkg/resource"
+)
+
+// state is what attempts have done so far, kept from one to the next.
+type state struct {
+	// Done is the setup that succeeded last.
+	Done *resource.Setup `json:"done,omitempty"`
+	// Started is the one with which all services were last started.
+	Started *resource.Setup `json:"started,omitempty"`
+	// Tried is the one with which that was last tried.
+	Tried *resource.Setup `json:"tried,omitempty"`
+}
+
+// todo is what an attempt does beside delivering the files.
+type todo struct {
+	// recover starts the services of what was set up before, since the machine
+	// has started anew: they run, whatever comes of the setup.
+	recover bool
+	work    bool // checkout and setup
+	start   bool
+	// again: services that run were restarted already.
+	again bool
+}
+
+// plan decides what is to be done.
+func (s state) plan(want resource.Setup) todo {
+	var t todo
+	fresh := s.Done == nil || want.Ephemeral && s.Done.Boot != want.Boot
+	t.work = fresh || !s.Done.SameWork(want)
+	t.start = t.work || !sameStart(s.Started, want)
+	t.recover = t.work && !fresh && (s.Started == nil || s.Started.Boot != want.Boot)
+	t.again = !t.work && sameStart(s.Tried, want)
+	return t
+}
+
+// sameStart reports whether services were started with what they would be now.
+func sameStart(have *resource.Setup, want resource.Setup) bool {
+	return have != nil && have.SameWork(want) && cold(*have).SameStart(cold(want))
+}
+
+// cold leaves out the files that services read again by themselves.
+func cold(s resource.Setup) resource.Setup {
+	s.Files = slices.DeleteFunc(slices.Clone(s.Files), func(f resource.SetupFile) bool { return f.Hot })
+	return s
+}
