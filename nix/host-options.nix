@@ -76,6 +76,19 @@ in
       memoryMax = optional size "none" "memoryMax of one build; where the host runs a Nix daemon, of its evaluation.";
       cpuQuota = optional types.str "none" "cpuQuota of one build, such as 150%; where the host runs a Nix daemon, of its evaluation.";
     };
+    previews = {
+      domain = optional types.str "none" "domain of previews: NAME.DOMAIN.";
+      systems = optional (types.listOf (types.submodule { options = {
+        name = required types.str "name by which a preview.yaml names it.";
+        system = {
+          host = optional types.bool "`true`" "host true: the host's own userland, read-only; no image is needed.";
+          rootfs = optional types.str "none" "rootfs is a directory of the host, the read-only lower layer.";
+          storePath = optional types.str "none" "storePath is a built NixOS closure in the Nix store.";
+          flake = optional types.str "none" "flake is built on the host: REFERENCE#ATTRIBUTE, such as git+https://example.org/app?ref=main#nixosConfigurations.app.config.system.build.toplevel.";
+          refresh = optional duration "none" "refresh is how often a flake's reference that can move, such as a branch, is looked up again; absent: only when the flake field changes.";
+        };
+      }; })) "none" "systems that a preview.yaml may name as its base; the first is that of one that names none.";
+    };
     sources = optional (types.listOf (types.submodule { options = {
       name = required types.str "name of the source, a DNS label.";
       path = optional types.str "`/var/lib/tekton/specs` (below stateDir)" "path of a directory with *.yaml and *.yml files; not with git.";

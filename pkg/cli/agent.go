@@ -23,26 +23,26 @@ func (a *app) agentCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Short: "Create, enter and remove sandboxes for coding agents"}
 	list := a.getCommand()
 	list.Use, list.Short, list.Example = "list [NAME...]", "List agents with their status", ""
-	ofAgents(list)
+	ofKind(v1alpha1.KindAgent, list)
 	destroy := a.deleteCommand()
 	destroy.Use, destroy.Short = "destroy NAME...", "Delete agents; says what happens to their homes and databases"
-	ofAgents(destroy)
+	ofKind(v1alpha1.KindAgent, destroy)
 	cmd.AddCommand(a.agentCreateCommand(), destroy, list, a.agentSSHCommand(), a.agentBuildCommand(), a.agentKeepCommand(), a.agentExtendCommand())
 	return cmd
 }
 
-// ofAgents has a command about objects be one about agents.
-func ofAgents(cmd *cobra.Command) {
+// ofKind has a command about objects be one about those of a kind.
+func ofKind(kind string, cmd *cobra.Command) {
 	run, complete := cmd.RunE, cmd.ValidArgsFunction
-	agents := func(args []string) []string { return append([]string{strings.ToLower(v1alpha1.KindAgent)}, args...) }
+	named := func(args []string) []string { return append([]string{strings.ToLower(kind)}, args...) }
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && cmd.Name() == "destroy" {
 			return usage("destroy needs names")
 		}
-		return run(cmd, agents(args))
+		return run(cmd, named(args))
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, agents(args), typed)
+		return complete(cmd, named(args), typed)
 	}
 	if f := cmd.Flags().Lookup("filename"); f != nil {
 		f.Hidden = true

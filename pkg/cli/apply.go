@@ -92,6 +92,10 @@ func applied(item *v1alpha1.Item) (bool, error) {
 	case v1alpha1.PhaseRejected:
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))
 	}
+	// While a machine is set up anew, what it served before is Ready.
+	if c := condition(*item, v1alpha1.ConditionSetUp); c != nil && c.Status != v1alpha1.ConditionTrue {
+		return false, nil
+	}
 	c := condition(*item, v1alpha1.ConditionReady)
 	return c != nil && c.Status == v1alpha1.ConditionTrue, nil
 }

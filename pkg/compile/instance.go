@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -141,7 +142,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		u.Target = all[n-1]
 		if u.Target.Fingerprint == want && !u.waiting && !u.keep && !u.noStart {
 			// Hot changes are its own from now on, also while a next one is built or when that is taken back.
-			u.Target.Object = u.Record.Object
+			u.Target.Object, u.Target.Revision = u.Record.Object, u.revision
 		}
 		c.confirm(u)
 		c.chooseFormer(u, all[:n-1])
@@ -220,7 +221,7 @@ func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
 			"all %d slots of subnet %s are taken or cooling down; delete an object or widen Host.spec.subnet", c.Naming.Slots(), c.Naming.Subnet)
 		return
 	}
-	r := InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object}
+	r := InstanceRecord{Ordinal: ordinal, Slot: slot, Fingerprint: fingerprint, Object: u.Record.Object, Revision: u.revision}
 	r.builtFor(u)
 	if u.Spec.Runtime == v1alpha1.RuntimeNixOSContainer {
 		r.Container = c.containerName(u.Record)
@@ -361,16 +362,19 @@ func (c *compiler) chooseServing(u *unitOf) {
 
 // specOf is the spec that an incarnation was made for.
 func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
-	if string(i.Object) == string(u.Record.Object) && (i.Flake == "" || i.StorePath == u.Spec.System.StorePath) {
+	if string(i.Object) == string(u.Record.Object) && (i.Flake == "" || i.StorePath == u.Spec.System.StorePath) && reflect.DeepEqual(i.Revision, u.revision) {
 		return u.Spec
 	}
 	key := string(i.Object) + i.StorePath
+	if i.Revision != nil {
+		key += i.Revision.Commit
+	}
 	if spec, decoded := c.specs[key]; decoded {
 		return spec
 	}
 	spec := u.Spec
 	if o := v1alpha1.New(u.Record.Kind); o != nil && json.Unmarshal(i.Object, o) == nil {
-		spec = o.Machine()
+		spec = c.revised(u, o.Machine(), i.Revision)
 		if i.Flake != "" {
 			spec.System.StorePath = i.StorePath
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/preview"
 	"tekton.host/pkg/resource"
 )
 
@@ -20,6 +21,8 @@ type unitOf struct {
 	// waiting says that it is not known yet what the object will be: a flake is not
 	// built, or a repository not fetched.
 	waiting bool
+	// revision that a preview is made for.
+	revision *preview.Revision
 	// noStart says that no new incarnation may be made or started now.
 	noStart bool
 	// ttl is how far its time has come; nil without end.
@@ -72,6 +75,7 @@ func (c *compiler) begin(o Object) *unitOf {
 // settle decides which incarnations the object has and claims what it needs.
 func (c *compiler) settle(u *unitOf) {
 	if !u.live {
+		c.configureGone(u)
 		c.bury(u)
 		return
 	}
@@ -87,6 +91,7 @@ func (c *compiler) settle(u *unitOf) {
 	if u.Spec.Paused {
 		u.keep = true
 	}
+	c.configure(u)
 	c.resolveSystem(u)
 	c.resolveVolumes(u)
 	fingerprint, ok := c.inputs(u)

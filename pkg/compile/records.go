@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"tekton.host/pkg/preview"
 	"tekton.host/pkg/resource"
 )
 
@@ -69,6 +70,8 @@ type InstanceRecord struct {
 	StorePath string `json:"storePath,omitempty"`
 	// Object that this incarnation was made for: a rollback returns to it.
 	Object json.RawMessage `json:"object"`
+	// Revision of the repository that a preview was made for.
+	Revision *preview.Revision `json:"revision,omitempty"`
 	// RolledBack is the update that failed, and from which this one serves again.
 	RolledBack *RolledBackRecord `json:"rolledBack,omitempty"`
 	// Container is the name of the NixOS container that the incarnation is.

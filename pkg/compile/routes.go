@@ -2,7 +2,6 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func (c *compiler) emitRoutes(u *unitOf) {
 			continue
 		}
 		c.wantRecord(routePrefix+name, u.Record.UID, nil)
-		u.URLs = append(u.URLs, c.routeURL(r))
+		u.URLs = append(u.URLs, c.Host.URL(r))
 		if !enabled {
 			continue
 		}
@@ -120,15 +119,4 @@ func (c *compiler) nameOf(uid string) string {
 		}
 	}
 	return "an object that is being deleted"
-}
-
-func (c *compiler) routeURL(r v1alpha1.Route) string {
-	scheme, port, standard := "http", c.Host.Ingress.HTTPPort, 80
-	if r.TLS != string(resource.TLSOff) && c.Host.Ingress.HTTPSPort != nil {
-		scheme, port, standard = "https", *c.Host.Ingress.HTTPSPort, 443
-	}
-	if port == standard {
-		return fmt.Sprintf("%s://%s%s", scheme, r.Host, r.Path)
-	}
-	return fmt.Sprintf("%s://%s:%d%s", scheme, r.Host, port, r.Path)
 }

@@ -22,6 +22,7 @@ var areas = []struct {
 }{
 	{v1alpha1.ConditionSpecValid, []resource.Kind{resource.KindClaim}},
 	{v1alpha1.ConditionFetched, nil},
+	{v1alpha1.ConditionConfigured, nil},
 	{v1alpha1.ConditionBuilt, nil},
 	{v1alpha1.ConditionSecretsReady, nil},
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
@@ -249,6 +250,8 @@ func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.C
 		return cond, o.Fetches
 	case v1alpha1.ConditionBuilt:
 		return cond, o.Closure != ""
+	case v1alpha1.ConditionConfigured:
+		return cond, spec != nil && spec.Preview != nil && o.Target != nil
 	case v1alpha1.ConditionSetUp:
 		return cond, spec != nil && spec.Setup != nil
 	case v1alpha1.ConditionSecretsReady:

@@ -135,8 +135,58 @@ func alike(spec reflect.Type, own map[string]rule) map[string]rule {
 	return all
 }
 
+// shown is what any Preview needs: its repository and its host name.
+var shown = v1alpha1.Admission{Repositories: []string{"https://git.test/*"}, Domains: []string{"a.test"}}
+
+// ofPreview is a rule for a field that asks for nothing beyond that.
+func ofPreview(yaml string) rule { return rule{yaml, "spec.repository.url", shown} }
+
+func withSecret(yaml, refused string) rule {
+	r := rule{yaml, refused, shown}
+	r.allow.Secrets = []string{"key"}
+	return r
+}
+
+// previewFields has every field of a Preview.
+var previewFields = map[string]rule{
+	"repository.url":          ofPreview("repository: {url: \"https://git.test/a\"}"),
+	"repository.secret":       withSecret("repository: {url: \"https://git.test/a\", secret: key}", "spec.repository.secret"),
+	"branch":                  ofPreview("branch: x"),
+	"pullRequest":             ofPreview("pullRequest: 7"),
+	"commit":                  ofPreview("commit: 0123456789abcdef0123456789abcdef01234567"),
+	"refresh":                 ofPreview("refresh: 10s"),
+	"config":                  ofPreview("config: deploy/preview.yaml"),
+	"host":                    {"host: a.test", "spec.host", shown},
+	"tls":                     {"tls: internal", "spec.host", shown},
+	"grants.secrets.name":     withSecret("grants: {secrets: [{name: key}]}", "spec.grants.secrets[0].name"),
+	"grants.secrets.secret":   withSecret("grants: {secrets: [{name: KEY, secret: key}]}", "spec.grants.secrets[0].secret"),
+	"grants.variables":        ofPreview("grants: {variables: {A: b}}"),
+	"database.deletionPolicy": ofPreview("database: {deletionPolicy: Retain}"),
+	"egress.mode":             ofPreview("egress: {mode: none}"), // all needs trust, which no Preview has
+	"egress.allow":            ofPreview("egress: {mode: none, allow: [1.1.1.1]}"),
+	"resources.memoryMax":     ofPreview("resources: {memoryMax: 1G}"),
+	"resources.memoryHigh":    ofPreview("resources: {memoryHigh: 1G}"),
+	"resources.cpuQuota":      ofPreview("resources: {cpuQuota: 50%}"),
+	"resources.cpuWeight":     ofPreview("resources: {cpuWeight: 10000}"),
+	"resources.ioWeight":      ofPreview("resources: {ioWeight: 10000}"),
+	"resources.tasksMax":      ofPreview("resources: {tasksMax: 10}"),
+	"resources.diskMax":       ofPreview("resources: {diskMax: 1G}"),
+	"ttl":                     ofPreview("ttl: 8h"),
+	"rebuild":                 ofPreview("rebuild: 1"),
+	"enabled":                 ofPreview("enabled: false"),
+	"reason":                  ofPreview("reason: later"),
+	"paused":                  ofPreview("paused: true"),
+}
+
 // fieldsByKind is the table that a new kind enters.
-var fieldsByKind = map[string]map[string]rule{v1alpha1.KindContainer: containerFields, v1alpha1.KindAgent: agentFields}
+var fieldsByKind = map[string]map[string]rule{v1alpha1.KindContainer: containerFields, v1alpha1.KindAgent: agentFields, v1alpha1.KindPreview: previewFields}
+
+// usual is what an example has beside what it is about.
+var usual = map[string][]string{
+	v1alpha1.KindContainer: {"system: {host: true}", "command: [sleep, inf]"},
+	v1alpha1.KindAgent:     {"system: {host: true}"},
+	v1alpha1.KindPreview:   {"repository: {url: \"https://git.test/a\"}", "host: a.test"},
+}
 
 // leaves are the paths of all fields of a spec, as in YAML.
 func leaves(t reflect.Type, at string) []string {
@@ -158,9 +208,9 @@ func leaves(t reflect.Type, at string) []string {
 }
 
 func (r rule) text(kind string) string {
-	spec, usuals := r.yaml, []string{"system: {host: true}"}
-	if kind == v1alpha1.KindContainer {
-		usuals = append(usuals, "command: [sleep, inf]")
+	spec, usuals := r.yaml, usual[kind]
+	if kind == v1alpha1.KindPreview && !strings.Contains(spec, "pullRequest") {
+		usuals = append(usuals, "branch: main")
 	}
 	for _, usual := range usuals {
 		if name, _, _ := strings.Cut(usual, " "); !strings.Contains(spec, name) {

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -148,10 +149,18 @@ func (d *decoder) hostObject(w *walker, n *yaml.Node) {
 	d.keep(w.problems)
 }
 
-// decode fills target from the node, defaults it and checks it. What cannot be
-// used is left out, so that one problem does not hide the others.
+// decode fills target from the node, defaults it and checks it.
 func (d *decoder) decode(w *walker, n *yaml.Node, target any, doc document) {
 	t, _ := typeOf(w.kind)
+	w.fill(n, t, target, func() field.ErrorList {
+		doc.Default(d.host)
+		return doc.Validate(d.host)
+	})
+}
+
+// fill reads the node into target, a pointer to a t, and checks it. What cannot
+// be used is left out, so that one problem does not hide the others.
+func (w *walker) fill(n *yaml.Node, t reflect.Type, target any, check func() field.ErrorList) {
 	if !w.value(cursor{node: n}, t) || w.stopped {
 		return
 	}
@@ -162,12 +171,31 @@ func (d *decoder) decode(w *walker, n *yaml.Node, target any, doc document) {
 			return
 		}
 	}
-	doc.Default(d.host)
-	for _, e := range doc.Validate(d.host) {
+	for _, e := range check() {
 		if !w.follows(e.Field) {
 			w.problem(w.position(e.Field), ReasonInvalidValue, e.Field, "%s", message(e))
 		}
 	}
+}
+
+// DecodeFile reads a file whose one document is no object, but the fields of
+// what target points to, as strictly and with the same positions. check
+// defaults the target and says what is wrong with it.
+func DecodeFile(file string, data []byte, target any, check func() field.ErrorList) []Problem {
+	d, count := decoder{file: file}, 0
+	d.run(data, func(w *walker, n *yaml.Node) {
+		switch count++; count {
+		case 1:
+			w.fill(n, reflect.TypeOf(target).Elem(), target, check)
+		case 2:
+			w.problem(w.start, ReasonParseError, "", "the file has more than one document")
+		}
+		d.keep(w.problems)
+	})
+	if count == 0 && len(d.problems) == 0 {
+		d.problems = []Problem{{Position: Position{File: file, Line: 1, Column: 1}, Reason: ReasonInvalidValue, Message: "holds no document"}}
+	}
+	return d.problems
 }
 
 // follows reports whether a problem with the field is already known, or may

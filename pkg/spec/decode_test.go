@@ -126,9 +126,9 @@ func TestDecodeBadInput(t *testing.T) {
 		"tag":                {text: good + "  user: !secret x\n", want: []string{`f.yaml:7:9: spec.user: must be text; the tag !secret is not supported`}},
 		"not a mapping":      {text: "- a\n", want: []string{`f.yaml:1:1: a spec is a mapping of apiVersion, kind, metadata and spec, not a list`}},
 		"plain text":         {text: "hello\n", want: []string{`f.yaml:1:1: a spec is a mapping of apiVersion, kind, metadata and spec, not text (hello)`}},
-		"no kind":            {text: "metadata: {name: web}\n", want: []string{`f.yaml:1:1: apiVersion: is required: write apiVersion: tekton.host/v1alpha1`, `f.yaml:1:1: kind: is required: one of Agent, Container`}},
+		"no kind":            {text: "metadata: {name: web}\n", want: []string{`f.yaml:1:1: apiVersion: is required: write apiVersion: tekton.host/v1alpha1`, `f.yaml:1:1: kind: is required: one of Agent, Container, Preview`}},
 		"newer version":      {text: strings.Replace(good, "v1alpha1", "v2", 1), want: []string{`f.yaml:1:13: apiVersion: "tekton.host/v2" is not known to this version of tekton, which reads tekton.host/v1alpha1; a newer spec needs a newer tekton`}},
-		"unknown kind":       {text: strings.Replace(good, "Container", "Deployment", 1), want: []string{`f.yaml:2:7: kind: "Deployment" is not a kind of this version of tekton; known kinds: Agent, Container`}},
+		"unknown kind":       {text: strings.Replace(good, "Container", "Deployment", 1), want: []string{`f.yaml:2:7: kind: "Deployment" is not a kind of this version of tekton; known kinds: Agent, Container, Preview`}},
 		"lower case kind":    {text: strings.Replace(good, "Container", "container", 1), want: []string{`f.yaml:2:7: kind: "container" is not a kind of this version of tekton; did you mean "Container"?`}},
 		"Host":               {text: "apiVersion: tekton.host/v1alpha1\nkind: Host\n", want: []string{`f.yaml:2:7: kind: Host is the daemon's own configuration (tektond --config FILE); it has no place in a source`}},
 		"tab":                {text: head + "\tsystem: {host: true}\n", want: []string{`f.yaml:5:1: not YAML: a tab indents the line; YAML takes spaces only (found character that cannot start any token)`}},
@@ -249,7 +249,7 @@ func TestProblemKnowsItsObject(t *testing.T) {
 		"broken":        {"apiVersion: a\nkind: Container # c\nmetadata:\n  # c\n  labels:\n    name: no\n  name: \"web\"\nspec: [\n", "Container", "web"},
 		"half a name":   {"kind: Container\nmetadata:\n  x: [\n  name: we", "Container", ""},
 		"name of else":  {"kind: Container\nspec:\n  name: no\n  x: [\n", "Container", ""},
-		"unknown kinds": {strings.Replace(good, "Container", "Preview", 1), "Preview", "web"},
+		"unknown kinds": {strings.Replace(good, "Container", "Workspace", 1), "Workspace", "web"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

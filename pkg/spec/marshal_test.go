@@ -46,7 +46,7 @@ func TestFromJSON(t *testing.T) {
 	if Digest(o) != objects[0].Digest {
 		t.Error("restored with another digest")
 	}
-	for kind, stored := range map[string]string{"Preview": "{}", "Container": `{"spec":{"sandbox":"tight"}}`} {
+	for kind, stored := range map[string]string{"Workspace": "{}", "Container": `{"spec":{"sandbox":"tight"}}`} {
 		if _, err := FromJSON(kind, []byte(stored)); err == nil {
 			t.Errorf("%s %s was restored", kind, stored)
 		}

@@ -32,9 +32,13 @@ func (a about) env(name string) string {
 
 // fetch gets a page; host is that of the request, should it differ.
 func fetch(rawURL, host string) (int, string, error) {
+	return request(http.MethodGet, rawURL, host, "")
+}
+
+func request(method, rawURL, host, text string) (int, string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), web.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
+	req, err := http.NewRequestWithContext(ctx, method, rawURL, strings.NewReader(text))
 	if err != nil {
 		return 0, "", err
 	}

@@ -32,7 +32,8 @@ var allowed = map[string][]string{
 	"pkg/spec":       {"pkg/api", "specs"},
 	"pkg/source":     {"pkg/spec", "pkg/host", "pkg/repository"},
 	"pkg/absence":    {"pkg/source", "pkg/spec", "pkg/api"},
-	"pkg/compile":    {"pkg/api", "pkg/resource", "pkg/host"},
+	"pkg/preview":    {"pkg/api", "pkg/spec"},
+	"pkg/compile":    {"pkg/api", "pkg/resource", "pkg/host", "pkg/preview"},
 	"pkg/plan":       {"pkg/resource"},
 	"pkg/ledger":     {"pkg/resource", "pkg/host"},
 	"pkg/secret":     {"pkg/resource", "pkg/host"},
@@ -54,7 +55,7 @@ var allowed = map[string][]string{
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
-	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
+	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
 		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
@@ -62,6 +63,7 @@ var allowed = map[string][]string{
 
 // pure packages read nothing but their arguments.
 var pure = map[string][]string{
+	"pkg/preview": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/compile": {"os", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/plan":    {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/absence": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},

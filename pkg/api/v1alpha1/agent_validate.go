@@ -15,7 +15,7 @@ func (a *Agent) Validate(h *HostSpec) field.ErrorList {
 	v.typeMeta(a.TypeMeta, KindAgent)
 	v.metadata(a.Metadata)
 	v.tags(reflect.ValueOf(a.Spec), specPath)
-	v.system()
+	v.system(specPath.Child("system"))
 	v.login(&a.Spec)
 	v.environment()
 	v.databases()

@@ -157,6 +157,7 @@ func (h *Host) Default() {
 		}
 		setPointer(&n.After, Duration{30 * time.Second})
 	}
+	s.Previews.setDefaults()
 	setDefault(&s.Git.User, "tekton-git")
 	setDefault(&s.Git.KnownHostsFile, "/etc/ssh/ssh_known_hosts")
 	setDefault(&s.Git.ParallelFetches, 4)

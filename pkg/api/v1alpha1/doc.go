@@ -15,6 +15,7 @@ const (
 	KindHost      = "Host"
 	KindContainer = "Container"
 	KindAgent     = "Agent"
+	KindPreview   = "Preview"
 )
 
 // Object is what any kind that runs a machine offers to the rest of tekton.
@@ -38,6 +39,8 @@ func New(kind string) Object {
 		return &Container{}
 	case KindAgent:
 		return &Agent{}
+	case KindPreview:
+		return &Preview{}
 	}
 	return nil
 }

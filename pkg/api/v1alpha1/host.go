@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "fmt"
+
 // Host is the configuration of the daemon: `tektond --config FILE` only. In a
 // source it is an error. Every field has a default.
 type Host struct {
@@ -38,6 +40,8 @@ type HostSpec struct {
 	DNS DNSConfig `json:"dns,omitzero"`
 	// Nix builds flakes.
 	Nix NixConfig `json:"nix,omitzero"`
+	// Previews of repositories.
+	Previews PreviewsConfig `json:"previews,omitzero"`
 	// Sources of specs; absent: one directory "local" at STATEDIR/specs that may do everything.
 	Sources []SourceConfig `json:"sources,omitempty"`
 	// Git says how git is run for sources that are repositories.
@@ -272,4 +276,16 @@ type Admission struct {
 	Repositories []string `json:"repositories,omitempty"`
 	// MaxObjects of the source; 0: no limit.
 	MaxObjects int `json:"maxObjects,omitempty" min:"0"`
+}
+
+// URL is where a route of the host is found.
+func (h *HostSpec) URL(r Route) string {
+	scheme, port, standard := "http", h.Ingress.HTTPPort, 80
+	if r.TLS != "off" && h.Ingress.HTTPSPort != nil {
+		scheme, port, standard = "https", *h.Ingress.HTTPSPort, 443
+	}
+	if port == standard {
+		return scheme + "://" + r.Host + r.Path
+	}
+	return fmt.Sprintf("%s://%s:%d%s", scheme, r.Host, port, r.Path)
 }

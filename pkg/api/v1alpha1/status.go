@@ -38,6 +38,7 @@ const (
 	ConditionReady          = "Ready"
 	ConditionSpecValid      = "SpecValid"
 	ConditionFetched        = "Fetched"
+	ConditionConfigured     = "Configured"
 	ConditionBuilt          = "Built"
 	ConditionSecretsReady   = "SecretsReady"
 	ConditionDatabaseReady  = "DatabaseReady"

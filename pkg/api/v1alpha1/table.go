@@ -39,6 +39,11 @@ var defaultNotes = map[string]map[string]string{
 		"spec.routes[].tls":         "Host spec.ingress.tls",
 		"spec.network.ports[].port": "the hostPort",
 	},
+	KindPreview: {
+		"spec.host":                    "NAME is the object's, DOMAIN Host spec.previews.domain",
+		"spec.tls":                     "Host spec.ingress.tls",
+		"spec.grants.secrets[].secret": "the name",
+	},
 	KindHost: {
 		"spec.stateDir":                    "/var/lib/tekton-INSTANCE with an instance",
 		"spec.runDir":                      "/run/tekton-INSTANCE with an instance",
@@ -75,6 +80,13 @@ func DefaultsTable(kind string) []Row {
 		before := flatten(a)
 		a.Default(nil)
 		collect(rows, before, flatten(a))
+	case KindPreview:
+		h := DefaultHost()
+		h.Spec.Previews.Domain = "DOMAIN"
+		p := &Preview{Metadata: ObjectMeta{Name: "NAME"}, Spec: PreviewSpec{Grants: PreviewGrants{Secrets: []PreviewSecret{{Name: "NAME"}}}}}
+		before := flatten(p)
+		p.Default(&h.Spec)
+		collect(rows, before, flatten(p))
 	case KindHost:
 		repository := SourceConfig{Name: "NAME", Git: &GitSource{URL: "URL", Auth: GitAuth{TokenFile: "/PATH"}}}
 		for _, h := range []*Host{{}, {Spec: HostSpec{

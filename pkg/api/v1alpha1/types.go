@@ -94,6 +94,8 @@ type ContainerSpec struct {
 	Login *Login `json:"-"`
 	// Setup is what has to be done inside the running machine; kinds that are lowered to a container set it.
 	Setup *SetupSpec `json:"-"`
+	// Preview whose repository says what the rest of the machine is.
+	Preview *Preview `json:"-"`
 }
 
 // System is where a machine's userland comes from.

@@ -21,7 +21,7 @@ func (c *Container) Validate(h *HostSpec) field.ErrorList {
 	v.typeMeta(c.TypeMeta, KindContainer)
 	v.metadata(c.Metadata)
 	v.tags(reflect.ValueOf(c.Spec), specPath)
-	v.system()
+	v.system(specPath.Child("system"))
 	v.runtime()
 	v.command()
 	v.environment()
@@ -32,7 +32,7 @@ func (c *Container) Validate(h *HostSpec) field.ErrorList {
 	v.routes()
 	v.network()
 	v.resources()
-	v.probe()
+	v.probe(specPath.Child("probe"), c.Spec.Probe, len(c.Spec.Routes) > 0)
 	v.lifecycle()
 	v.trust()
 	return v.errs
@@ -61,8 +61,8 @@ func (v *containerCheck) needsTrust(p *field.Path, what string) {
 	}
 }
 
-func (v *containerCheck) system() {
-	p, s := specPath.Child("system"), v.spec.System
+func (v *containerCheck) system(p *field.Path) {
+	s := v.spec.System
 	var set []string
 	if s.Host {
 		set = append(set, "host")
@@ -138,9 +138,7 @@ func (v *containerCheck) lifecycle() {
 	if s.TTL != nil && s.TTL.Duration != 0 {
 		v.duration(specPath.Child("ttl"), s.TTL, Duration{minTTL})
 	}
-	if hasControl(s.Reason) {
-		v.forbidden(specPath.Child("reason"), "holds a control character; write text on one line")
-	}
+	v.reason()
 	seen := unique{}
 	for i, name := range s.DependsOn {
 		p := specPath.Child("dependsOn").Index(i)
@@ -151,6 +149,12 @@ func (v *containerCheck) lifecycle() {
 		v.domain(specPath.Child("placement", "host"), s.Placement.Host)
 	}
 	v.update()
+}
+
+func (v *containerCheck) reason() {
+	if hasControl(v.spec.Reason) {
+		v.forbidden(specPath.Child("reason"), "holds a control character; write text on one line")
+	}
 }
 
 // otherObject checks the name of another object.

@@ -99,7 +99,7 @@ func (v *containerCheck) credentials() {
 	}
 }
 
-func (v *containerCheck) credentialName(p *field.Path, name string) {
+func (v *checker) credentialName(p *field.Path, name string) {
 	switch {
 	case name == "":
 		v.required(p, "name the credential")

@@ -13,7 +13,7 @@ import (
 )
 
 // Kinds that a source may hold.
-func Kinds() []string { return []string{KindAgent, KindContainer} }
+func Kinds() []string { return []string{KindAgent, KindContainer, KindPreview} }
 
 // instanceName ends with a letter: link names are tk, instance, slot, and a
 // digit at the end would make one daemon's tk1+2 another one's tk+12.
@@ -34,6 +34,7 @@ func (h *Host) Validate() field.ErrorList {
 	v.services()
 	v.nix()
 	v.notifications()
+	v.previews()
 	v.sources()
 	return v.errs
 }

@@ -39,7 +39,7 @@ func (v *containerCheck) routeHost(p *field.Path, host string) {
 	v.hostPattern(p, host)
 }
 
-func (v *containerCheck) routePath(p *field.Path, r Route) {
+func (v *checker) routePath(p *field.Path, r Route) {
 	switch {
 	case hasControl(r.Path):
 		v.forbidden(p, "holds a control character; a path is printable text on one line")
@@ -78,7 +78,7 @@ func (v *containerCheck) routeTLS(p *field.Path, r Route) {
 }
 
 func (v *containerCheck) network() {
-	v.egress()
+	v.egress(specPath.Child("network", "egress"))
 	list, seen := specPath.Child("network", "links"), unique{}
 	for i, l := range v.spec.Network.Links {
 		p := list.Index(i)
@@ -88,8 +88,8 @@ func (v *containerCheck) network() {
 	v.ports()
 }
 
-func (v *containerCheck) egress() {
-	p, e := specPath.Child("network", "egress"), v.spec.Network.Egress
+func (v *containerCheck) egress(p *field.Path) {
+	e := v.spec.Network.Egress
 	if e.Mode == "all" {
 		v.needsTrust(p.Child("mode"), "reaching private networks (all)")
 	}
@@ -166,15 +166,16 @@ func (a published) meets(b published) bool {
 	return sameAddr && a.port == b.port && a.protocol == b.protocol
 }
 
-func (v *containerCheck) probe() {
-	p, probe := specPath.Child("probe"), v.spec.Probe
+// probe checks how an instance answers; routed says that there is a route whose
+// port is asked where the probe names none.
+func (v *checker) probe(p *field.Path, probe *Probe, routed bool) {
 	if probe == nil {
 		return
 	}
 	switch {
 	case probe.HTTP != nil && probe.TCP != nil:
 		v.forbidden(p, "has http and tcp; an instance answers one probe")
-	case probe.HTTP == nil && probe.TCP == nil && len(v.spec.Routes) == 0:
+	case probe.HTTP == nil && probe.TCP == nil && !routed:
 		v.required(p, "say what answers: http: {path, port} or tcp: {port}; there is no route whose port could be taken")
 	}
 	if probe.HTTP != nil {

@@ -196,6 +196,7 @@ func (w *World) Clone() *World {
 	c.Things, c.Claims, c.Unknown = maps.Clone(w.Things), maps.Clone(w.Claims), maps.Clone(w.Unknown)
 	c.Images, c.Starts, c.Made = maps.Clone(w.Images), maps.Clone(w.Starts), maps.Clone(w.Made)
 	c.Flakes, c.Builds = maps.Clone(w.Flakes), maps.Clone(w.Builds)
+	c.Texts = maps.Clone(w.Texts)
 	c.Repositories, c.Fetches, c.Clones = maps.Clone(w.Repositories), maps.Clone(w.Fetches), maps.Clone(w.Clones)
 	c.SetupFails, c.Setups = maps.Clone(w.SetupFails), maps.Clone(w.Setups)
 	c.Foreign, c.services = maps.Clone(w.Foreign), maps.Clone(w.services)

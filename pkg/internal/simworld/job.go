@@ -63,14 +63,22 @@ func (w *World) EndJobs() bool {
 				v.Fetch.Job = failed(v.Fetch.Job, "RefNotFound", "no such branch")
 				return v
 			}
-			v.Lost, v.Fetch.Failures, v.Fetch.Result = false, 0, resource.Fetched{Commit: commit, Dir: "/mirrors/of-it.git", FetchedAt: w.Now, Files: map[string]*string{}}
-			for _, path := range v.Files {
-				v.Fetch.Result.Files[path] = nil
-			}
+			v.Lost, v.Fetch.Failures, v.Fetch.Result = false, 0, resource.Fetched{Commit: commit, Dir: "/mirrors/of-it.git", FetchedAt: w.Now, Files: w.texts(commit, v.Files)}
 			return v
 		}
 		return v
 	})
+}
+
+func (w *World) texts(commit string, files []string) map[string]*string {
+	texts := map[string]*string{}
+	for _, name := range files {
+		texts[name] = nil
+		if text, has := w.Texts[commit]; has {
+			texts[name] = &text
+		}
+	}
+	return texts
 }
 
 // LoseCheckouts damages all mirrors.

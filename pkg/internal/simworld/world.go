@@ -32,6 +32,8 @@ type World struct {
 	Builds map[string]int
 	// Repositories by URL: the commit that each reference of one is at, "" for none.
 	Repositories map[string]string
+	// Texts of each file of a commit that somebody asks for; a commit that is not here has none.
+	Texts map[string]string
 	// Fetches counts the attempts by URL.
 	Fetches map[string]int
 	// Clones are the commits that volumes were made of.
@@ -58,7 +60,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
-		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, SetupFails: map[string]string{}, Setups: map[string]int{},
+		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Texts: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, SetupFails: map[string]string{}, Setups: map[string]int{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }

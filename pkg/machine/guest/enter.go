@@ -26,7 +26,7 @@ func Enter(argv []string) error {
 	if err != nil {
 		return err
 	}
-	env := merge(own, withoutPath(os.Environ()))
+	env := merge([]string{defaultPath}, own, withoutPath(os.Environ()))
 	path, err := lookPath(argv[0], env)
 	if err != nil {
 		return err
@@ -49,6 +49,9 @@ func commandEnvironment() ([]string, error) {
 	}
 	return strings.FieldsFunc(string(raw), func(r rune) bool { return r == 0 }), nil
 }
+
+// defaultPath is that of a machine that boots: nobody has told its processes one.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
 
 // withoutPath keeps the command's own search path, unless it has none.
 func withoutPath(env []string) []string {

@@ -78,9 +78,6 @@ func Validate(i resource.Instance) error {
 	if set != 1 {
 		return errors.New("exactly one of system.host, system.rootfs and system.storePath must be set")
 	}
-	if s.Host && len(i.Command) == 0 {
-		return errors.New("system.host has no init to boot: set a command")
-	}
 	if s.StorePath != "" {
 		if dir, name := path.Split(s.StorePath); dir != storeDir+"/" || name == "" || name == ".." {
 			return fmt.Errorf("storePath %q is not %s/NAME", s.StorePath, storeDir)

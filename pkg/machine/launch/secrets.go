@@ -18,7 +18,7 @@ import (
 // maxSecret bounds one secret.
 const maxSecret = 1 << 20
 
-// bootInits are tried in order where a rootfs boots its own init.
+// bootInits are tried in order where a rootfs, or the host's userland, boots its own init.
 var bootInits = []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init", "/init"}
 
 // Document is what the first process gets: the instance, and its secrets' values.
@@ -30,7 +30,7 @@ func Document(i resource.Instance) (handover.Document, error) {
 	switch {
 	case i.System.StorePath != "":
 		d.Boot = []string{i.System.StorePath + "/init"}
-	case i.System.RootFS != "":
+	default:
 		d.Boot = bootInits
 	}
 	for _, v := range i.Volumes {
