@@ -38,7 +38,7 @@ type inside struct {
 }
 
 // enter opens the machine whose first process was started then.
-func enter(leader int, start string, boots bool) (*inside, error) {
+func enter(leader int, start string) (*inside, error) {
 	ns, err := host.OpenNamespaces(leader)
 	if err != nil {
 		return nil, fmt.Errorf("enter the machine: %w", err)
@@ -46,7 +46,7 @@ func enter(leader int, start string, boots bool) (*inside, error) {
 	m := &inside{ns: ns, leader: leader, start: start, owner: rootOf(leader)}
 	if !m.alive() {
 		ns.Close()
-		return nil, errors.New("enter the machine: it has ended")
+		return nil, fmt.Errorf("enter the machine: %w", os.ErrProcessDone)
 	}
 	return m, nil
 }

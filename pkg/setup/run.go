@@ -3,8 +3,11 @@ package setup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"tekton.host/pkg/host"
@@ -44,7 +47,10 @@ func (a *attempt) work(ctx context.Context) (err error) {
 	if _, err := a.Last(&a.state); err != nil {
 		return err
 	}
-	if a.inside, err = enter(a.Leader, a.LeaderStart, a.Setup.Boots); err != nil {
+	if a.inside, err = enter(a.Leader, a.LeaderStart); err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, os.ErrProcessDone) {
+			return job.Failed(reasonEnded, "the machine ended meanwhile: %w", err)
+		}
 		return err
 	}
 	defer a.inside.close()
