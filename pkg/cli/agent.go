@@ -53,6 +53,7 @@ func (a *app) agentCreateCommand() *cobra.Command {
 	var o v1alpha1.Agent
 	var system, source string
 	var keyFiles, credentials []string
+	var repository v1alpha1.AgentRepository
 	var ttl, timeout time.Duration
 	var wait, ephemeral bool
 	cmd := &cobra.Command{
@@ -68,6 +69,9 @@ func (a *app) agentCreateCommand() *cobra.Command {
 	flags.StringVar(&o.Spec.User, "user", "", "user that ssh lets in; default: agent")
 	flags.StringArrayVar(&keyFiles, "ssh-key", nil, "file of public keys that may log in; may be repeated")
 	flags.StringArrayVar(&credentials, "credential", nil, "secret of the host that it gets as a file; may be repeated")
+	flags.StringVar(&repository.URL, "repository", "", "URL of a repository that the host clones to /workspace")
+	flags.StringVar(&repository.Ref, "ref", "", "branch, tag or commit of it; default: its default branch")
+	flags.StringVar(&repository.Secret, "repository-secret", "", "secret of the host that gives access to it")
 	flags.DurationVar(&ttl, "ttl", 0, "remove it after that time")
 	flags.BoolVar(&ephemeral, "delete-home", false, "its home goes to the trash with it")
 	flags.StringVar(&source, "source", "", "source to write to; default: the first")
@@ -75,6 +79,7 @@ func (a *app) agentCreateCommand() *cobra.Command {
 	flags.DurationVar(&timeout, "timeout", defaultWait, "how long --wait waits")
 	cmd.RegisterFlagCompletionFunc("source", a.completeSources)
 	cmd.RegisterFlagCompletionFunc("credential", a.completeSecrets)
+	cmd.RegisterFlagCompletionFunc("repository-secret", a.completeSecrets)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.TypeMeta, o.Metadata.Name = v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindAgent}, args[0]
 		var err error
@@ -84,6 +89,11 @@ func (a *app) agentCreateCommand() *cobra.Command {
 		o.Spec.System = systemOf(system)
 		for _, name := range credentials {
 			o.Spec.Credentials = append(o.Spec.Credentials, v1alpha1.Credential{Name: name})
+		}
+		if repository.URL != "" {
+			o.Spec.Repository = &repository
+		} else if repository != (v1alpha1.AgentRepository{}) {
+			return usage("--ref and --repository-secret go with --repository")
 		}
 		if ttl != 0 {
 			o.Spec.TTL = &v1alpha1.Duration{Duration: ttl}

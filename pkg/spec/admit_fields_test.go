@@ -121,6 +121,9 @@ var agentFields = alike(reflect.TypeFor[v1alpha1.AgentSpec](), map[string]rule{
 	"sshKeys":             {"sshKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKfUo1M8jy/vTqCLYpSTQKdlVhKVScr2jEQWOUmIFhUe]", inside, v1alpha1.Admission{}}, // of its own machine
 	"home.sizeMax":        {"home: {sizeMax: 1G}", inside, v1alpha1.Admission{}},
 	"home.deletionPolicy": {"home: {deletionPolicy: Delete}", inside, v1alpha1.Admission{}},
+	"repository.url":      {"repository: {url: \"https://git.test/team/a\"}", "spec.repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/team/*"}}},
+	"repository.ref":      {"repository: {url: \"https://git.test/a\", ref: x}", "spec.repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/a"}}},
+	"repository.secret":   {"repository: {url: \"https://git.test/a\", secret: key}", "spec.repository.url", v1alpha1.Admission{Repositories: []string{"https://git.test/a"}, Secrets: []string{"key"}}},
 })
 
 // alike adds the rules of a Container's fields that a spec has as well.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/test/systemdhost"
+	"tekton.host/pkg/source/git/gittest"
 )
 
 // agentTest comes into agents with a key of its own.
@@ -48,9 +48,6 @@ func (k *agentTest) mustSSH(name string, command ...string) string {
 // TestAgent: ssh comes in as the agent's user with the host key that the daemon
 // says, and no other; its home and that key outlive it.
 func TestAgent(t *testing.T) {
-	if systemdhost.Inside() {
-		return // that host has no OpenSSH
-	}
 	t.Parallel()
 	k := startAgents(t)
 	_, err := k.runWith("the-token", "secret", "set", "token")
@@ -136,7 +133,7 @@ func (k *agentTest) onlyTheRightKeys() {
 		}
 	}
 	// Nothing of the derived key is on a disk: not in records, logs or the machine's root.
-	if found := output("grep", "-rlF", "PRIVATE KEY", k.dir); strings.Contains(found, k.dir+"/") {
+	if found := output("grep", "-rlF", "--exclude-dir=image", "PRIVATE KEY", k.dir); strings.Contains(found, k.dir+"/") {
 		k.t.Errorf("a private key is in %s", found)
 	}
 }
@@ -171,9 +168,6 @@ func (k *agentTest) rotates() {
 // TestTTL: an agent is warned of and removed, its document too, without its
 // neighbour in the file; more time and an end of the limit count.
 func TestTTL(t *testing.T) {
-	if systemdhost.Inside() {
-		return // that host has no OpenSSH
-	}
 	t.Parallel()
 	k := startAgents(t)
 	k.write("all.yaml", agent("short", "ttl: 12s", "home: {deletionPolicy: Delete}"), agent("kept", "ttl: 14s   # a while"), agent("more", `ttl: "14s"`))
@@ -208,5 +202,36 @@ func TestTTL(t *testing.T) {
 	}
 	if out := k.must("data", "list", "-o", "name"); !strings.Contains(out, fmt.Sprint("agent.short.", v1alpha1.HomeVolume)) {
 		t.Errorf("its home is not in the trash: %s", out)
+	}
+}
+
+// TestAgentRepository: an agent finds a clone that is its user's, made with a
+// secret of the host that does not come in with it.
+func TestAgentRepository(t *testing.T) {
+	t.Parallel()
+	const token = "t0ken-of-the-forge"
+	r := gittest.New(t)
+	srv := gittest.Serve(t, r)
+	srv.Intercept(gittest.Demand("git", token))
+	commit := r.Push(map[string]string{"README": "one"})
+	k := &agentTest{tekton: prepare(t), key: filepath.Join(t.TempDir(), "key")}
+	k.newKey(k.key)
+	k.extra = "git: {user: nobody}"
+	k.writeConfig()
+	k.up()
+	_, err := k.runWith(token, "secret", "set", "forge")
+	k.check(err)
+	k.must("agent", "create", "dev", "--ssh-key", k.key+".pub", "--repository", srv.Address(), "--ref", "main", "--repository-secret", "forge", "--delete-home", "--wait")
+	for command, want := range map[string]string{
+		"cd /workspace && git rev-parse origin/main":                                 commit,
+		"cd /workspace && git status --short && git branch --show-current":           "main",
+		"cd /workspace && git remote get-url origin":                                 srv.Address(),
+		"stat -c %U /workspace /workspace/.git/config | sort -u":                     "agent",
+		"cd /workspace && echo two >README && git commit -qam two && echo done":      "done",
+		"grep -rl " + token + " /workspace /home /run/credentials 2>/dev/null | cat": "",
+	} {
+		if out, err := k.ssh("dev", "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b; "+command); out != want {
+			t.Errorf("%s says %q (%v), want %q", command, out, err, want)
+		}
 	}
 }

@@ -32,6 +32,7 @@ var packages = []string{
 	"systemd", "systemd-sysv", "dbus", "systemd-container", "iproute2", "nftables", "procps", "kmod",
 	"ca-certificates", "curl", "passwd", "util-linux", "caddy", "postgresql", "busybox-static", "e2fsprogs",
 	"git", "nano", "rsync", "vim-tiny", // what edits directories of specs
+	"openssh-client", "openssh-server", // agents
 	"python3",          // what the quickstart serves with
 	"strace",           // sees every program that starts
 	"systemd-resolved", // masked; for tests that want it
@@ -51,7 +52,7 @@ var masked = []string{
 }
 
 // disabled services are there to be started by tests.
-var disabled = []string{"caddy.service", "postgresql.service"}
+var disabled = []string{"caddy.service", "postgresql.service", "ssh.service"}
 
 // written files, by path.
 var written = map[string]string{

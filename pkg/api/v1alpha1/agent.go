@@ -24,6 +24,8 @@ type AgentSpec struct {
 	SSHKeys []string `json:"sshKeys,omitempty"`
 	// Home of the user: a volume at /home/USER (/root), kept over changes of all else.
 	Home Home `json:"home,omitzero"`
+	// Repository that the user finds at /workspace: cloned once by the host, then the user's, kept as the home is.
+	Repository *AgentRepository `json:"repository,omitempty"`
 	// Environment of the user's sessions.
 	Environment map[string]string `json:"environment,omitempty"`
 	// Credentials out of the host's secrets: files of the user, or variables of its sessions.
@@ -56,6 +58,22 @@ type Home struct {
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }
 
+// AgentRepository is a repository of git, which the host clones. No credential
+// of it enters the machine: pushing needs one of the agent's own.
+type AgentRepository struct {
+	// URL of the repository: https://HOST/PATH or ssh://USER@HOST/PATH.
+	URL string `json:"url"`
+	// Ref is a branch, a tag, a whole commit, refs/…, or HEAD: the repository's default branch.
+	Ref string `json:"ref,omitempty"`
+	// Secret of the host that gives access: the token of an https url, the private key of an ssh one.
+	Secret string `json:"secret,omitempty"`
+}
+
+// volume is the repository as a Container has one.
+func (r *AgentRepository) volume() *VolumeRepository {
+	return &VolumeRepository{URL: r.URL, Ref: r.Ref, Secret: r.Secret}
+}
+
 // Login is a user of a machine whom ssh lets in.
 type Login struct {
 	User string
@@ -68,7 +86,9 @@ const (
 	defaultAgentUser = "agent"
 	// HomeVolume is the name of an agent's volume.
 	HomeVolume = "home"
-	sshPort    = 22
+	// RepositoryVolume is the name of the one that an agent's repository is in, and Workspace where it is.
+	RepositoryVolume, Workspace = "repository", "/workspace"
+	sshPort                     = 22
 )
 
 // sshdCommand runs the sshd of a userland without init. It wants to be called by
@@ -103,6 +123,9 @@ func (a *Agent) Machine() *ContainerSpec {
 		RestartPolicy: "Always", StopTimeout: &Duration{defaultStopTimeout}, Update: Update{Strategy: "Auto"},
 		TTL: s.TTL, Enabled: s.Enabled, Reason: s.Reason, Paused: s.Paused, Trust: s.Trust, UserNamespace: new(true),
 	}
+	if s.Repository != nil {
+		c.Volumes = append(c.Volumes, Volume{Name: RepositoryVolume, Path: Workspace, DeletionPolicy: s.Home.DeletionPolicy, Repository: s.Repository.volume()})
+	}
 	if s.System.Host || s.System.RootFS != "" {
 		c.Command, c.User, c.WorkingDirectory = sshdCommand, "root", "/"
 	}
@@ -124,6 +147,9 @@ func (a *Agent) Default(h *HostSpec) {
 	setDefault(&a.Kind, KindAgent)
 	setDefault(&s.User, defaultAgentUser)
 	setDefault(&s.Home.DeletionPolicy, "Retain")
+	if s.Repository != nil {
+		setDefault(&s.Repository.Ref, "HEAD")
+	}
 	setDefault(&s.Trust, "untrusted")
 	setPointer(&s.Enabled, true)
 	// Lists are shared with the agent; the network is a copy.

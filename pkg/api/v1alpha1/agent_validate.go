@@ -17,6 +17,9 @@ func (a *Agent) Validate(h *HostSpec) field.ErrorList {
 	v.tags(reflect.ValueOf(a.Spec), specPath)
 	v.system(specPath.Child("system"))
 	v.login(&a.Spec)
+	if r := a.Spec.Repository; r != nil {
+		v.repository(specPath.Child("repository"), r.volume())
+	}
 	v.environment()
 	v.databases()
 	v.credentials()
@@ -27,9 +30,18 @@ func (a *Agent) Validate(h *HostSpec) field.ErrorList {
 	return v.errs
 }
 
-// Needs lists what a defaulted agent asks of the host, in the order of its
-// fields, whose names are a Container's.
-func (a *Agent) Needs() []Need { return a.Machine().needs() }
+// Needs lists what a defaulted agent asks of the host. Its fields have the names
+// of a Container's, but for the repository, whose volume it does not name.
+func (a *Agent) Needs() []Need {
+	needs := a.Machine().needs()
+	volume := specPath.Child("volumes").Index(1).Child("repository").String()
+	for i, n := range needs {
+		if rest, ofVolume := strings.CutPrefix(n.Path.String(), volume+"."); ofVolume {
+			needs[i].Path = specPath.Child("repository", rest)
+		}
+	}
+	return needs
+}
 
 // login checks who comes in.
 func (v *containerCheck) login(s *AgentSpec) {

@@ -123,7 +123,7 @@ func containerSamples() []*Container {
 
 func agentSample() *Agent {
 	c := containerSamples()[0].Spec
-	return &Agent{Spec: AgentSpec{Databases: c.Databases, Credentials: c.Credentials, Routes: c.Routes, Network: c.Network}}
+	return &Agent{Spec: AgentSpec{Databases: c.Databases, Credentials: c.Credentials, Routes: c.Routes, Network: c.Network, Repository: &AgentRepository{URL: "URL"}}}
 }
 
 // collect adds what Default wrote. Items of a list count as one, except for a
