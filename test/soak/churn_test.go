@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/test/systemdhost"
 )
 
 const (
@@ -38,14 +39,22 @@ func (o *object) stored() bool   { return o.index%5 == 2 }
 func (o *object) linked() bool   { return o.index%7 == 3 }
 func (o *object) database() bool { return o.index%25 == 4 }
 
+// contained objects are containers of NixOS, which are units.
+func (o *object) contained() bool { return systemdhost.Inside() && o.index%20 == 9 }
+
 // host is where a routed object is served; each turn has another.
 func (o *object) host() string { return fmt.Sprintf("%s-%d.test", o.name(), o.turn) }
 
-func (o *object) yaml(rootfs string) string {
+func (o *object) yaml(r *rig) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name: %s, labels: {turn: %q}}\nspec:\n", o.name(), fmt.Sprint(o.turn))
-	fmt.Fprintf(&b, "  system: {rootfs: %s}\n  environment: {GENERATION: %q}\n  stopTimeout: 1s\n", rootfs, fmt.Sprint(o.generation))
-	b.WriteString("  command: [/usr/bin/busybox, sh, -c, 'busybox mkdir -p /srv/w; echo $GENERATION >/srv/w/index.html; exec busybox httpd -f -p 8080 -h /srv/w']\n")
+	fmt.Fprintf(&b, "  environment: {GENERATION: %q}\n  stopTimeout: 1s\n", fmt.Sprint(o.generation))
+	if o.contained() {
+		fmt.Fprintf(&b, "  runtime: nixos-container\n  system: {storePath: %s}\n", r.system())
+	} else {
+		fmt.Fprintf(&b, "  system: {rootfs: %s}\n", r.rootfs)
+		b.WriteString("  command: [/usr/bin/busybox, sh, -c, 'busybox mkdir -p /srv/w; echo $GENERATION >/srv/w/index.html; exec busybox httpd -f -p 8080 -h /srv/w']\n")
+	}
 	fmt.Fprintf(&b, "  probe: {http: {path: /index.html, port: 8080}}\n  resources: {tasksMax: %d}\n", 50+o.turn%50)
 	fmt.Fprintf(&b, "  network:\n    egress: {mode: none, allow: [93.184.216.%d]}\n", o.turn%250)
 	if o.linked() {
@@ -110,7 +119,7 @@ func (c *churn) do(o *object, a action) error {
 	case vanish:
 		err = os.Remove(c.path("state/specs/" + o.name() + ".yaml"))
 	default:
-		err = c.write(o.name(), o.yaml(c.rootfs))
+		err = c.write(o.name(), o.yaml(c.rig))
 	}
 	if err != nil {
 		return err

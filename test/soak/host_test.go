@@ -69,8 +69,25 @@ func newRig(t *testing.T) *rig {
 	r.check(os.WriteFile(filepath.Join(r.rootfs, "usr/bin/busybox"), busybox, 0o755))
 	r.check(os.MkdirAll(filepath.Join(r.rootfs, "etc"), 0o755))
 	r.check(os.WriteFile(filepath.Join(r.rootfs, "etc/passwd"), []byte("root:x:0:0::/:/bin/sh\n"), 0o644))
+	if systemdhost.Inside() {
+		r.installSystem(programs)
+	}
 	r.launch(programs)
 	return r
+}
+
+// system is that of containers of NixOS; its init is the guest.
+func (r *rig) system() string { return "/nix/store/" + r.instance }
+
+// installSystem has the host run containers of NixOS.
+func (r *rig) installSystem(programs string) {
+	r.t.Helper()
+	systemdhost.InstallContainers(r.t)
+	r.check(os.MkdirAll(r.system(), 0o755))
+	guest, err := os.ReadFile(filepath.Join(programs, "guest"))
+	r.check(err)
+	r.check(os.WriteFile(filepath.Join(r.system(), "init"), guest, 0o755))
+	r.check(os.WriteFile(filepath.Join(r.system(), "system"), []byte("x86_64-linux"), 0o644))
 }
 
 const hostConfig = `apiVersion: tekton.host/v1alpha1

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { systemdhost.Main(m) }
 
 // programs are built once a process, with a busybox for the machines.
 var programs = sync.OnceValues(func() (string, error) {
-	dir, err := systemdhost.BuildPrograms("tekton.host/cmd/...")
+	dir, err := systemdhost.BuildPrograms("tekton.host/cmd/...", "tekton.host/test/e2e/testdata/guest")
 	if err != nil || systemdhost.Inside() {
 		return dir, err
 	}

@@ -79,7 +79,11 @@ func (r *rig) sampleHost(s sample) error {
 		s["cgroups"] += count(group, nil)["directories"]
 	}
 	if systemdhost.Inside() {
-		out, err := exec.Command("systemctl", "list-units", "--all", "--plain", "--no-legend", "tekton-"+r.instance+"*").Output()
+		for _, dir := range []string{"/etc/nixos-containers", "/var/lib/nixos-containers", "/nix/var/nix/profiles", "/nix/var/nix/gcroots", "/run/systemd/system.control", "/run/systemd/nspawn"} {
+			c := count(dir, nil)
+			s["containers"] += c["directories"] + c["files"]
+		}
+		out, err := exec.Command("systemctl", "list-units", "--all", "--plain", "--no-legend", "tekton-"+r.instance+"*", "container@*").Output()
 		if err != nil {
 			return err
 		}
