@@ -148,7 +148,10 @@ func count(path string, skip func(path string) bool) sample {
 // follows from its databases, which are counted.
 func (r *rig) sampleFiles(s sample) error {
 	for _, dir := range []string{"state", "run"} {
-		for what, n := range count(r.path(dir), func(path string) bool { return path == r.path("state/services/postgres/data") }) {
+		for what, n := range count(r.path(dir), func(path string) bool {
+			// The log of the machine that it took over from: at most one a machine, which not every one has yet.
+			return path == r.path("state/services/postgres/data") || filepath.Base(path) == "previous"
+		}) {
 			s[dir+" "+what] = n
 		}
 	}
