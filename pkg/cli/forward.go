@@ -120,11 +120,11 @@ func (a *app) accept(ctx context.Context, l net.Listener, ref v1alpha1.Ref, port
 			defer func() { <-room }()
 			machine, err := a.client.Connect(ctx, ref, port)
 			if err != nil {
-				conn.Close()
 				if ctx.Err() == nil {
 					_, next := explain(err)
 					a.warn("%s", joined("; next step: ", fmt.Sprint(err), next))
 				}
+				conn.Close()
 				return
 			}
 			wire.Relay(ctx, conn.(*net.TCPConn), machine)

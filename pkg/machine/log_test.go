@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,8 +20,10 @@ import (
 func TestLogIsHandedOver(t *testing.T) {
 	d := &Driver{opts: Options{Layout: host.Layout{State: t.TempDir()}, Installation: "i"}}
 	for name, owner := range map[string]string{"a-1": "u1", "a-2": "u1", "b-1": "u2"} {
+		ordinal, err := strconv.Atoi(name[2:])
+		must(t, err)
 		must(t, os.MkdirAll(d.dir(name), 0o700))
-		must(t, d.writeRecord(name, recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(owner), Instance: resource.Instance{Name: name}}}))
+		must(t, d.writeRecord(name, recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(owner), Instance: resource.Instance{Name: name, Ordinal: ordinal}}}))
 		must(t, os.WriteFile(filepath.Join(d.dir(name), supervise.LogFile), []byte(name+"\n"), 0o600))
 	}
 	previous := func(machine string) string {
@@ -43,6 +46,14 @@ func TestLogIsHandedOver(t *testing.T) {
 	must(t, d.handLogOver("a-1", "u1")) // the removal was cut short, and goes on
 	if got := previous("a-2"); got != "a-1\n" {
 		t.Errorf("after: %q", got)
+	}
+	// An earlier machine that ends later, as it served what was under way, is not the previous one.
+	must(t, os.MkdirAll(d.dir("a-0"), 0o700))
+	must(t, d.writeRecord("a-0", recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark("u1"), Instance: resource.Instance{Name: "a-0"}}}))
+	must(t, os.WriteFile(filepath.Join(d.dir("a-0"), supervise.LogFile), []byte("a-0\n"), 0o600))
+	must(t, d.handLogOver("a-0", "u1"))
+	if got := previous("a-2"); got != "a-1\n" {
+		t.Errorf("after an earlier one has ended later: %q", got)
 	}
 	if got := previous("b-1"); got != "none" {
 		t.Errorf("of another object: %q", got)

@@ -109,7 +109,8 @@ func (r *rig) sweep() {
 		for _, e := range entries {
 			dir := filepath.Join(parent, e.Name())
 			if r.t.Failed() {
-				r.t.Logf("log of the %s %s:\n%s", name, e.Name(), strings.Join(supervise.TailLog(dir, 40), "\n"))
+				status, _, _ := r.supervisor.Status(dir)
+				r.t.Logf("%s %s is %+v; its log:\n%s", name, e.Name(), status, strings.Join(supervise.TailLog(dir, 40), "\n"))
 			}
 			if err := r.supervisor.Stop(ctx, dir, time.Millisecond); err != nil {
 				r.t.Error(err)

@@ -70,11 +70,16 @@ type foreign struct {
 	uproot          func()
 }
 
+// planting is held while things are planted: their names are the whole host's.
+var planting sync.Mutex
+
 // plant puts things of others wherever ours are.
 func (k *tekton) plant() foreign {
 	k.t.Helper()
+	planting.Lock()
 	var undo []func()
 	uproot := sync.OnceFunc(func() {
+		defer planting.Unlock()
 		for _, f := range slices.Backward(undo) {
 			f()
 		}

@@ -124,7 +124,7 @@ func (r *rig) listing() map[string]bool {
 }
 
 // kept is what stays of a daemon that had objects once, however many.
-var kept = []string{"state/events.jsonl", "state/events.jsonl.1", "state/ledger.json", "state/ledger.json.1", "state/missing.json", "state/passwords/.owners", "state/trash", "state/trash/databases", "state/volumes"}
+var kept = []string{"run/containers", "state/events.jsonl", "state/events.jsonl.1", "state/ledger.json", "state/ledger.json.1", "state/missing.json", "state/passwords/.owners", "state/trash", "state/trash/databases", "state/volumes"}
 
 // nothingLeft demands that the host is as it was before the first object.
 func (c *churn) nothingLeft(empty sample, listing map[string]bool) {

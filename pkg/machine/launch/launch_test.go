@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 		}, ""},
 		{"no system", func(i *resource.Instance) { i.System = resource.System{} }, "exactly one"},
 		{"two systems", func(i *resource.Instance) { i.System.RootFS = "/x" }, "exactly one"},
-		{"host without command", func(i *resource.Instance) { i.Command = nil }, "set a command"},
+		{"host that boots", func(i *resource.Instance) { i.Command = nil }, ""},
 		{"store path elsewhere", func(i *resource.Instance) { i.System = resource.System{StorePath: "/nix/store/../x"} }, "is not /nix/store/NAME"},
 		{"root volume on host", func(i *resource.Instance) { i.Volumes = []resource.Bind{{Source: "a.b.c", Target: "/"}} }, "root volume of a storePath only"},
 		{"proc", func(i *resource.Instance) { i.Volumes = []resource.Bind{{Source: "a.b.c", Target: "/proc/sys"}} }, "inside /proc"},
