@@ -196,6 +196,14 @@ func (k *tekton) round(c creation, free room) (enough bool) {
 	k.write("app.yaml", "# nothing\n")
 	k.gone("app")
 	k.check(os.RemoveAll(k.state("trash")))
+	// A file that goes later would give the next round more room than it is to have.
+	k.eventually("the history of app has gone", func() error {
+		kept, err := filepath.Glob(k.state("history", "*"))
+		if err == nil && len(kept) > 1 {
+			err = fmt.Errorf("%q", kept)
+		}
+		return err
+	})
 	return enough
 }
 

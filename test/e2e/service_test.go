@@ -218,9 +218,13 @@ func TestFailedUpdate(t *testing.T) {
 			}
 			return err
 		})
-		if log := k.must("logs", name, "--previous"); !strings.Contains(log, "serving generation 2") {
-			t.Errorf("%s: what the failed one said is not kept:\n%s", name, log)
-		}
+		k.eventually("what the failed one of "+name+" said is kept when it has gone", func() error {
+			log, err := k.run("logs", name, "--previous")
+			if err == nil && !strings.Contains(log, "serving generation 2") {
+				err = fmt.Errorf("its log is %q", log)
+			}
+			return err
+		})
 		// A third one that answers takes over.
 		k.write(name+".yaml", k.guest(name, append(lines, probe, `environment: {GENERATION: "3"}`)...))
 		k.generation(name, "3")

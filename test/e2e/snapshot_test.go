@@ -229,6 +229,7 @@ func (k *tekton) normal() func(string) string {
 var volatile = []string{
 	"ifindex", "link_index", "link_netnsid", "handle", "packets", "bytes", // of the kernel
 	"since", "revision", "boot", "supervisor", "pid", "leader", "inputs", // of the ledger and of directories of machines
+	"failures", "starting", // of a start that a kill of the daemon cut short
 }
 
 // jsonLines has one line an element of a list.

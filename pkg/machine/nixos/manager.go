@@ -182,13 +182,20 @@ func (m *Manager) Status(dir string) (supervise.Status, bool, error) {
 		return supervise.Status{}, false, err
 	}
 	status := u.status(s)
-	if s.Starting && !status.Running {
+	if s.Starting && !status.Running && !askedFor(dir, u) {
 		return supervise.Status{}, false, nil
 	}
 	if _, err := os.Lstat(filepath.Join(m.run, s.Name)); !status.Running && errors.Is(err, fs.ErrNotExist) {
 		status.ExitCode = killedWithHost // tmpfs has forgotten the start: the host was down
 	}
 	return status, true, nil
+}
+
+// askedFor reports whether the unit has run since the state said that it is to
+// be started: the daemon was killed after it had asked systemd.
+func askedFor(dir string, u unit) bool {
+	info, err := os.Lstat(filepath.Join(dir, stateFile))
+	return err == nil && u.started.After(info.ModTime())
 }
 
 // Tail returns the last lines that a container's unit wrote.
