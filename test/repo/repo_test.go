@@ -52,6 +52,8 @@ var allowed = map[string][]string{
 	"pkg/event":      {"pkg/api"},
 	"pkg/metrics":    {"pkg/api", "pkg/resource"},
 	"pkg/notify":     {"pkg/api", "pkg/host"},
+	"pkg/forge":      {},
+	"pkg/webhook":    {"pkg/api", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
