@@ -73,7 +73,7 @@ let
       && !(unit.serviceConfig ? SystemCallFilter) && !(unit.serviceConfig ? RestrictNamespaces) && !(unit.serviceConfig ? RestrictAddressFamilies);
     "a wrong configuration is not tried again" = unit.serviceConfig.RestartPreventExitStatus == 78;
     "the slice is left to the daemon" = !(example.systemd ? slices);
-    "its programs are in its path" = map (p: p.name) unit.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" ];
+    "its programs are in its path" = map (p: p.name) unit.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" "git" "openssh" ];
     "the Host file is validated when it is built" = lib.hasInfix "/bin/tekton validate " minimal.services.tekton.hostFile.script;
     "iptables and nftables each get their own wildcard" = minimal.networking.firewall.interfaces ? "tk+" && example.networking.firewall.interfaces ? "tk*";
     "machines reach DNS, PostgreSQL and the ingress" = example.networking.firewall.interfaces."tk*".allowedTCPPorts == [ 53 5432 80 443 ];
@@ -91,7 +91,7 @@ let
       in lib.hasInfix "import /var/lib/tekton/services/caddy/current/*.caddy" system.services.caddy.extraConfig
         && system.services.caddy.enable && !(system.users.users ? caddy)
         && system.services.tekton.hostConfig.spec.ingress.caddyfile == "/etc/caddy/caddy_config"
-        && map (p: p.name) system.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "postgresql" ]
+        && map (p: p.name) system.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "postgresql" "git" "openssh" ]
         && !minimal.services.caddy.enable && minimal.services.caddy.extraConfig == "";
     "the host's own PostgreSQL lets machines in, and brings the programs for dumps" =
       let system = evaluate (enabled { postgres.mode = "system"; subnet = "10.7.0.16/28"; });
