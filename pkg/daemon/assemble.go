@@ -8,10 +8,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/user"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"time"
 
@@ -273,12 +271,12 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid, gid, err := evaluator(o.Host.Nix.User)
+	evaluator, err := host.LookupUser(o.Host.Nix.User)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look up who evaluates Nix code (spec.nix.user of the Host): %w", err)
 	}
 	d.builds, err = nix.New(nix.Options{
-		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, UID: uid, GID: gid, Log: o.Log.WithName("nix"),
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, UID: evaluator.Uid, GID: evaluator.Gid, Log: o.Log.WithName("nix"),
 	})
 	if err != nil {
 		return nil, err
@@ -305,21 +303,6 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 		return nil, err
 	}
 	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds, d.fetches, d.setups}, nil
-}
-
-// evaluator is the user that Nix code is evaluated as.
-func evaluator(name string) (uid, gid uint32, err error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return 0, 0, fmt.Errorf("look up who evaluates Nix code (spec.nix.user of the Host): %w", err)
-	}
-	ids := [2]uint64{}
-	for i, text := range []string{u.Uid, u.Gid} {
-		if ids[i], err = strconv.ParseUint(text, 10, 32); err != nil {
-			return 0, 0, err
-		}
-	}
-	return uint32(ids[0]), uint32(ids[1]), nil
 }
 
 // systemCaddy is the host's own Caddy, nil where ours is to be used.

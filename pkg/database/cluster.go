@@ -152,8 +152,8 @@ func (d *Driver) start(ctx context.Context, u user, bin string, v resource.Clust
 		Argv:        append([]string{filepath.Join(bin, "postgres")}, d.flags(v)...),
 		Env:         []string{"PATH=" + bin + ":/usr/bin:/bin", "LC_ALL=C.UTF-8"},
 		Dir:         d.dataDir(),
-		UID:         u.uid,
-		GID:         u.gid,
+		UID:         u.Uid,
+		GID:         u.Gid,
 		Notify:      true,
 		LogMax:      logMax,
 		StopSignal:  int(syscall.SIGINT), // fast: SIGTERM would wait for clients
@@ -272,7 +272,7 @@ func (d *Driver) initdb(ctx context.Context, u user, bin, dir string) error {
 	if _, err := u.run(ctx, dir, "", filepath.Join(bin, "initdb"), "-D", dir, "-U", admin,
 		"--auth-local=peer", "--auth-host=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"); err != nil {
 		if errors.Is(err, fs.ErrPermission) {
-			return resource.Because("PostgresUser", fmt.Errorf("make PostgreSQL's data directory: %w; all directories above %s must let user %s pass", err, dir, u.name))
+			return resource.Because("PostgresUser", fmt.Errorf("make PostgreSQL's data directory: %w; all directories above %s must let user %s pass", err, dir, d.opts.User))
 		}
 		return fmt.Errorf("make PostgreSQL's data directory: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"tekton.host/pkg/host"
@@ -148,7 +147,7 @@ func (d *Driver) pgTool(ctx context.Context, u user, dir string, env []string, p
 		return err
 	}
 	argv := append([]string{filepath.Join(bin, program), "--host=" + d.socketDir(), "--port=" + portString(port), "--no-password"}, args...)
-	_, err = host.Run(ctx, host.Command{Argv: argv, Dir: dir, Env: env, Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}})
+	_, err = host.Run(ctx, host.Command{Argv: argv, Dir: dir, Env: env, Credential: u.Credential})
 	return err
 }
 

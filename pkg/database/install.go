@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	osuser "os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,30 +22,22 @@ import (
 const debianBinDirs = "/usr/lib/postgresql/*/bin"
 
 // user is the unprivileged user of the cluster.
-type user struct {
-	name     string
-	uid, gid uint32
-}
+type user struct{ *syscall.Credential }
 
 func (d *Driver) user() (user, error) {
-	found, err := osuser.Lookup(d.opts.User)
+	as, err := host.LookupUser(d.opts.User)
 	if err != nil {
 		return user{}, resource.Terminal("PostgresUser", fmt.Errorf("the user that PostgreSQL is to run as: %w; create it or set Host.spec.postgres.user", err))
 	}
-	uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
-	if err := errors.Join(uidErr, gidErr); err != nil {
-		return user{}, resource.Terminal("PostgresUser", fmt.Errorf("user %s: %w", d.opts.User, err))
-	}
-	if uid == 0 {
+	if as.Uid == 0 {
 		return user{}, resource.Terminal("PostgresUser", fmt.Errorf("PostgreSQL refuses to run as root; set Host.spec.postgres.user to another user than %s", d.opts.User))
 	}
-	return user{name: found.Username, uid: uint32(uid), gid: uint32(gid)}, nil
+	return user{as}, nil
 }
 
 // run runs a program as the user, in dir, which it can enter.
 func (u user) run(ctx context.Context, dir, stdin string, argv ...string) ([]byte, error) {
-	return host.Run(ctx, host.Command{Argv: argv, Stdin: stdin, Dir: dir, Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}})
+	return host.Run(ctx, host.Command{Argv: argv, Stdin: stdin, Dir: dir, Credential: u.Credential})
 }
 
 // mkdir makes a directory that belongs to the user.
@@ -54,7 +45,7 @@ func (u user) mkdir(path string, perm fs.FileMode) error {
 	if err := mkdir(path, perm); err != nil {
 		return err
 	}
-	return os.Chown(path, int(u.uid), int(u.gid))
+	return os.Chown(path, int(u.Uid), int(u.Gid))
 }
 
 // mkdir makes a directory of exactly these permissions, whatever the umask.

@@ -61,7 +61,7 @@ func copyFor(u user, from, to string) error {
 		return err
 	}
 	defer dst.Close()
-	if err := dst.Chown(int(u.uid), int(u.gid)); err != nil {
+	if err := dst.Chown(int(u.Uid), int(u.Gid)); err != nil {
 		return err
 	}
 	_, err = io.Copy(dst, src)

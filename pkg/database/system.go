@@ -267,7 +267,7 @@ func (d *Driver) connectSystem(c *pgxpool.Config) error {
 	}
 	c.ConnConfig.User = d.admin()
 	c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialAs(ctx, int(u.uid), network, address)
+		return dialAs(ctx, int(u.Uid), network, address)
 	}
 	return nil
 }
@@ -318,7 +318,7 @@ func (d *Driver) restoreAs(ctx context.Context, u user, staging, role string) (s
 	if err := host.WriteFile(file, []byte("*:*:*:*:"+password+"\n"), 0o600); err != nil {
 		return nil, nil, err
 	}
-	return []string{"--host=" + address}, []string{"PGPASSFILE=" + file}, os.Chown(file, int(u.uid), int(u.gid))
+	return []string{"--host=" + address}, []string{"PGPASSFILE=" + file}, os.Chown(file, int(u.Uid), int(u.Gid))
 }
 
 // lend gives a role a password.

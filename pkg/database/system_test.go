@@ -78,7 +78,7 @@ func (o *operator) rules(text string) {
 func (o *operator) start(listen string) {
 	o.t.Helper()
 	o.server = exec.Command(filepath.Join(o.bin, "postgres"), "-D", o.dir+"/data", "-k", o.dir, "-h", listen, "-c", "fsync=off")
-	o.server.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: o.user.uid, Gid: o.user.gid}}
+	o.server.SysProcAttr = &syscall.SysProcAttr{Credential: o.user.Credential}
 	o.server.Dir = o.dir
 	if err := o.server.Start(); err != nil {
 		o.t.Fatal(err)

@@ -121,11 +121,11 @@ func (b *batch) putProxy(ctx context.Context) error {
 		g.Importer = b.opts.System.Caddyfile
 	}
 	g.AdminSocket, g.Storage = b.admin.socket, b.storage()
-	acc, err := lookupAccount(b.opts.User)
+	as, err := account(b.opts.User)
 	if err != nil {
 		return err
 	}
-	if err := g.importCertificates(b.certificates(), acc.gid); err != nil {
+	if err := g.importCertificates(b.certificates(), as.Gid); err != nil {
 		// The step fails and all goes on: who needs the certificate is told as well.
 		b.errs[b.proxy] = resource.Because(reasonNoCertificate, err)
 	}

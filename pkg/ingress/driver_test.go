@@ -270,7 +270,7 @@ func TestUnprivileged(t *testing.T) {
 	if a := ask(t, client(nil), "http://web.example.org/"); a.status != 200 {
 		t.Errorf("port 80: %+v", a)
 	}
-	acc, err := lookupAccount(testUser)
+	as, err := account(testUser)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,8 +278,8 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uid := st.Sys().(*syscall.Stat_t).Uid; uid != acc.uid {
-		t.Errorf("Caddy runs as %d, want %d", uid, acc.uid)
+	if uid := st.Sys().(*syscall.Stat_t).Uid; uid != as.Uid {
+		t.Errorf("Caddy runs as %d, want %d", uid, as.Uid)
 	}
 	if st, err = os.Stat(filepath.Dir(r.d.admin.socket)); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("directory of the admin socket: %v %v, want 0700", st.Mode(), err)

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"tekton.host/pkg/host"
@@ -30,16 +30,12 @@ const (
 )
 
 // account is the user that Caddy runs as.
-type account struct{ uid, gid uint32 }
-
-func lookupAccount(name string) (account, error) {
-	u, err := user.Lookup(name)
+func account(name string) (*syscall.Credential, error) {
+	as, err := host.LookupUser(name)
 	if err != nil {
-		return account{}, resource.Because(reasonUser, fmt.Errorf("user of Caddy: %w; create it or set Host.spec.ingress.user", err))
+		return nil, resource.Because(reasonUser, fmt.Errorf("user of Caddy: %w; create it or set Host.spec.ingress.user", err))
 	}
-	uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-	return account{uint32(uid), uint32(gid)}, errors.Join(errUID, errGID)
+	return as, nil
 }
 
 // probeVersion asks the program for its version: "v2.11.4 h1:…" or Debian's "2.6.2".
@@ -72,7 +68,7 @@ func (e launchError) Unwrap() error { return e.error }
 
 // start runs Caddy on the current generation g and returns once it serves.
 func (d *Driver) start(ctx context.Context, g *generation) error {
-	acc, err := lookupAccount(d.opts.User)
+	as, err := account(d.opts.User)
 	if err != nil {
 		return err
 	}
@@ -83,7 +79,7 @@ func (d *Driver) start(ctx context.Context, g *generation) error {
 	if err != nil {
 		return fmt.Errorf("find Caddy: %w", err)
 	}
-	if err := d.prepare(acc); err != nil {
+	if err := d.prepare(as); err != nil {
 		return err
 	}
 	_, err = d.opts.Supervisor.Start(ctx, d.store.dir, supervise.Spec{
@@ -95,7 +91,7 @@ func (d *Driver) start(ctx context.Context, g *generation) error {
 			"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + d.storage(),
 			"XDG_DATA_HOME=" + d.storage(), "XDG_CONFIG_HOME=" + d.storage(),
 		},
-		Dir: d.storage(), UID: acc.uid, GID: acc.gid, AmbientCaps: []int{capNetBindService},
+		Dir: d.storage(), UID: as.Uid, GID: as.Gid, AmbientCaps: []int{capNetBindService},
 		Notify: true, LogMax: logMax, StopTimeout: stopTimeout,
 	})
 	if err == nil {
@@ -153,7 +149,7 @@ func (d *Driver) startSafely(ctx context.Context, g *generation) error {
 }
 
 // prepare makes the directories that are Caddy's own.
-func (d *Driver) prepare(acc account) error {
+func (d *Driver) prepare(as *syscall.Credential) error {
 	for _, dir := range []string{d.storage(), d.opts.Layout.RunService(serviceName)} {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return err
@@ -161,7 +157,7 @@ func (d *Driver) prepare(acc account) error {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		if err := os.Chown(dir, int(acc.uid), int(acc.gid)); err != nil {
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
 			return err
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/user"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -46,22 +44,14 @@ func sender(h v1alpha1.Notification) (func(context.Context, Notice) error, error
 }
 
 func credential(name string) (*syscall.Credential, error) {
-	u, err := user.Lookup(name)
+	as, err := host.LookupUser(name)
 	if err != nil {
 		return nil, fmt.Errorf("look up who runs the command: %w", err)
 	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	if own := uint64(os.Geteuid()); own != 0 && own == uid {
+	if own := os.Geteuid(); own != 0 && own == int(as.Uid) {
 		return nil, nil // tests without root
 	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	return as, nil
 }
 
 // post sends a notice. What the other side answers is not told: it may be anything.

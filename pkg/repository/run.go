@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -68,7 +66,8 @@ func Open(o Options) (*Repository, error) {
 	r := &Repository{o: o}
 	r.scheme, _, _ = strings.Cut(o.URL, "://")
 	if os.Geteuid() == 0 {
-		if err := r.lookUp(); err != nil {
+		var err error
+		if r.as, err = unprivileged(o.User); err != nil {
 			return nil, err
 		}
 	}
@@ -87,21 +86,16 @@ func Open(o Options) (*Repository, error) {
 // Close removes the run directory.
 func (r *Repository) Close() { os.RemoveAll(r.o.RunDir) }
 
-func (r *Repository) lookUp() error {
-	u, err := user.Lookup(r.o.User)
+// unprivileged is the user that git runs as.
+func unprivileged(name string) (*syscall.Credential, error) {
+	as, err := host.LookupUser(name)
 	if err != nil {
-		return fmt.Errorf("find the user that git runs as: %w; make it (useradd --system %s), or name another in spec.git.user of the Host", err, r.o.User)
+		return nil, fmt.Errorf("find the user that git runs as: %w; make it (useradd --system %s), or name another in spec.git.user of the Host", err, name)
 	}
-	uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
-	if err := errors.Join(errUID, errGID); err != nil {
-		return fmt.Errorf("ids of the user %s: %w", r.o.User, err)
+	if as.Uid == 0 {
+		return nil, fmt.Errorf("the user %s is root, which git must not run as; name another in spec.git.user of the Host", name)
 	}
-	if uid == 0 {
-		return fmt.Errorf("the user %s is root, which git must not run as; name another in spec.git.user of the Host", r.o.User)
-	}
-	r.as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return nil
+	return as, nil
 }
 
 func (r *Repository) makeRunDir() error {
