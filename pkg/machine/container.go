@@ -121,7 +121,7 @@ func (d *Driver) container(rec recordFile, document *handover.Document) (nixos.C
 		return nixos.Container{}, resource.Terminal("InvalidMachine", fmt.Errorf("machine %s: %w", i.Name, err))
 	}
 	c := nixos.Container{
-		Name: i.Container, System: i.System.StorePath, Root: rootDir, Guard: !i.HostNix, Limits: limitsOf(i.Limits), Owner: int(i.UIDBase),
+		Name: i.Container, System: i.System.StorePath, Root: rootDir, Guard: !i.HostNix, Limits: supervise.LimitsOf(i.Limits), Owner: int(i.UIDBase),
 		StopTimeout: time.Duration(i.StopTimeout),
 		Conf: conf.Conf{
 			Mark: rec.Mark, Label: i.Name, PrivateNetwork: true, ExtraFlags: flags,

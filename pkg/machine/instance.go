@@ -124,10 +124,10 @@ func (d *Driver) putInstance(ctx context.Context, r resource.Resource, v resourc
 			return err
 		}
 	}
-	if !status.Running || limitsOf(old.Instance.Limits) == limitsOf(v.Limits) {
+	if !status.Running || supervise.LimitsOf(old.Instance.Limits) == supervise.LimitsOf(v.Limits) {
 		return nil
 	}
-	err = d.runnerOf(r.Name).SetLimits(ctx, d.dir(r.Name), limitsOf(v.Limits))
+	err = d.runnerOf(r.Name).SetLimits(ctx, d.dir(r.Name), supervise.LimitsOf(v.Limits))
 	if errors.Is(err, supervise.ErrNotRunning) {
 		return nil // ended meanwhile: the next start has them
 	}
@@ -169,13 +169,6 @@ func (d *Driver) limitDisk(i resource.Instance) (unenforced string, err error) {
 		why = "diskMax: " + why
 	}
 	return why, err
-}
-
-func limitsOf(l resource.Limits) supervise.Limits {
-	return supervise.Limits{
-		MemoryMax: l.MemoryMax, MemoryHigh: l.MemoryHigh, CPUQuota: l.CPUQuota,
-		CPUWeight: l.CPUWeight, IOWeight: l.IOWeight, TasksMax: l.TasksMax,
-	}
 }
 
 // deleteInstance removes the directory. The record goes last, so that what a

@@ -213,7 +213,7 @@ func (d *Driver) unitSpec(r resource.Resource, rec recordFile, v resource.Unit) 
 		LogMax: d.opts.LogMax,
 		// nspawn turns its SIGTERM into what the machine's first process understands.
 		StopTimeout: stop,
-		Limits:      limitsOf(rec.Instance.Limits),
+		Limits:      supervise.LimitsOf(rec.Instance.Limits),
 		Generation:  v.Generation,
 	}
 }

@@ -44,13 +44,10 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Closure)
 	if s.Seen != nil && s.Seen.Value.(resource.Closure).Attempt != now.Attempt {
 		return resource.ErrStale
 	}
-	l := v.Limits
 	err = d.jobs.Begin(ctx, name, &description{
 		Header: job.Header{Attempt: v.Attempt, Failures: now.Build.Failures, Deadline: v.Deadline},
 		Flake:  v.Flake, Trusted: v.Trusted, UID: d.opts.UID, GID: d.opts.GID,
-	}, supervise.Limits{
-		MemoryMax: l.MemoryMax, MemoryHigh: l.MemoryHigh, CPUQuota: l.CPUQuota, CPUWeight: l.CPUWeight, IOWeight: l.IOWeight, TasksMax: l.TasksMax,
-	})
+	}, supervise.LimitsOf(v.Limits))
 	if err != nil {
 		return resource.Because("BuildStart", fmt.Errorf("start the build of %s: %w", v.Flake, err))
 	}

@@ -160,10 +160,7 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Setup) e
 		Header: job.Header{Attempt: have.Attempt + 1, Failures: failures, Deadline: v.Deadline},
 		Owner:  s.Resource.Owner, Setup: v, Leader: leader, LeaderStart: start,
 		GitUser: d.opts.GitUser, RunDir: d.opts.Layout.RunService("setup-" + name),
-	}, supervise.Limits{
-		MemoryMax: v.Limits.MemoryMax, MemoryHigh: v.Limits.MemoryHigh, CPUQuota: v.Limits.CPUQuota, CPUWeight: v.Limits.CPUWeight,
-		IOWeight: v.Limits.IOWeight, TasksMax: v.Limits.TasksMax,
-	})
+	}, supervise.LimitsOf(v.Limits))
 	if err != nil {
 		return resource.Because("SetupStart", fmt.Errorf("start the setup of %s: %w", name, err))
 	}

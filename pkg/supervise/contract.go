@@ -1,6 +1,9 @@
 package supervise
 
-import "tekton.host/pkg/supervise/contract"
+import (
+	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise/contract"
+)
 
 // Version of the contract; see package contract, which also the supervisor's
 // small binary imports. The names here are the ones to use.
@@ -24,3 +27,11 @@ type (
 	// Status is what the supervisor knows of its process.
 	Status = contract.Status
 )
+
+// LimitsOf are those of a resource that the supervisor enforces: all but the disk's.
+func LimitsOf(l resource.Limits) Limits {
+	return Limits{
+		MemoryMax: l.MemoryMax, MemoryHigh: l.MemoryHigh, CPUQuota: l.CPUQuota,
+		CPUWeight: l.CPUWeight, IOWeight: l.IOWeight, TasksMax: l.TasksMax,
+	}
+}
