@@ -21,11 +21,11 @@ import (
 
 // Options of New.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   job.Supervisor  // required
-	Program      string          // required: absolute path of tektond
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
+	Program      string             // required: absolute path of tektond
 	// User that git runs as; not root.
 	User string // required
 	// KnownHostsFile has the host keys of ssh servers.

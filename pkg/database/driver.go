@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,21 +23,12 @@ const (
 	maxSocketPath = 107
 )
 
-// Supervisor keeps the server's process; *supervise.Manager is one.
-type Supervisor interface {
-	Start(ctx context.Context, dir string, s supervise.Spec) (supervise.Status, error)
-	Status(dir string) (s supervise.Status, found bool, err error)
-	ReadSpec(dir string) (s supervise.Spec, found bool, err error)
-	Stop(ctx context.Context, dir string, timeout time.Duration) error
-	Watch(ctx context.Context, parent string, notify func()) error
-}
-
 // Options of New.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   Supervisor      // required
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
 	// BinDir holds initdb, postgres, pg_dump and pg_restore. Optional: that of
 	// the data directory's version, else the newest found on the host.
 	BinDir string

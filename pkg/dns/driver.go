@@ -30,23 +30,15 @@ const (
 // validLabel is a DNS label.
 var validLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Supervisor keeps the server's process; *supervise.Manager is one.
-type Supervisor interface {
-	Start(ctx context.Context, dir string, s supervise.Spec) (supervise.Status, error)
-	Status(dir string) (s supervise.Status, found bool, err error)
-	Stop(ctx context.Context, dir string, timeout time.Duration) error
-	Watch(ctx context.Context, parent string, notify func()) error
-}
-
 // Options of New.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   Supervisor      // required
-	Program      string          // required: absolute path of tektond
-	DropIns      string          // optional: where systemd-resolved's drop-ins of this boot are
-	Log          logr.Logger     // optional
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
+	Program      string             // required: absolute path of tektond
+	DropIns      string             // optional: where systemd-resolved's drop-ins of this boot are
+	Log          logr.Logger        // optional
 }
 
 // Driver manages the kinds resolver and record, in batches.

@@ -34,24 +34,16 @@ const (
 	askTimeout = 5 * time.Second
 )
 
-// Supervisor is what the driver needs of *supervise.Manager.
-type Supervisor interface {
-	Start(ctx context.Context, dir string, s supervise.Spec) (supervise.Status, error)
-	Status(dir string) (s supervise.Status, found bool, err error)
-	Stop(ctx context.Context, dir string, timeout time.Duration) error
-	Watch(ctx context.Context, parent string, notify func()) error
-}
-
 // Options of a Driver.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   Supervisor      // required
-	User         string          // required: the unprivileged user that Caddy runs as
-	Caddy        string          // optional: the program; "caddy"
-	System       *System         // optional: a Caddy of the host's own instead of one of ours
-	Log          logr.Logger     // optional
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
+	User         string             // required: the unprivileged user that Caddy runs as
+	Caddy        string             // optional: the program; "caddy"
+	System       *System            // optional: a Caddy of the host's own instead of one of ours
+	Log          logr.Logger        // optional
 }
 
 // Driver manages Caddy, the kinds proxy and route. It is a batch driver: all

@@ -25,14 +25,6 @@ const (
 
 const reasonInterrupted = "Interrupted"
 
-// Supervisor keeps the processes; *supervise.Manager is one.
-type Supervisor interface {
-	Start(ctx context.Context, dir string, s supervise.Spec) (supervise.Status, error)
-	Status(dir string) (s supervise.Status, found bool, err error)
-	Stop(ctx context.Context, dir string, timeout time.Duration) error
-	Watch(ctx context.Context, parent string, notify func()) error
-}
-
 // Jobs are the jobs of one sort.
 type Jobs struct {
 	// Verb of the program that makes an attempt: PROGRAM VERB DIR.
@@ -43,7 +35,7 @@ type Jobs struct {
 	Parent       string
 	Naming       resource.Naming
 	Installation string
-	Supervisor   Supervisor
+	Supervisor   *supervise.Manager
 	Program      string
 	// Environment of the daemon that attempts get, beside PATH.
 	Environment []string

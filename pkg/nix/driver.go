@@ -11,15 +11,16 @@ import (
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/job"
 	"tekton.host/pkg/resource"
+	"tekton.host/pkg/supervise"
 )
 
 // Options of New.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   job.Supervisor  // required
-	Program      string          // required: absolute path of tektond
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
+	Program      string             // required: absolute path of tektond
 	// UID and GID that Nix code is evaluated as; not root.
 	UID, GID uint32 // required
 	Log      logr.Logger

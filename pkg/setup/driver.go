@@ -20,11 +20,11 @@ const jobVersion = 1
 
 // Options of New.
 type Options struct {
-	Layout       host.Layout     // required
-	Naming       resource.Naming // required
-	Installation string          // required
-	Supervisor   job.Supervisor  // required
-	Program      string          // required: absolute path of tektond
+	Layout       host.Layout        // required
+	Naming       resource.Naming    // required
+	Installation string             // required
+	Supervisor   *supervise.Manager // required
+	Program      string             // required: absolute path of tektond
 	// Machine reads the status of a machine.
 	Machine func(name string) (s supervise.Status, found bool, err error) // required
 	// GitUser owns the repositories that checkouts come from.
