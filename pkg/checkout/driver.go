@@ -73,21 +73,10 @@ func (d *Driver) runDir(name string) string {
 
 // Observe reads the directories of checkouts.
 func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
-	domain := resource.Known()
-	err := d.jobs.Each(func(name string) bool {
+	return d.jobs.Observe(resource.KindCheckout, func(name string) (resource.Resource, bool, error) {
 		v, err := d.read(name)
-		if err != nil {
-			domain.Unread(name, fmt.Errorf("%w; next step: mend it, or remove %s, and it is fetched anew", err, d.Dir(name)))
-			return false
-		}
-		r := resource.New(resource.HostOwner, "", name, v)
-		domain.Items[r.ID] = r
-		return v.Fetch.Running
+		return resource.New(resource.HostOwner, "", name, v), v.Fetch.Running, err
 	})
-	if err != nil {
-		domain = resource.Unknown(err)
-	}
-	return map[resource.Kind]resource.Domain{resource.KindCheckout: domain}
 }
 
 // read puts together what the directory of a checkout says. One without a
@@ -124,19 +113,7 @@ func keeps(mirror, name, commit string) bool {
 
 // Apply begins an attempt to fetch, or removes all there is of a checkout.
 func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
-	errs := make([]error, len(steps))
-	for i, s := range steps {
-		v, ok := s.Resource.Value.(resource.Checkout)
-		switch {
-		case !ok:
-			errs[i] = resource.Terminal("UnknownKind", fmt.Errorf("%s is not a step of the checkout driver", s))
-		case s.Verb == resource.Delete:
-			errs[i] = d.remove(ctx, s.Resource.Name, v)
-		default:
-			errs[i] = d.begin(ctx, s, v)
-		}
-	}
-	return errs
+	return job.Apply(ctx, steps, d.begin, d.remove)
 }
 
 // begin starts the wanted attempt, unless it was begun already.
@@ -173,9 +150,10 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Checkout
 
 // remove ends a fetch and lets go of all that it has made. The directory goes
 // last: until then it is seen, and the rest is removed again.
-func (d *Driver) remove(ctx context.Context, name string, v resource.Checkout) error {
+func (d *Driver) remove(ctx context.Context, s resource.Step, v resource.Checkout) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	name := s.Resource.Name
 	if err := d.jobs.Stop(ctx, name); err != nil {
 		return err
 	}

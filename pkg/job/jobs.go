@@ -107,6 +107,44 @@ func (j *Jobs) Read(name string, d Description, progress, result any) (v resourc
 	return v, true, err
 }
 
+// Observe is what a driver of jobs sees: each one as read says it is, without a
+// value for none. Those that run are counted.
+func (j *Jobs) Observe(kind resource.Kind, read func(name string) (r resource.Resource, running bool, err error)) map[resource.Kind]resource.Domain {
+	domain := resource.Known()
+	err := j.Each(func(name string) bool {
+		r, running, err := read(name)
+		switch {
+		case err != nil:
+			domain.Unread(name, fmt.Errorf("%w; next step: mend it, or remove %s, and the %s begins anew", err, j.Dir(name), j.Verb))
+		case r.Value != nil:
+			domain.Items[r.ID] = r
+		}
+		return running
+	})
+	if err != nil {
+		domain = resource.Unknown(err)
+	}
+	return map[resource.Kind]resource.Domain{kind: domain}
+}
+
+// Apply takes the steps of a driver of jobs, one after the other: it begins the
+// wanted attempt, or removes all there is of a job.
+func Apply[V resource.Value](ctx context.Context, steps []resource.Step, begin, remove func(context.Context, resource.Step, V) error) []error {
+	errs := make([]error, len(steps))
+	for i, s := range steps {
+		v, ok := s.Resource.Value.(V)
+		switch {
+		case !ok:
+			errs[i] = resource.Terminal("UnknownKind", fmt.Errorf("%s is not a step of the driver of the kind %s", s, v.Kind()))
+		case s.Verb == resource.Delete:
+			errs[i] = remove(ctx, s, v)
+		default:
+			errs[i] = begin(ctx, s, v)
+		}
+	}
+	return errs
+}
+
 // Begin has an attempt made by a process that outlives this one. Of the
 // description's header Attempt, Failures and Deadline are set already.
 func (j *Jobs) Begin(ctx context.Context, name string, d Description, l supervise.Limits) error {

@@ -13,19 +13,7 @@ import (
 
 // Apply begins an attempt to build, or removes all there is of a closure.
 func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
-	errs := make([]error, len(steps))
-	for i, s := range steps {
-		v, ok := s.Resource.Value.(resource.Closure)
-		switch {
-		case !ok:
-			errs[i] = resource.Terminal("UnknownKind", fmt.Errorf("%s is not a step of the nix driver", s))
-		case s.Verb == resource.Delete:
-			errs[i] = d.remove(ctx, s.Resource.Name)
-		default:
-			errs[i] = d.begin(ctx, s, v)
-		}
-	}
-	return errs
+	return job.Apply(ctx, steps, d.begin, d.remove)
 }
 
 // begin starts the wanted attempt, unless it was begun already.
@@ -55,7 +43,8 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Closure)
 }
 
 // remove ends a build and lets go of all that it has made.
-func (d *Driver) remove(ctx context.Context, name string) error {
+func (d *Driver) remove(ctx context.Context, s resource.Step, _ resource.Closure) error {
+	name := s.Resource.Name
 	if err := d.jobs.Stop(ctx, name); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package nix
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"github.com/go-logr/logr"
@@ -57,24 +56,14 @@ func (d *Driver) Kinds() []resource.Kind { return []resource.Kind{resource.KindC
 
 // Observe reads the directories of builds.
 func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
-	domain := resource.Known()
 	roots, err := d.roots.List()
-	if err == nil {
-		err = d.jobs.Each(func(name string) bool {
-			v, err := d.read(name, roots)
-			if err != nil {
-				domain.Unread(name, fmt.Errorf("%w; next step: mend it, or remove %s, and it is built anew", err, d.Dir(name)))
-				return false
-			}
-			r := resource.New(resource.HostOwner, "", name, v)
-			domain.Items[r.ID] = r
-			return v.Build.Running
-		})
-	}
 	if err != nil {
-		domain = resource.Unknown(err)
+		return map[resource.Kind]resource.Domain{resource.KindClosure: resource.Unknown(err)}
 	}
-	return map[resource.Kind]resource.Domain{resource.KindClosure: domain}
+	return d.jobs.Observe(resource.KindClosure, func(name string) (resource.Resource, bool, error) {
+		v, err := d.read(name, roots)
+		return resource.New(resource.HostOwner, "", name, v), v.Build.Running, err
+	})
 }
 
 // read puts together what the directory of a closure says. One without a

@@ -81,22 +81,13 @@ type progress struct {
 
 // Observe reads the directories of setups.
 func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
-	domain := resource.Known()
-	err := d.jobs.Each(func(name string) (running bool) {
+	return d.jobs.Observe(resource.KindSetup, func(name string) (r resource.Resource, running bool, err error) {
 		have, found, err := d.read(name)
-		switch {
-		case err != nil:
-			domain.Unread(name, err)
-		case found:
-			r := resource.New(have.Owner, name, name, have.Setup)
-			domain.Items[r.ID] = r
+		if found {
+			r = resource.New(have.Owner, name, name, have.Setup)
 		}
-		return have.Setup.Run.Running
+		return r, have.Setup.Run.Running, err
 	})
-	if err != nil {
-		domain = resource.Unknown(err)
-	}
-	return map[resource.Kind]resource.Domain{resource.KindSetup: domain}
 }
 
 // read puts together what the directory of a machine's setups says.
@@ -118,19 +109,7 @@ func (d *Driver) read(name string) (description, bool, error) {
 
 // Apply begins an attempt, or forgets what a machine was set up for.
 func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
-	errs := make([]error, len(steps))
-	for i, s := range steps {
-		v, ok := s.Resource.Value.(resource.Setup)
-		switch {
-		case !ok:
-			errs[i] = resource.Terminal("UnknownKind", fmt.Errorf("%s is not a step of the setup driver", s))
-		case s.Verb == resource.Delete:
-			errs[i] = d.remove(ctx, s.Resource)
-		default:
-			errs[i] = d.begin(ctx, s, v)
-		}
-	}
-	return errs
+	return job.Apply(ctx, steps, d.begin, d.remove)
 }
 
 // begin starts the wanted attempt, unless it was begun already.
@@ -193,7 +172,8 @@ func (d *Driver) leader(machine, boot string) (pid int, start string, err error)
 
 // remove ends an attempt and removes the directory, that by which its owner is
 // known last.
-func (d *Driver) remove(ctx context.Context, r resource.Resource) error {
+func (d *Driver) remove(ctx context.Context, s resource.Step, _ resource.Setup) error {
+	r := s.Resource
 	have, found, err := d.read(r.Name)
 	if err == nil && found && have.Owner != r.Owner {
 		return resource.Taken("Conflict", fmt.Errorf("the setup of %s is another object's", r.Name))
