@@ -130,7 +130,7 @@ func (e *RetryError) Unwrap() error { return e.Err }
 type Event struct {
 	// ID of the delivery, the same when it is delivered again.
 	ID string
-	// Kind in GitHub's words: ping, pull_request, push, issue_comment; others are ignored.
+	// Kind is one of the Event… constants; empty: it says nothing to us.
 	Kind string
 	// Repository it is about.
 	Repository Repository
