@@ -24,7 +24,7 @@ buildGo126Module {
   };
   # Computed without a Nix builder, as the hash of what "go mod vendor" makes;
   # TestVendorHash in test/repo fails, and names the new one, when go.mod changes it.
-  vendorHash = "sha256-Mebgy71CG6gATwWQHJy9JfKSINsqAZeUCLa2i5AU8mM=";
+  vendorHash = "sha256-I42BAb5gWwtIZJM8n37hhc8YqOlEqX/fjM19fDMw/Ks=";
 
   env.CGO_ENABLED = 0;
   ldflags = [
