@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,7 +129,8 @@ func TestTemplates(t *testing.T) {
 		all := commented.ReplaceAllString(text, "$1$2")
 		_, problems := spec.Decode(kind, []byte(all), spec.Options{})
 		for _, p := range problems {
-			if p.Field != "spec.system" && p.Field != "spec.pullRequest" { // exactly one of the userlands; a branch or a pull request
+			// Exactly one of the userlands; a branch or a pull request; only with a Repository.
+			if !slices.Contains([]string{"spec.system", "spec.pullRequest", "spec.fork"}, p.Field) {
 				t.Errorf("%s with all fields: %v in\n%s", kind, p, all)
 			}
 		}

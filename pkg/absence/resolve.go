@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/spec"
 )
@@ -23,16 +23,16 @@ type Duplicate struct {
 	spec.Problem
 }
 
-// Resolve gives each name to one object; all kinds share one name space. A
-// name that the ledger knows belongs to that object, wherever its document is
+// Resolve gives each name to one object; all kinds that run a machine share one
+// name space. A name that the ledger knows belongs to that object, wherever its document is
 // in its source, until the object is gone: a half-written file must not hand
 // it to a copy. Other names go to the first by source, file and line. A name
 // that is held with nothing to show for it has no winner. Winners are sorted by
-// name, duplicates by source and position.
+// name and kind, duplicates by source and position.
 func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Known) (winners []Winner, duplicates []Duplicate) {
 	holders := make(map[string]Known, len(known))
 	for _, k := range known {
-		holders[k.Name] = k
+		holders[v1alpha1.UniqueName(k.Kind, k.Name)] = k
 	}
 	views, rank := map[string]*view{}, map[string]int{}
 	byName := make(map[string][]Winner, len(known))
@@ -43,7 +43,7 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 		}
 		views[s.Name], rank[s.Name] = newView(snap, known), i
 		for _, o := range snap.Objects {
-			name := o.Meta().Name
+			name := v1alpha1.UniqueName(o.Type().Kind, o.Meta().Name)
 			byName[name] = append(byName[name], Winner{s.Name, o})
 		}
 	}
@@ -67,7 +67,9 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 			}
 		}
 	}
-	slices.SortFunc(winners, func(a, b Winner) int { return strings.Compare(a.Meta().Name, b.Meta().Name) })
+	slices.SortFunc(winners, func(a, b Winner) int {
+		return cmp.Or(cmp.Compare(a.Meta().Name, b.Meta().Name), cmp.Compare(a.Type().Kind, b.Type().Kind))
+	})
 	slices.SortFunc(duplicates, func(a, b Duplicate) int {
 		return cmp.Or(cmp.Compare(rank[a.Source], rank[b.Source]), comparePositions(a.Position, b.Position))
 	})

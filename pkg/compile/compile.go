@@ -109,6 +109,12 @@ type Compiled struct {
 	Update string
 }
 
+// RunsNoMachine reports whether all that there is of the object is its entry in
+// the ledger.
+func (o Compiled) RunsNoMachine() bool {
+	return o.Declared != nil && !v1alpha1.RunsMachine(o.Record.Kind)
+}
+
 // Incarnation is one instance with the names that follow from its slot.
 type Incarnation struct {
 	InstanceRecord
@@ -269,6 +275,9 @@ func (c *compiler) unreadable(u *unitOf) (resource.ID, error) {
 // hasDatabases reports whether the object has, or once had, a database: only
 // then a PostgreSQL that is down delays it.
 func (c *compiler) hasDatabases(u *unitOf) bool {
+	if u.RunsNoMachine() {
+		return false
+	}
 	if u.Spec == nil || len(u.Spec.Databases) > 0 {
 		return true
 	}

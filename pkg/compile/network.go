@@ -150,6 +150,9 @@ type hostNeeds struct {
 
 // addNeeds adds what an object needs.
 func (c *compiler) addNeeds(h *hostNeeds, u *unitOf) {
+	if u.RunsNoMachine() {
+		return
+	}
 	h.machines = true
 	specs := []*v1alpha1.ContainerSpec{u.Spec, u.effective}
 	// What runs, or serves again, may have been made for another spec.

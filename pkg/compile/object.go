@@ -74,6 +74,11 @@ func (c *compiler) begin(o Object) *unitOf {
 
 // settle decides which incarnations the object has and claims what it needs.
 func (c *compiler) settle(u *unitOf) {
+	if u.RunsNoMachine() && u.Verdict != Gone {
+		c.out.Desired.Complete[u.Record.UID] = true
+		c.wantRecord(ObjectKey(u.Record.Kind, u.Record.Name), u.Record.UID, u.Record)
+		return
+	}
 	if !u.live {
 		c.configureGone(u)
 		c.bury(u)
@@ -107,7 +112,7 @@ func (c *compiler) settle(u *unitOf) {
 	}
 	uid := u.Record.UID
 	c.out.Desired.Complete[uid] = true
-	c.wantRecord(ObjectKey(u.Record.Name), uid, u.Record)
+	c.wantRecord(ObjectKey(u.Record.Kind, u.Record.Name), uid, u.Record)
 	if u.ttl != nil {
 		c.wantRecord(ttlPrefix+uid, uid, *u.ttl)
 	}
@@ -332,7 +337,7 @@ type Data struct {
 
 // DataOf lists the data of an object; nil, which cannot be read, has none.
 func DataOf(o v1alpha1.Object) []Data {
-	if o == nil {
+	if o == nil || o.Machine() == nil {
 		return nil
 	}
 	s := o.Machine()

@@ -13,13 +13,14 @@ import (
 	"strings"
 	"time"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/preview"
 	"tekton.host/pkg/resource"
 )
 
-// Keys of the ledger. One name space for all kinds that run a machine.
+// Keys of the ledger.
 const (
-	objectPrefix     = "object/"     // object/NAME → ObjectRecord
+	objectPrefix     = "object/"     // object/NAME or, of a kind without a machine, object/KIND/NAME → ObjectRecord
 	tombstonePrefix  = "tombstone/"  // tombstone/UID → TombstoneRecord
 	instancePrefix   = "instance/"   // instance/UID/ORDINAL → InstanceRecord
 	slotPrefix       = "slot/"       // slot/N → SlotRecord
@@ -49,9 +50,15 @@ type ObjectRecord struct {
 	Generation int64           `json:"generation"`
 	Digest     string          `json:"digest"`
 	Object     json.RawMessage `json:"object"`
+	// Document is the digest of what was written, where the object has more: a
+	// preview with what its Repository gives it.
+	Document string `json:"document,omitempty"`
 	// Restart counts `tekton restart` requests.
 	Restart int64 `json:"restart,omitempty"`
 }
+
+// Written is the digest of the document.
+func (r ObjectRecord) Written() string { return cmp.Or(r.Document, r.Digest) }
 
 // TombstoneRecord says that an object's deletion was asked for and goes on
 // until nothing of it is left, also over restarts of the daemon.
@@ -111,7 +118,14 @@ type RolledBackRecord struct {
 }
 
 // ObjectKey is the ledger's key of an object.
-func ObjectKey(name string) string { return objectPrefix + name }
+func ObjectKey(kind, name string) string { return objectPrefix + v1alpha1.UniqueName(kind, name) }
+
+// IsObject reports whether a key of the ledger is that of an object of a name, of
+// whatever kind.
+func IsObject(key, name string) bool {
+	rest, is := strings.CutPrefix(key, objectPrefix)
+	return is && rest[strings.LastIndex(rest, "/")+1:] == name
+}
 
 // DataKey is the ledger's key of a volume or database, by its resource.
 func DataKey(id resource.ID) string { return dataPrefix + string(id.Kind) + "/" + id.Name }
@@ -139,7 +153,6 @@ func claim(key, owner string, record any) resource.Resource {
 // Claims is the ledger's content, indexed.
 type Claims struct {
 	All        map[string]resource.Claim
-	Objects    map[string]ObjectRecord    // by name
 	ByUID      map[string]ObjectRecord    // by UID
 	Tombstones map[string]TombstoneRecord // by UID
 	Instances  map[string][]InstanceRecord
@@ -175,7 +188,7 @@ func CountSlots(entries []resource.Claim) (used, cooling int) {
 // changed since is not decoded again.
 func (last Claims) Next(entries []resource.Claim) (Claims, error) {
 	c := Claims{
-		All: make(map[string]resource.Claim, len(entries)), Objects: map[string]ObjectRecord{}, ByUID: map[string]ObjectRecord{},
+		All: make(map[string]resource.Claim, len(entries)), ByUID: map[string]ObjectRecord{},
 		Tombstones: map[string]TombstoneRecord{}, Instances: map[string][]InstanceRecord{}, Slots: map[int]SlotRecord{},
 		RolledBack: map[string]RolledBackRecord{}, Data: map[string]DataRecord{}, TTL: map[string]TTLRecord{}, records: make(map[string]any, len(entries)),
 	}
@@ -237,7 +250,7 @@ func (c *Claims) add(e resource.Claim, record any) error {
 	_, rest, _ := strings.Cut(e.Key, "/")
 	switch r := record.(type) {
 	case ObjectRecord:
-		c.Objects[r.Name], c.ByUID[r.UID] = r, r
+		c.ByUID[r.UID] = r
 	case TombstoneRecord:
 		c.Tombstones[rest] = r
 	case InstanceRecord:

@@ -79,7 +79,7 @@ func (c *compiler) expire(u *unitOf) {
 
 // createdAt is when the ledger first had the object.
 func (c *compiler) createdAt(u *unitOf) time.Time {
-	e, found := c.Claims.All[ObjectKey(u.Record.Name)]
+	e, found := c.Claims.All[ObjectKey(u.Record.Kind, u.Record.Name)]
 	if !found || e.Owner != u.Record.UID || e.Since.IsZero() {
 		return c.Now.UTC().Truncate(time.Millisecond)
 	}

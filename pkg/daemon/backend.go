@@ -100,7 +100,7 @@ func (d *Daemon) record(ctx context.Context, ref v1alpha1.Ref) (compile.ObjectRe
 		return compile.ObjectRecord{}, resource.Claim{}, err
 	}
 	for _, e := range entries {
-		if e.Key != compile.ObjectKey(ref.Name) {
+		if !compile.IsObject(e.Key, ref.Name) {
 			continue
 		}
 		var r compile.ObjectRecord

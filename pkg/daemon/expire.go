@@ -52,7 +52,7 @@ func (d *Daemon) removeOne(ctx context.Context, o compile.Compiled) error {
 	}
 	objects, _ := spec.Decode(r.File, data, spec.Options{Host: &d.opts.Host})
 	for _, x := range objects {
-		if x.Type().Kind == r.Kind && x.Meta().Name == r.Name && x.Digest == r.Digest {
+		if x.Type().Kind == r.Kind && x.Meta().Name == r.Name && x.Digest == r.Written() {
 			return d.remove(ctx, r, fmt.Sprintf("its ttl of %s is over", o.Spec.TTL))
 		}
 	}

@@ -108,7 +108,7 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 		}
 		file, result.Generation = r.File, r.Generation
 		result.Action = v1alpha1.ApplyUnchanged
-		if r.Digest != doc.Digest {
+		if r.Written() != doc.Digest {
 			result.Action, result.Generation = v1alpha1.ApplyConfigured, r.Generation+1
 		}
 	}

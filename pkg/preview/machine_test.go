@@ -21,7 +21,9 @@ func example(t testing.TB) (*v1alpha1.Preview, *v1alpha1.HostSpec) {
 	}}
 	p := &v1alpha1.Preview{Metadata: v1alpha1.ObjectMeta{Name: "shop-main"}, Spec: v1alpha1.PreviewSpec{
 		Repository: v1alpha1.PreviewRepository{URL: "https://example.org/team/shop.git"}, Branch: "feat/it's",
-		Grants: v1alpha1.PreviewGrants{Secrets: []v1alpha1.PreviewSecret{{Name: "STRIPE_KEY", Secret: "shop-stripe"}, {Name: "UNUSED"}}, Variables: map[string]string{"MODE": "preview"}},
+		PreviewTemplate: v1alpha1.PreviewTemplate{Grants: v1alpha1.PreviewGrants{
+			Secrets: []v1alpha1.PreviewSecret{{Name: "STRIPE_KEY", Secret: "shop-stripe"}, {Name: "UNUSED"}}, Variables: map[string]string{"MODE": "preview"},
+		}},
 	}}
 	p.Default(&h.Spec)
 	if errs := append(h.Validate(), p.Validate(&h.Spec)...); len(errs) > 0 {

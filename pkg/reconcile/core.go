@@ -68,6 +68,8 @@ type Core struct {
 	gens     map[string]int64         // generation by UID, of the last pass
 	claims   claimCache
 	specs    map[string]v1alpha1.Object // decoded specs by digest
+	// given is what completing previews came to in the last pass, nextGiven in this one.
+	given, nextGiven map[givenKey]given
 	// pending are the UIDs of new objects until the ledger has them: a UID must
 	// not change between two passes.
 	pending map[objectKey]string

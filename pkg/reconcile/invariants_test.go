@@ -245,7 +245,7 @@ var waitsForSomebody = map[string]bool{
 	"CertificatePending": true, "CertificateRefused": true, "CertificateExpired": true,
 	"SecretMissing": true, "DataConflict": true, "DependencyCycle": true, "RouteConflict": true, "PortConflict": true, "NoFreeSlot": true,
 	"LinkTargetMissing": true, "WaitingForDependency": true, "Completed": true, "Expired": true, "Disabled": true, "ParseError": true,
-	"DuplicateName": true, "LedgerDamaged": true, "NameTaken": true, "SourcePolicy": true, "SecretsUnreadable": true,
+	"DuplicateName": true, "LedgerDamaged": true, "NameTaken": true, "SourcePolicy": true, "SecretsUnreadable": true, "RepositoryMissing": true,
 }
 
 // explained asserts I9 in each pass: what is not Ready says why, since when and

@@ -71,24 +71,31 @@ func (c *Core) resolve(f Facts, claims compile.Claims) wanted {
 	})
 	w.missing, w.nextWake, w.reread = judged.State, judged.NextWake, judged.Reread
 	winners, duplicates := absence.Resolve(sources, f.Snapshots, known)
-	c.collectProblems(&w, f, duplicates)
-	byKey := make(map[objectKey]absence.Winner, len(winners))
-	for _, n := range winners {
-		byKey[keyOf(n.Object)] = n
-	}
 	w.objects = make([]compile.Object, 0, max(len(known), len(winners))+len(claims.Tombstones))
 	taken := make(map[string]bool, len(known))
 	for _, uid := range slices.Sorted(maps.Keys(claims.Tombstones)) {
 		t := claims.Tombstones[uid]
-		taken[t.Name] = true
+		taken[v1alpha1.UniqueName(t.Kind, t.Name)] = true
 		w.objects = append(w.objects, compile.Object{Record: t.ObjectRecord, Verdict: compile.Gone, Why: t.Why, Spec: c.decode(t.ObjectRecord)})
 	}
-	for _, k := range known {
-		taken[k.Name] = true
-		delete(c.pending, objectKey{k.Kind, k.Name})
-		w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], claims.Instances[k.UID], judged.Verdicts[k.UID], byKey))
+	add := func(byKey map[objectKey]wish, rs repositories, runsMachine bool) {
+		for _, k := range known {
+			if v1alpha1.RunsMachine(k.Kind) == runsMachine {
+				taken[v1alpha1.UniqueName(k.Kind, k.Name)] = true
+				delete(c.pending, objectKey{k.Kind, k.Name})
+				w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], claims.Instances[k.UID], judged.Verdicts[k.UID], byKey, rs))
+			}
+		}
 	}
-	c.addNew(&w, f, winners, taken)
+	// What others take from is known first.
+	c.given, c.nextGiven = c.nextGiven, map[givenKey]given{}
+	wishes := wishesOf(winners)
+	add(byKey(wishes), nil, false)
+	rs := repositoriesOf(w.objects)
+	c.complete(wishes, rs)
+	c.collectProblems(&w, f, duplicates, incomplete(wishes))
+	add(byKey(wishes), rs, true)
+	c.addNew(&w, f, wishes, taken)
 	c.sourceStatus(&w, f, judged, claims)
 	return w
 }
@@ -152,10 +159,13 @@ type objectKey struct{ kind, name string }
 
 func keyOf(o v1alpha1.Object) objectKey { return objectKey{o.Type().Kind, o.Meta().Name} }
 
-func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceRecord, v absence.Verdict, winners map[objectKey]absence.Winner) compile.Object {
+func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceRecord, v absence.Verdict, wishes map[objectKey]wish, rs repositories) compile.Object {
+	held := v.Message
 	switch v.Decision {
 	case absence.Present:
-		if w, found := winners[objectKey{r.Kind, r.Name}]; found && w.Source == r.Source {
+		w, found := wishes[objectKey{r.Kind, r.Name}]
+		held = cmp.Or(held, w.why)
+		if found && w.Source == r.Source && w.why == "" {
 			next := c.nextRecord(r, w)
 			refused, noWayBack := c.refusedOf(next, instances)
 			return compile.Object{Record: next, Verdict: compile.Wanted, Spec: w.Object.Object, Refused: refused, NoWayBack: noWayBack}
@@ -164,11 +174,12 @@ func (c *Core) knownObject(r compile.ObjectRecord, instances []compile.InstanceR
 		return compile.Object{Record: r, Verdict: compile.Gone, Why: v.Message, Spec: c.decode(r)}
 	}
 	last := c.decode(r)
-	if why := c.refused(r, last); why != "" {
+	if why := cmp.Or(c.refused(r, last), rs.refusing(last)); why != "" {
 		return compile.Object{Record: r, Verdict: compile.Refused, Why: why, Spec: last}
 	}
+	r, last = c.follow(r, last, rs)
 	refused, noWayBack := c.refusedOf(r, instances)
-	return compile.Object{Record: r, Verdict: compile.Held, Why: v.Message, Spec: last, Refused: refused, NoWayBack: noWayBack}
+	return compile.Object{Record: r, Verdict: compile.Held, Why: held, Spec: last, Refused: refused, NoWayBack: noWayBack}
 }
 
 // refusedOf are the incarnations of former specs that the source may not have
@@ -222,8 +233,8 @@ func (c *Core) allow(sourceName string) *v1alpha1.Admission {
 
 // nextRecord is the record of a known object whose document was read: a new
 // generation when its content differs, a new place when only its file does.
-func (c *Core) nextRecord(r compile.ObjectRecord, w absence.Winner) compile.ObjectRecord {
-	r.File, r.Line = w.Position.File, w.Position.Line
+func (c *Core) nextRecord(r compile.ObjectRecord, w wish) compile.ObjectRecord {
+	r.File, r.Line, r.Document = w.Position.File, w.Position.Line, w.document
 	if w.Digest != r.Digest {
 		r.Generation++
 		r.Digest = w.Digest
@@ -240,7 +251,7 @@ func marshal(o v1alpha1.Object) json.RawMessage {
 }
 
 // addNew gives new objects a UID, unless their name is not free yet.
-func (c *Core) addNew(w *wanted, f Facts, winners []absence.Winner, taken map[string]bool) {
+func (c *Core) addNew(w *wanted, f Facts, wishes []wish, taken map[string]bool) {
 	have := make(map[objectKey]bool, len(w.objects))
 	for _, o := range w.objects {
 		if o.Verdict != compile.Gone {
@@ -253,24 +264,24 @@ func (c *Core) addNew(w *wanted, f Facts, winners []absence.Winner, taken map[st
 			count[o.Record.Source]++
 		}
 	}
-	for _, n := range winners {
+	for _, n := range wishes {
 		k := keyOf(n.Object)
-		if have[k] {
+		if have[k] || n.why != "" {
 			continue
 		}
-		if taken[k.name] {
-			w.rejected = append(w.rejected, c.pendingItem(n, "NameTaken", fmt.Sprintf("another object named %s is still there, or is being deleted; this one follows when the name is free", k.name)))
+		if taken[v1alpha1.UniqueName(k.kind, k.name)] {
+			w.rejected = append(w.rejected, c.pendingItem(n.Winner, "NameTaken", fmt.Sprintf("another object named %s is still there, or is being deleted; this one follows when the name is free", k.name)))
 			continue
 		}
 		if limit := c.maxObjects(n.Source); limit > 0 && count[n.Source] >= limit {
-			w.rejected = append(w.rejected, c.pendingItem(n, "SourcePolicy", fmt.Sprintf("source %s may have %d objects (maxObjects)", n.Source, limit)))
+			w.rejected = append(w.rejected, c.pendingItem(n.Winner, "SourcePolicy", fmt.Sprintf("source %s may have %d objects (maxObjects)", n.Source, limit)))
 			continue
 		}
 		count[n.Source]++
-		taken[k.name] = true
+		taken[v1alpha1.UniqueName(k.kind, k.name)] = true
 		r := compile.ObjectRecord{
 			UID: c.uidOf(k, f.Now), Kind: k.kind, Name: k.name, Source: n.Source,
-			File: n.Position.File, Line: n.Position.Line, Generation: 1, Digest: n.Digest, Object: marshal(n.Object.Object),
+			File: n.Position.File, Line: n.Position.Line, Generation: 1, Digest: n.Digest, Object: marshal(n.Object.Object), Document: n.document,
 		}
 		c.specs[r.Digest] = n.Object.Object
 		w.objects = append(w.objects, compile.Object{Record: r, Verdict: compile.Wanted, Spec: n.Object.Object})
@@ -315,7 +326,7 @@ func rejectedItem(k objectKey, at v1alpha1.SourcePosition, phase v1alpha1.Phase,
 
 // collectProblems gathers what is wrong, and shows refused documents that
 // belong to no known object as rejected items.
-func (c *Core) collectProblems(w *wanted, f Facts, duplicates []absence.Duplicate) {
+func (c *Core) collectProblems(w *wanted, f Facts, duplicates []absence.Duplicate, incomplete []Problem) {
 	for _, name := range slices.Sorted(maps.Keys(f.Snapshots)) {
 		for _, p := range f.Snapshots[name].Problems {
 			w.problems = append(w.problems, Problem{name, p})
@@ -324,6 +335,7 @@ func (c *Core) collectProblems(w *wanted, f Facts, duplicates []absence.Duplicat
 	for _, d := range duplicates {
 		w.problems = append(w.problems, Problem{d.Source, d.Problem})
 	}
+	w.problems = append(w.problems, incomplete...)
 	seen := map[objectKey][]Problem{}
 	for _, p := range w.problems {
 		if p.Name != "" && p.Kind != "" {

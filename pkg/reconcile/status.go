@@ -39,7 +39,9 @@ func (c *Core) status(f Facts, w wanted, out compile.Output, p plan.Plan) []v1al
 	b := newBoard(c, f, p)
 	items := make([]v1alpha1.Item, 0, len(out.Objects)+len(w.rejected))
 	for _, o := range out.Objects {
-		items = append(items, b.item(o, w))
+		item := b.item(o, w)
+		item.Status.Repository = repositoryStatus(o, out.Objects)
+		items = append(items, item)
 	}
 	items = append(items, w.rejected...)
 	slices.SortFunc(items, func(x, y v1alpha1.Item) int {
@@ -172,6 +174,9 @@ func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
 func (b *board) conditions(o compile.Compiled, w wanted) []v1alpha1.Condition {
 	cs := make([]v1alpha1.Condition, 1, 1+len(areas)) // the first is Ready
 	for _, a := range areas {
+		if o.RunsNoMachine() && a.condition != v1alpha1.ConditionSpecValid {
+			continue
+		}
 		if c, relevant := b.area(o, w, a.condition, a.kinds); relevant {
 			explainFull(&c)
 			cs = append(cs, c)

@@ -61,8 +61,8 @@ func refusal(n v1alpha1.Need, allow *v1alpha1.Admission) string {
 		ok = begins(allow.Flakes, n.Value)
 		what = "is not a flake that the source may have built " + listed("flakes", allow.Flakes)
 	case v1alpha1.NeedRepository:
-		ok = begins(allow.Repositories, n.Value)
-		what = "is not a repository that the source may have fetched " + listed("repositories", allow.Repositories)
+		ok = begins(repositories(allow, n.Value), n.Value)
+		what = "is not a repository that the source may use " + listed("repositories", allow.Repositories)
 	default:
 		what = fmt.Sprintf("is a %s, which a source with limits may not ask for", n.Sort)
 	}
@@ -89,6 +89,18 @@ func begins(list []string, value string) bool {
 		begin, open := strings.CutSuffix(f, "*")
 		return f == value || open && strings.HasPrefix(value, begin)
 	})
+}
+
+// repositories are the entries that a url or the name of a Repository may match: no
+// pattern of the one admits the other.
+func repositories(allow *v1alpha1.Admission, value string) []string {
+	var same []string
+	for _, entry := range allow.Repositories {
+		if entry == "*" || strings.Contains(entry, "://") == strings.Contains(value, "://") {
+			same = append(same, entry)
+		}
+	}
+	return same
 }
 
 // within reports whether p is dir or lies below it.

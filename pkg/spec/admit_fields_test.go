@@ -153,6 +153,8 @@ func withSecret(yaml, refused string) rule {
 // previewFields has every field of a Preview.
 var previewFields = map[string]rule{
 	"repository.url":          ofPreview("repository: {url: \"https://git.test/a\"}"),
+	"repository.name":         {"repository: {name: a}", "spec.repository.name", v1alpha1.Admission{Repositories: []string{"a"}, Domains: []string{"a.test"}}},
+	"fork":                    {"repository: {name: a}\n  fork: true", "spec.repository.name", v1alpha1.Admission{Repositories: []string{"a*"}, Domains: []string{"a.test"}}},
 	"repository.secret":       withSecret("repository: {url: \"https://git.test/a\", secret: key}", "spec.repository.secret"),
 	"branch":                  ofPreview("branch: x"),
 	"pullRequest":             ofPreview("pullRequest: 7"),
@@ -181,14 +183,56 @@ var previewFields = map[string]rule{
 	"paused":                  ofPreview("paused: true"),
 }
 
+// fetched is what any Repository needs.
+var fetched = v1alpha1.Admission{Repositories: []string{"https://git.test/a"}}
+
+func ofRepository(yaml string) rule { return rule{yaml, "spec.url", fetched} }
+
+func withGrant(yaml, refused string) rule {
+	r := rule{yaml, refused, fetched}
+	r.allow.Secrets = []string{"key"}
+	return r
+}
+
+// repositoryFields has every field of a Repository.
+var repositoryFields = map[string]rule{
+	"url":                             ofRepository("url: https://git.test/a"),
+	"secret":                          withGrant("secret: key", "spec.secret"),
+	"pullRequests.bases":              ofRepository("pullRequests: {bases: [main]}"),
+	"pullRequests.label":              ofRepository("pullRequests: {label: preview}"),
+	"pullRequests.trigger":            ofRepository("pullRequests: {trigger: Comment}"),
+	"pullRequests.drafts":             ofRepository("pullRequests: {drafts: true}"),
+	"pullRequests.forks":              ofRepository("pullRequests: {forks: Approved}"),
+	"pullRequests.max":                ofRepository("pullRequests: {max: 3}"),
+	"preview.config":                  ofRepository("preview: {config: a.yaml}"),
+	"preview.tls":                     ofRepository("preview: {tls: internal}"),
+	"preview.grants.secrets.name":     withGrant("preview: {grants: {secrets: [{name: key}]}}", "spec.preview.grants.secrets[0].name"),
+	"preview.grants.secrets.secret":   withGrant("preview: {grants: {secrets: [{name: KEY, secret: key}]}}", "spec.preview.grants.secrets[0].secret"),
+	"preview.grants.variables":        ofRepository("preview: {grants: {variables: {A: b}}}"),
+	"preview.database.deletionPolicy": ofRepository("preview: {database: {deletionPolicy: Retain}}"),
+	"preview.egress.mode":             ofRepository("preview: {egress: {mode: none}}"),
+	"preview.egress.allow":            ofRepository("preview: {egress: {allow: [1.1.1.1]}}"),
+	"preview.resources.memoryMax":     ofRepository("preview: {resources: {memoryMax: 1G}}"),
+	"preview.resources.memoryHigh":    ofRepository("preview: {resources: {memoryHigh: 1G}}"),
+	"preview.resources.cpuQuota":      ofRepository("preview: {resources: {cpuQuota: 50%}}"),
+	"preview.resources.cpuWeight":     ofRepository("preview: {resources: {cpuWeight: 10000}}"),
+	"preview.resources.ioWeight":      ofRepository("preview: {resources: {ioWeight: 10000}}"),
+	"preview.resources.tasksMax":      ofRepository("preview: {resources: {tasksMax: 10}}"),
+	"preview.resources.diskMax":       ofRepository("preview: {resources: {diskMax: 1G}}"),
+	"preview.ttl":                     ofRepository("preview: {ttl: 8h}"),
+}
+
 // fieldsByKind is the table that a new kind enters.
-var fieldsByKind = map[string]map[string]rule{v1alpha1.KindContainer: containerFields, v1alpha1.KindAgent: agentFields, v1alpha1.KindPreview: previewFields}
+var fieldsByKind = map[string]map[string]rule{
+	v1alpha1.KindContainer: containerFields, v1alpha1.KindAgent: agentFields, v1alpha1.KindPreview: previewFields, v1alpha1.KindRepository: repositoryFields,
+}
 
 // usual is what an example has beside what it is about.
 var usual = map[string][]string{
-	v1alpha1.KindContainer: {"system: {host: true}", "command: [sleep, inf]"},
-	v1alpha1.KindAgent:     {"system: {host: true}"},
-	v1alpha1.KindPreview:   {"repository: {url: \"https://git.test/a\"}", "host: a.test"},
+	v1alpha1.KindContainer:  {"system: {host: true}", "command: [sleep, inf]"},
+	v1alpha1.KindAgent:      {"system: {host: true}"},
+	v1alpha1.KindPreview:    {"repository: {url: \"https://git.test/a\"}", "host: a.test"},
+	v1alpha1.KindRepository: {"url: https://git.test/a"},
 }
 
 // leaves are the paths of all fields of a spec, as in YAML.
@@ -202,7 +246,11 @@ func leaves(t reflect.Type, at string) []string {
 	var out []string
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		if name == "-" {
+		switch {
+		case t.Field(i).Anonymous:
+			out = append(out, leaves(t.Field(i).Type, at)...)
+			continue
+		case name == "-":
 			continue // no part of a document
 		}
 		out = append(out, leaves(t.Field(i).Type, strings.TrimPrefix(at+"."+name, "."))...)
@@ -336,6 +384,32 @@ func TestNearMisses(t *testing.T) {
 	for name, yaml := range map[string]string{"dots": "system: {rootfs: /srv/roots/../x}", "double slash": "system: {rootfs: /srv/roots//x}"} {
 		if objects, _ := Decode("f.yaml", []byte(rule{yaml: yaml}.text(v1alpha1.KindContainer)), Options{}); len(objects) > 0 {
 			t.Errorf("%s: a path that is not clean is accepted", name)
+		}
+	}
+}
+
+// TestAdmittedRepositories: an entry for addresses admits no name of a Repository,
+// and none for names an address.
+func TestAdmittedRepositories(t *testing.T) {
+	const name, url = "spec: {repository: {name: shop}, branch: main, host: a.test}", `spec: {repository: {url: "https://git.test/shop"}, branch: main, host: a.test}`
+	for _, tt := range []struct {
+		allow      string
+		named, url bool
+	}{
+		{"", false, false}, {"*", true, true},
+		{"shop", true, false}, {"sh*", true, false}, {"shop2", false, false}, {"sho", false, false}, {"shop-*", false, false},
+		{"h*", false, false}, {"https*", false, false},
+		{"https://git.test/shop", false, true}, {"https://git.test/*", false, true}, {"https://*", false, true},
+	} {
+		allow := &v1alpha1.Admission{Domains: []string{"a.test"}, Repositories: []string{tt.allow}}
+		for text, want := range map[string]bool{name: tt.named, url: tt.url} {
+			objects, problems := Decode("f.yaml", []byte("apiVersion: tekton.host/v1alpha1\nkind: Preview\nmetadata: {name: a}\n"+text+"\n"), Options{})
+			if len(objects) != 1 {
+				t.Fatal(problems)
+			}
+			if refused := Admit(objects[0], allow); (len(refused) == 0) != want {
+				t.Errorf("allow.repositories %q, %s: %v", tt.allow, text, refused)
+			}
 		}
 	}
 }

@@ -25,7 +25,7 @@ func (a *Agent) Validate(h *HostSpec) field.ErrorList {
 	v.credentials()
 	v.routes()
 	v.network()
-	v.resources()
+	v.resources(specPath.Child("resources"), a.Spec.Resources)
 	v.lifecycle()
 	return v.errs
 }

@@ -232,6 +232,10 @@ func (c *checker) tags(v reflect.Value, p *field.Path) {
 	case reflect.Struct:
 		for f, fv := range v.Fields() {
 			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if f.Anonymous {
+				c.tags(fv, p)
+				continue
+			}
 			if name == "" || name == "-" {
 				continue
 			}

@@ -16,7 +16,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestDefaultsTable(t *testing.T) {
-	for _, kind := range []string{KindAgent, KindContainer, KindPreview, KindHost} {
+	for _, kind := range []string{KindAgent, KindContainer, KindPreview, KindRepository, KindHost} {
 		var b strings.Builder
 		for _, r := range DefaultsTable(kind) {
 			fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("%-32s %-24s %s", r.Field, r.Default, r.Note), " "))

@@ -12,26 +12,41 @@ const APIVersion = "tekton.host/v1alpha1"
 
 // Kinds.
 const (
-	KindHost      = "Host"
-	KindContainer = "Container"
-	KindAgent     = "Agent"
-	KindPreview   = "Preview"
+	KindHost       = "Host"
+	KindContainer  = "Container"
+	KindAgent      = "Agent"
+	KindPreview    = "Preview"
+	KindRepository = "Repository"
 )
 
-// Object is what any kind that runs a machine offers to the rest of tekton.
+// RunsMachine reports whether objects of a kind run a machine. Their names are
+// unique across all such kinds, others' within their own.
+func RunsMachine(kind string) bool { return kind != KindRepository }
+
+// UniqueName is what no two objects of a host share: the name, of a kind that runs
+// no machine with that before it.
+func UniqueName(kind, name string) string {
+	if RunsMachine(kind) {
+		return name
+	}
+	return kind + "/" + name
+}
+
+// Object is what any kind that a source may hold offers to the rest of tekton.
 type Object interface {
 	// Type returns apiVersion and kind.
 	Type() TypeMeta
 	// Meta returns the metadata.
 	Meta() ObjectMeta
 	// Machine returns what the object says of its machine: the shape that every
-	// kind is compiled from. A Container's is its own spec; nobody changes it.
+	// kind is compiled from. A Container's is its own spec; nobody changes it. nil:
+	// the kind runs none.
 	Machine() *ContainerSpec
 	// Declared returns the spec as the document has it, with defaults.
 	Declared() any
 }
 
-// New makes an empty object of a kind that runs a machine; nil: there is no such
+// New makes an empty object of a kind that a source may hold; nil: there is no such
 // kind. It is the one table that a new kind enters.
 func New(kind string) Object {
 	switch kind {
@@ -41,6 +56,8 @@ func New(kind string) Object {
 		return &Agent{}
 	case KindPreview:
 		return &Preview{}
+	case KindRepository:
+		return &Repository{}
 	}
 	return nil
 }
@@ -60,4 +77,6 @@ func (c *Container) Declared() any { return &c.Spec }
 var (
 	_ Object = (*Container)(nil)
 	_ Object = (*Agent)(nil)
+	_ Object = (*Preview)(nil)
+	_ Object = (*Repository)(nil)
 )

@@ -272,7 +272,8 @@ type Admission struct {
 	HostPorts []string `json:"hostPorts,omitempty"`
 	// Flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and "*".
 	Flakes []string `json:"flakes,omitempty"`
-	// Repositories that may be fetched: a whole url, or its beginning and "*".
+	// Repositories that may be fetched: a whole url, or its beginning and "*"; an entry without "://" is the name of a Repository
+	// that Previews may name, or its beginning and "*". "*" alone is all of both.
 	Repositories []string `json:"repositories,omitempty"`
 	// MaxObjects of the source; 0: no limit.
 	MaxObjects int `json:"maxObjects,omitempty" min:"0"`

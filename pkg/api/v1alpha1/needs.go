@@ -44,11 +44,8 @@ func (s *ContainerSpec) needs() []Need {
 		add(NeedFlake, s.System.Flake, specPath.Child("system", "flake"))
 	}
 	for i, vol := range s.Volumes {
-		if r, p := vol.Repository, specPath.Child("volumes").Index(i).Child("repository"); r != nil {
-			add(NeedRepository, r.URL, p.Child("url"))
-			if r.Secret != "" {
-				add(NeedSecret, r.Secret, p.Child("secret"))
-			}
+		if r := vol.Repository; r != nil {
+			needs = append(needs, fetchNeeds(specPath.Child("volumes").Index(i).Child("repository"), r.URL, r.Secret)...)
 		}
 	}
 	for i, k := range s.Credentials {
@@ -70,6 +67,15 @@ func (s *ContainerSpec) needs() []Need {
 	}
 	for i, p := range s.Network.Ports {
 		add(NeedHostPort, strconv.Itoa(p.HostPort), specPath.Child("network", "ports").Index(i).Child("hostPort"))
+	}
+	return needs
+}
+
+// fetchNeeds are those of a repository that is fetched.
+func fetchNeeds(p *field.Path, url, secret string) []Need {
+	needs := []Need{{NeedRepository, url, p.Child("url")}}
+	if secret != "" {
+		needs = append(needs, Need{NeedSecret, secret, p.Child("secret")})
 	}
 	return needs
 }

@@ -26,24 +26,14 @@ type PreviewSpec struct {
 	PullRequest int `json:"pullRequest,omitempty" min:"1"`
 	// Commit to stay at, in full; beside a branch or pull request it holds the preview there, until it is removed.
 	Commit string `json:"commit,omitempty"`
+	// Fork true: the commit is from a fork. It gets no grants, and its configuration must be data only. Goes with repository.name.
+	Fork bool `json:"fork,omitempty"`
 	// Refresh is how often the branch or pull request is looked at.
 	Refresh *Duration `json:"refresh,omitempty"`
-	// Config is the path of the application's preview.yaml in the repository.
-	Config string `json:"config,omitempty"`
 	// Host is the DNS name of the URL; absent: NAME.DOMAIN with Host.spec.previews.domain.
 	Host string `json:"host,omitempty"`
-	// TLS of the host names: off, internal, files.
-	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
-	// Grants are what the application may have of the host.
-	Grants PreviewGrants `json:"grants,omitzero"`
-	// Database of the application, where its preview.yaml asks for one.
-	Database PreviewDatabase `json:"database,omitzero"`
-	// Resources limit the machine.
-	Resources Resources `json:"resources,omitzero"`
-	// Egress is what the machine may reach outside.
-	Egress Egress `json:"egress,omitzero"`
-	// TTL removes the preview that long after it was created, as `tekton delete` does; absent or 0s: it stays.
-	TTL *Duration `json:"ttl,omitempty"`
+	// PreviewTemplate is what it is given; with repository.name, that of the Repository.
+	PreviewTemplate `json:",inline"`
 	// Rebuild runs the setup of the same commit again, each time that the number is raised.
 	Rebuild int `json:"rebuild,omitempty" min:"0"`
 	// Enabled false stops the machine and keeps its data.
@@ -54,10 +44,32 @@ type PreviewSpec struct {
 	Paused bool `json:"paused,omitempty"`
 }
 
-// PreviewRepository is a git repository.
+// PreviewTemplate is what a preview is given: by its own spec, or for each preview
+// of a Repository by that.
+type PreviewTemplate struct {
+	// Config is the path of the application's preview.yaml in the repository.
+	Config string `json:"config,omitempty"`
+	// TLS of the host names: off, internal, files.
+	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
+	// Grants are what the application may have of the host.
+	Grants PreviewGrants `json:"grants,omitzero"`
+	// Database of the application, where its preview.yaml asks for one.
+	Database PreviewDatabase `json:"database,omitzero"`
+	// Resources limit the machine.
+	Resources Resources `json:"resources,omitzero"`
+	// Egress is what the machine may reach outside.
+	Egress Egress `json:"egress,omitzero"`
+	// TTL removes a preview that long after it was created, as `tekton delete` does; absent or 0s: it stays.
+	TTL *Duration `json:"ttl,omitempty"`
+}
+
+// PreviewRepository is a git repository: one that the host's operator has
+// described, or any.
 type PreviewRepository struct {
+	// Name of a Repository object. That says the rest, and all that the preview is given; or
+	Name string `json:"name,omitempty"`
 	// URL of the repository: https://HOST/PATH or ssh://USER@HOST/PATH; no credential in it.
-	URL string `json:"url"`
+	URL string `json:"url,omitempty"`
 	// Secret of the host that opens it: a token for https, a private key for ssh; absent: none is needed.
 	Secret string `json:"secret,omitempty"`
 }
@@ -167,17 +179,23 @@ func (p *Preview) Default(h *HostSpec) {
 	setDefault(&p.APIVersion, APIVersion)
 	setDefault(&p.Kind, KindPreview)
 	setPointer(&s.Refresh, Duration{defaultPreviewRefresh})
-	setDefault(&s.Config, "preview.yaml")
 	if h.Previews.Domain != "" && p.Metadata.Name != "" {
 		setDefault(&s.Host, p.Metadata.Name+"."+h.Previews.Domain)
 	}
-	setDefault(&s.TLS, h.Ingress.TLS)
-	for i := range s.Grants.Secrets {
-		setDefault(&s.Grants.Secrets[i].Secret, s.Grants.Secrets[i].Name)
+	if s.Repository.Name == "" {
+		s.PreviewTemplate.setDefaults(h)
 	}
-	setDefault(&s.Database.DeletionPolicy, "Delete")
-	setDefault(&s.Egress.Mode, "internet")
 	setPointer(&s.Enabled, true)
+}
+
+func (t *PreviewTemplate) setDefaults(h *HostSpec) {
+	setDefault(&t.Config, "preview.yaml")
+	setDefault(&t.TLS, h.Ingress.TLS)
+	for i := range t.Grants.Secrets {
+		setDefault(&t.Grants.Secrets[i].Secret, t.Grants.Secrets[i].Name)
+	}
+	setDefault(&t.Database.DeletionPolicy, "Delete")
+	setDefault(&t.Egress.Mode, "internet")
 }
 
 func (c *PreviewsConfig) setDefaults() {

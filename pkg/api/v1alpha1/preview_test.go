@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func preview(edit func(*PreviewSpec)) *Preview {
@@ -29,7 +30,7 @@ func TestPreviewValidate(t *testing.T) {
 		"both":               {func(s *PreviewSpec) { s.PullRequest = 7 }, "spec.pullRequest: Forbidden: and branch are both set"},
 		"neither":            {func(s *PreviewSpec) { s.Branch = "" }, "spec.branch: Required"},
 		"short commit":       {func(s *PreviewSpec) { s.Commit = "0123456" }, "spec.commit"},
-		"no repository":      {func(s *PreviewSpec) { s.Repository.URL = "" }, "spec.repository.url: Required"},
+		"no repository":      {func(s *PreviewSpec) { s.Repository.URL = "" }, "spec.repository: Required"},
 		"file":               {func(s *PreviewSpec) { s.Repository.URL = "file:///etc" }, "spec.repository.url"},
 		"password":           {func(s *PreviewSpec) { s.Repository.URL = "https://me:pw@example.org/a" }, "spec.repository.url: Forbidden"},
 		"odd secret":         {func(s *PreviewSpec) { s.Repository.Secret = "../x" }, "spec.repository.secret"},
@@ -45,6 +46,9 @@ func TestPreviewValidate(t *testing.T) {
 		"NUL":                {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A": "x\x00"} }, "NUL"},
 		"twice":              {func(s *PreviewSpec) { s.Grants.Secrets = []PreviewSecret{{Name: "A"}, {Name: "A"}} }, "spec.grants.secrets[1].name: Duplicate"},
 		"all egress":         {func(s *PreviewSpec) { s.Egress.Mode = "all" }, "spec.egress.mode: Forbidden"},
+		"fork":               {func(s *PreviewSpec) { s.Fork = true }, "spec.fork: Forbidden"},
+		"short ttl":          {func(s *PreviewSpec) { s.TTL = &Duration{time.Second} }, "spec.ttl"},
+		"no TLS":             {func(s *PreviewSpec) { s.TLS = "files" }, "spec.tls"},
 		"private egress":     {func(s *PreviewSpec) { s.Egress.Allow = []string{"192.168.1.1"} }, "spec.egress.allow[0]"},
 	} {
 		errs := preview(tt.edit).Validate(nil)

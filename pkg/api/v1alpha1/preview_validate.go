@@ -15,18 +15,20 @@ var gitCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 // Validate reports everything that is wrong with a defaulted preview; see Container.Validate.
 func (p *Preview) Validate(h *HostSpec) field.ErrorList {
-	v := &previewCheck{spec: &p.Spec, host: orDefaultHost(h)}
+	v := &previewCheck{checker{}, &p.Spec, orDefaultHost(h)}
 	v.typeMeta(p.TypeMeta, KindPreview)
 	v.metadata(p.Metadata)
 	v.tags(reflect.ValueOf(p.Spec), specPath)
 	v.repository()
 	v.revision()
-	v.url()
-	v.grants()
-	// What a preview shares with a container is checked as that.
-	same := &containerCheck{spec: &ContainerSpec{Trust: "untrusted", Resources: p.Spec.Resources, Reason: p.Spec.Reason, Network: Network{Egress: p.Spec.Egress}}, host: v.host}
-	same.resources()
-	same.egress(specPath.Child("egress"))
+	served := v.url()
+	if p.Spec.Repository.Name == "" {
+		v.template(specPath, p.Spec.PreviewTemplate, v.host)
+		if served {
+			v.routeTLS(specPath.Child("tls"), Route{Host: p.Spec.Host, TLS: p.Spec.TLS}, v.host)
+		}
+	}
+	same := &containerCheck{spec: &ContainerSpec{Reason: p.Spec.Reason}}
 	same.reason()
 	return append(v.errs, same.errs...)
 }
@@ -39,14 +41,58 @@ type previewCheck struct {
 
 func (v *previewCheck) repository() {
 	p, r := specPath.Child("repository"), v.spec.Repository
-	v.gitURL(p.Child("url"), r.URL, "tekton secret set NAME takes the token; name it in secret")
-	if r.Secret != "" {
-		v.credentialName(p.Child("secret"), r.Secret)
+	switch {
+	case r.Name != "":
+		v.named()
+	case r.URL == "":
+		v.required(p, "write name, the name of a Repository, or url")
+	default:
+		v.opened(p, r.URL, r.Secret)
 	}
-	if !localPath(v.spec.Config) {
-		v.invalid(specPath.Child("config"), v.spec.Config, "must be a path in the repository in its shortest form, such as deploy/preview.yaml: letters, digits and ._@+-")
+	if v.spec.Fork && r.Name == "" {
+		v.forbidden(specPath.Child("fork"), "goes with repository.name: it withholds what the Repository grants. With a url the preview has only what stands here: leave grants out")
 	}
 	v.duration(specPath.Child("refresh"), v.spec.Refresh, Duration{minInterval})
+}
+
+// named checks a preview that takes what it is given from a Repository: then it
+// may say nothing of that itself.
+func (v *previewCheck) named() {
+	p, r := specPath.Child("repository"), v.spec.Repository
+	v.label(p.Child("name"), r.Name, "")
+	if r.URL != "" {
+		v.forbidden(p.Child("url"), "and name are both set; the Repository says the url")
+	}
+	if r.Secret != "" {
+		v.forbidden(p.Child("secret"), "goes with url; the Repository says the secret")
+	}
+	for f, value := range reflect.ValueOf(v.spec.PreviewTemplate).Fields() {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); !value.IsZero() {
+			v.forbidden(specPath.Child(name), "is what the Repository %s says (its spec.preview); leave it out, or write repository.url instead of repository.name", r.Name)
+		}
+	}
+}
+
+// opened checks how a repository is reached.
+func (v *checker) opened(p *field.Path, url, secret string) {
+	v.gitURL(p.Child("url"), url, "tekton secret set NAME takes the token; name it in secret")
+	if secret != "" {
+		v.credentialName(p.Child("secret"), secret)
+	}
+}
+
+// template checks what previews are given; what they share with a container is
+// checked as that.
+func (v *checker) template(p *field.Path, t PreviewTemplate, h *HostSpec) {
+	if !localPath(t.Config) {
+		v.invalid(p.Child("config"), t.Config, "must be a path in the repository in its shortest form, such as deploy/preview.yaml: letters, digits and ._@+-")
+	}
+	v.grants(p.Child("grants"), t.Grants)
+	v.resources(p.Child("resources"), t.Resources)
+	v.ttl(p.Child("ttl"), t.TTL)
+	same := &containerCheck{spec: &ContainerSpec{Trust: "untrusted", Network: Network{Egress: t.Egress}}, host: h}
+	same.egress(p.Child("egress"))
+	v.errs = append(v.errs, same.errs...)
 }
 
 func (v *previewCheck) revision() {
@@ -65,56 +111,61 @@ func (v *previewCheck) revision() {
 	}
 }
 
-func (v *previewCheck) url() {
+// url reports whether the host name is one that can be served.
+func (v *previewCheck) url() bool {
 	s := v.spec
 	if v.host.Ingress.Mode == "none" {
 		v.forbidden(specPath.Child("host"), "cannot be served: this host has no ingress (Host spec.ingress.mode is none)")
-		return
+		return false
 	}
 	if s.Host == "" {
 		v.required(specPath.Child("host"), "name the DNS name of the URL, or set Host spec.previews.domain")
-		return
+		return false
 	}
 	if !v.domain(specPath.Child("host"), s.Host) {
-		return
+		return false
 	}
 	if label, _, _ := strings.Cut(s.Host, "."); len(label) > MaxName {
 		v.invalid(specPath.Child("host"), s.Host, "has a first label of more than %d characters; its prefixed names would not fit", MaxName)
 	}
-	same := &containerCheck{host: v.host}
-	same.routeTLS(specPath.Child("tls"), Route{Host: s.Host, TLS: s.TLS})
-	v.errs = append(v.errs, same.errs...)
+	return true
 }
 
-func (v *previewCheck) grants() {
-	p, names := specPath.Child("grants"), unique{}
-	for i, s := range v.spec.Grants.Secrets {
+func (v *checker) grants(p *field.Path, g PreviewGrants) {
+	names := unique{}
+	for i, s := range g.Secrets {
 		at := p.Child("secrets").Index(i)
 		v.variable(at.Child("name"), s.Name, "")
 		v.unique(names, s.Name, at.Child("name"))
 		v.credentialName(at.Child("secret"), s.Secret)
 	}
-	for _, name := range slices.Sorted(maps.Keys(v.spec.Grants.Variables)) {
+	for _, name := range slices.Sorted(maps.Keys(g.Variables)) {
 		at := p.Child("variables").Key(name)
-		v.variable(at, name, v.spec.Grants.Variables[name])
+		v.variable(at, name, g.Variables[name])
 		v.unique(names, name, at)
 	}
 }
 
 // Needs lists what a defaulted preview asks of the host. What its application
 // asks for beyond that is bound by the grants and by the host's own list of systems.
+// What a Repository gives it, that has asked for.
 func (p *Preview) Needs() []Need {
-	s := p.Spec
+	r, at := p.Spec.Repository, specPath.Child("repository")
 	needs := []Need{
 		{NeedTrust, "untrusted", specPath},
-		{NeedDomain, s.Host, specPath.Child("host")},
-		{NeedRepository, s.Repository.URL, specPath.Child("repository", "url")},
+		{NeedDomain, p.Spec.Host, specPath.Child("host")},
 	}
-	if s.Repository.Secret != "" {
-		needs = append(needs, Need{NeedSecret, s.Repository.Secret, specPath.Child("repository", "secret")})
+	if r.Name != "" {
+		return append(needs, Need{NeedRepository, r.Name, at.Child("name")})
 	}
-	for i, g := range s.Grants.Secrets {
-		at := specPath.Child("grants", "secrets").Index(i)
+	needs = append(needs, fetchNeeds(at, r.URL, r.Secret)...)
+	return append(needs, p.Spec.Grants.needs(specPath.Child("grants"))...)
+}
+
+func (g PreviewGrants) needs(p *field.Path) []Need {
+	var needs []Need
+	for i, g := range g.Secrets {
+		at := p.Child("secrets").Index(i)
 		path := at.Child("secret")
 		if g.Secret == g.Name {
 			path = at.Child("name")

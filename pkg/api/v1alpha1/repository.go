@@ -1,7 +1,12 @@
 package v1alpha1
 
+import (
+	"fmt"
+	"path"
+)
+
 // Repository says which pull requests of a repository have previews, and what
-// those may have of the host. It has no machine: a Preview that names it takes
+// those may have of the host. It runs no machine: a Preview that names it takes
 // from it what it is given.
 type Repository struct {
 	TypeMeta `json:",inline"`
@@ -39,26 +44,56 @@ type PullRequestPolicy struct {
 	Max int `json:"max,omitempty" min:"0"`
 }
 
-// PreviewTemplate is what each preview of a repository is given.
-type PreviewTemplate struct {
-	// Config is the path of the application's configuration in the repository.
-	Config string `json:"config,omitempty"`
-	// TLS of the host names: off, internal, files.
-	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
-	// Grants are what the application may have of the host.
-	Grants PreviewGrants `json:"grants,omitzero"`
-	// Database of the application, where it asks for one.
-	Database PreviewDatabase `json:"database,omitzero"`
-	// Resources limit the machine.
-	Resources Resources `json:"resources,omitzero"`
-	// Egress is what the machine may reach outside.
-	Egress Egress `json:"egress,omitzero"`
-	// TTL removes a preview that long after it was created; absent or 0s: it stays while its pull request is open.
-	TTL *Duration `json:"ttl,omitempty"`
-}
-
 // Type returns apiVersion and kind.
 func (r *Repository) Type() TypeMeta { return r.TypeMeta }
 
 // Meta returns the metadata.
 func (r *Repository) Meta() ObjectMeta { return r.Metadata }
+
+// Machine returns nil: a repository has none.
+func (r *Repository) Machine() *ContainerSpec { return nil }
+
+// Declared returns the repository's spec.
+func (r *Repository) Declared() any { return &r.Spec }
+
+// nixConfig is the ending of a configuration that is Nix code.
+const nixConfig = ".nix"
+
+// Values of PullRequestPolicy.
+const (
+	TriggerOpen    = "Open"
+	TriggerComment = "Comment"
+	ForksNever     = "Never"
+	ForksApproved  = "Approved"
+)
+
+// Default fills what the spec leaves open; see Container.Default.
+func (r *Repository) Default(h *HostSpec) {
+	setDefault(&r.APIVersion, APIVersion)
+	setDefault(&r.Kind, KindRepository)
+	setDefault(&r.Spec.PullRequests.Trigger, TriggerOpen)
+	setDefault(&r.Spec.PullRequests.Forks, ForksNever)
+	r.Spec.Preview.setDefaults(orDefaultHost(h))
+}
+
+// Given is a preview with what the repository gives it, on a host that may not
+// be able to. A fork's commit gets nothing that its author could take away, and
+// has no say in what the host builds.
+func (r *Repository) Given(p *Preview, h *HostSpec) (*Preview, error) {
+	given := *p
+	s := &given.Spec
+	s.Repository.URL, s.Repository.Secret = r.Spec.URL, r.Spec.Secret
+	s.PreviewTemplate = r.Spec.Preview
+	if s.Fork {
+		s.Grants = PreviewGrants{}
+	}
+	if s.Fork && path.Ext(s.Config) == nixConfig {
+		return nil, fmt.Errorf("Repository %s: spec.preview.config %s is a program of the commit, which one of a fork may not have built; previews of forks need a preview.yaml", r.Metadata.Name, s.Config)
+	}
+	v := &checker{}
+	v.routeTLS(specPath.Child("preview", "tls"), Route{Host: s.Host, TLS: s.TLS}, orDefaultHost(h))
+	if len(v.errs) > 0 {
+		return nil, fmt.Errorf("Repository %s: %w", r.Metadata.Name, v.errs.ToAggregate())
+	}
+	return &given, nil
+}

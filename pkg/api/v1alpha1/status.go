@@ -91,8 +91,17 @@ type Status struct {
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	// Build of the flake that the spec names.
 	Build *BuildStatus `json:"build,omitempty"`
+	// Repository says how many previews take what they are given from it.
+	Repository *RepositoryStatus `json:"repository,omitempty"`
 	// Setup of the machine for a revision.
 	Setup *SetupStatus `json:"setup,omitempty"`
+}
+
+// RepositoryStatus says how many previews there are of a Repository.
+type RepositoryStatus struct {
+	// Previews that name it, and Max that it may have at a time; 0: as many as their source may have.
+	Previews int `json:"previews"`
+	Max      int `json:"max,omitempty"`
 }
 
 // SSHStatus says how ssh comes into a machine, at its address.

@@ -44,6 +44,10 @@ var defaultNotes = map[string]map[string]string{
 		"spec.tls":                     "Host spec.ingress.tls",
 		"spec.grants.secrets[].secret": "the name",
 	},
+	KindRepository: {
+		"spec.preview.tls":                     "Host spec.ingress.tls",
+		"spec.preview.grants.secrets[].secret": "the name",
+	},
 	KindHost: {
 		"spec.stateDir":                    "/var/lib/tekton-INSTANCE with an instance",
 		"spec.runDir":                      "/run/tekton-INSTANCE with an instance",
@@ -83,10 +87,15 @@ func DefaultsTable(kind string) []Row {
 	case KindPreview:
 		h := DefaultHost()
 		h.Spec.Previews.Domain = "DOMAIN"
-		p := &Preview{Metadata: ObjectMeta{Name: "NAME"}, Spec: PreviewSpec{Grants: PreviewGrants{Secrets: []PreviewSecret{{Name: "NAME"}}}}}
+		p := &Preview{Metadata: ObjectMeta{Name: "NAME"}, Spec: PreviewSpec{PreviewTemplate: previewSample()}}
 		before := flatten(p)
 		p.Default(&h.Spec)
 		collect(rows, before, flatten(p))
+	case KindRepository:
+		r := &Repository{Spec: RepositorySpec{Preview: previewSample()}}
+		before := flatten(r)
+		r.Default(nil)
+		collect(rows, before, flatten(r))
 	case KindHost:
 		repository := SourceConfig{Name: "NAME", Git: &GitSource{URL: "URL", Auth: GitAuth{TokenFile: "/PATH"}}}
 		for _, h := range []*Host{{}, {Spec: HostSpec{
@@ -124,6 +133,10 @@ func containerSamples() []*Container {
 func agentSample() *Agent {
 	c := containerSamples()[0].Spec
 	return &Agent{Spec: AgentSpec{Databases: c.Databases, Credentials: c.Credentials, Routes: c.Routes, Network: c.Network, Repository: &AgentRepository{URL: "URL"}}}
+}
+
+func previewSample() PreviewTemplate {
+	return PreviewTemplate{Grants: PreviewGrants{Secrets: []PreviewSecret{{Name: "NAME"}}}}
 }
 
 // collect adds what Default wrote. Items of a list count as one, except for a

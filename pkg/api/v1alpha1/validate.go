@@ -31,7 +31,7 @@ func (c *Container) Validate(h *HostSpec) field.ErrorList {
 	v.mounts()
 	v.routes()
 	v.network()
-	v.resources()
+	v.resources(specPath.Child("resources"), c.Spec.Resources)
 	v.probe(specPath.Child("probe"), c.Spec.Probe, len(c.Spec.Routes) > 0)
 	v.lifecycle()
 	v.trust()
@@ -135,9 +135,7 @@ func (v *containerCheck) environment() {
 func (v *containerCheck) lifecycle() {
 	s := v.spec
 	v.duration(specPath.Child("stopTimeout"), s.StopTimeout, Duration{})
-	if s.TTL != nil && s.TTL.Duration != 0 {
-		v.duration(specPath.Child("ttl"), s.TTL, Duration{minTTL})
-	}
+	v.ttl(specPath.Child("ttl"), s.TTL)
 	v.reason()
 	seen := unique{}
 	for i, name := range s.DependsOn {
@@ -149,6 +147,12 @@ func (v *containerCheck) lifecycle() {
 		v.domain(specPath.Child("placement", "host"), s.Placement.Host)
 	}
 	v.update()
+}
+
+func (c *checker) ttl(p *field.Path, ttl *Duration) {
+	if ttl != nil && ttl.Duration != 0 {
+		c.duration(p, ttl, Duration{minTTL})
+	}
 }
 
 func (v *containerCheck) reason() {

@@ -119,8 +119,7 @@ func (v *containerCheck) mounts() {
 	}
 }
 
-func (v *containerCheck) resources() {
-	p, r := specPath.Child("resources"), v.spec.Resources
+func (v *checker) resources(p *field.Path, r Resources) {
 	v.size(p.Child("memoryMax"), r.MemoryMax)
 	v.size(p.Child("memoryHigh"), r.MemoryHigh)
 	v.size(p.Child("diskMax"), r.DiskMax)

@@ -7,13 +7,14 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Kinds that a source may hold.
-func Kinds() []string { return []string{KindAgent, KindContainer, KindPreview} }
+func Kinds() []string { return []string{KindAgent, KindContainer, KindPreview, KindRepository} }
 
 // instanceName ends with a letter: link names are tk, instance, slot, and a
 // digit at the end would make one daemon's tk1+2 another one's tk+12.
@@ -262,6 +263,11 @@ func (v *hostCheck) admission(p *field.Path, a *Admission) {
 	for i, name := range a.Secrets {
 		if name != "*" && !credentialName.MatchString(name) {
 			v.invalid(p.Child("secrets").Index(i), name, "is not the name of a secret; \"*\" admits all")
+		}
+	}
+	for i, entry := range a.Repositories {
+		if name := strings.TrimSuffix(entry, "*"); name != "" && !strings.Contains(entry, "://") {
+			v.label(p.Child("repositories").Index(i), strings.TrimSuffix(name, "-"), "")
 		}
 	}
 	for i, dir := range a.HostPaths {

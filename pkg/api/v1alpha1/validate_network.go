@@ -23,7 +23,7 @@ func (v *containerCheck) routes() {
 		if r.Host != "" {
 			v.unique(seen, r.PathType+" "+r.Host+r.Path, p)
 		}
-		v.routeTLS(p.Child("tls"), r)
+		v.routeTLS(p.Child("tls"), r, v.host)
 		if mode, known := modes[r.Host]; known && mode != r.TLS {
 			v.invalid(p.Child("tls"), r.TLS, "differs from the %s of another route on %s; a host name has one TLS mode", mode, r.Host)
 		}
@@ -56,8 +56,8 @@ func (v *checker) routePath(p *field.Path, r Route) {
 	}
 }
 
-func (v *containerCheck) routeTLS(p *field.Path, r Route) {
-	if r.TLS != "off" && v.host.Ingress.HTTPSPort != nil && *v.host.Ingress.HTTPSPort == 0 {
+func (v *checker) routeTLS(p *field.Path, r Route, h *HostSpec) {
+	if r.TLS != "off" && h.Ingress.HTTPSPort != nil && *h.Ingress.HTTPSPort == 0 {
 		v.invalid(p, r.TLS, "is not possible: the ingress of this host serves no TLS (Host spec.ingress.httpsPort is 0); write off")
 		return
 	}
@@ -67,7 +67,7 @@ func (v *containerCheck) routeTLS(p *field.Path, r Route) {
 	if r.TLS != "files" {
 		return
 	}
-	for _, cert := range v.host.Ingress.Certificates {
+	for _, cert := range h.Ingress.Certificates {
 		for _, pattern := range cert.Hosts {
 			if MatchHost(pattern, r.Host) {
 				return

@@ -229,7 +229,7 @@ func TestHostValidate(t *testing.T) {
 		"no sources":     {func(h *Host) { h.Spec.Sources = []SourceConfig{} }, []string{"spec.sources: name at least one"}},
 		"source twice":   {func(h *Host) { h.Spec.Sources = append(h.Spec.Sources, h.Spec.Sources[0]) }, []string{"spec.sources[1].name: spec.sources[0].name", "spec.sources[1].path: spec.sources[0].path"}},
 		"git and path":   {func(h *Host) { h.Spec.Sources[0].Git = repository("https://example.org/a.git") }, []string{"spec.sources[0].path: is of a directory"}},
-		"admitted kind":  {func(h *Host) { allow(h, Admission{Kinds: []string{"container"}}) }, []string{`spec.sources[0].allow.kinds[0]: must be one of Agent, Container, Preview; did you mean "Container"?`}},
+		"admitted kind":  {func(h *Host) { allow(h, Admission{Kinds: []string{"container"}}) }, []string{`spec.sources[0].allow.kinds[0]: must be one of Agent, Container, Preview, Repository; did you mean "Container"?`}},
 		"admitted trust": {func(h *Host) { allow(h, Admission{MaxTrust: "full"}) }, []string{"spec.sources[0].allow.maxTrust: must be one of"}},
 		"admitted port":  {func(h *Host) { allow(h, Admission{HostPorts: []string{"9000-8000"}}) }, []string{"spec.sources[0].allow.hostPorts[0]: must be a port or a range"}},
 		"admitted path":  {func(h *Host) { allow(h, Admission{HostPaths: []string{"srv"}}) }, []string{"spec.sources[0].allow.hostPaths[0]: must be an absolute path"}},
