@@ -94,7 +94,9 @@ type Deployment struct {
 type Client interface {
 	// PullRequest as it is now; ErrNotFound: there is none, or we may not see it.
 	PullRequest(ctx context.Context, r Repository, number int) (PullRequest, error)
-	// OpenPullRequests are all that are open, in the order of their numbers.
+	// OpenPullRequests are all that are open, in the order of their numbers. One
+	// may be missing when another closes while pages are read: of what is missing
+	// ask PullRequest.
 	OpenPullRequests(ctx context.Context, r Repository) ([]PullRequest, error)
 	// Comments of a pull request, oldest first.
 	Comments(ctx context.Context, r Repository, number int) ([]Comment, error)

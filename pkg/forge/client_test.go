@@ -1,0 +1,334 @@
+package forge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tekton.host/pkg/forge"
+	"tekton.host/pkg/forge/forgetest"
+)
+
+const secretToken = "ghp_the-token-that-nobody-may-see"
+
+func commit(i int) string { return fmt.Sprintf("%040x", i) }
+
+// serve is a fake forge with a repository, and where it is.
+func serve(t testing.TB) (*forgetest.Server, string) {
+	t.Helper()
+	s := forgetest.New()
+	s.AddRepository(shop)
+	s.AddToken(secretToken, "tekton-bot")
+	s.Grant(shop, "tekton-bot", "write")
+	url, stop, err := s.Serve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return s, url
+}
+
+func client(t testing.TB, o forge.Options) *forge.API {
+	t.Helper()
+	if o.Token == nil && o.App == nil {
+		o.Token = func() (string, error) { return secretToken + "\n", nil }
+	}
+	if o.Service == "" {
+		o.Service = forge.GitHub
+	}
+	c, err := forge.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestPullRequests(t *testing.T) {
+	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
+		t.Run(string(service), func(t *testing.T) {
+			s, url := serve(t)
+			c := client(t, forge.Options{Service: service, URL: url})
+			for i := range 95 {
+				s.Open(shop, forge.PullRequest{Base: "main", Branch: fmt.Sprintf("b%d", i), Commit: commit(i), Author: "dev", Draft: i%3 == 0, Fork: i%5 == 0, Labels: []string{"l"}})
+			}
+			for n := 2; n <= 95; n += 7 {
+				s.Close(shop, n)
+			}
+			s.Push(shop, 1, commit(1000))
+			var want []forge.PullRequest
+			for _, p := range s.PullRequests(shop) {
+				got, err := c.PullRequest(t.Context(), shop, p.Number)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(p, got); diff != "" {
+					t.Fatalf("-want +got:\n%s", diff)
+				}
+				if p.Open {
+					want = append(want, p)
+				}
+			}
+			for range 2 { // the second time most of it has not changed
+				got, err := c.OpenPullRequests(t.Context(), shop)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			}
+			if _, err := c.PullRequest(t.Context(), shop, 96); !errors.Is(err, forge.ErrNotFound) {
+				t.Errorf("none: %v", err)
+			}
+			if _, err := c.OpenPullRequests(t.Context(), forge.Repository{Owner: "acme", Name: "other"}); !errors.Is(err, forge.ErrNotFound) {
+				t.Errorf("no repository: %v", err)
+			}
+		})
+	}
+}
+
+// TestUnchangedIsFree: what was asked before and is the same uses no limit up.
+func TestUnchangedIsFree(t *testing.T) {
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	for i := range 40 {
+		s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(i)})
+	}
+	s.SetLimit(3, time.Now().Add(time.Hour)) // two pages
+	for range 5 {
+		list, err := c.OpenPullRequests(t.Context(), shop)
+		if err != nil || len(list) != 40 {
+			t.Fatalf("%d, %v", len(list), err)
+		}
+	}
+}
+
+func TestComments(t *testing.T) {
+	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
+		t.Run(string(service), func(t *testing.T) {
+			s, url := serve(t)
+			c := client(t, forge.Options{Service: service, URL: url})
+			n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+			for i := range 64 {
+				s.Say(shop, n, "dev", fmt.Sprint(i))
+			}
+			id, err := c.SetComment(t.Context(), shop, n, 0, "ours")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := c.SetComment(t.Context(), shop, n, id, "ours, edited"); err != nil || again != id {
+				t.Errorf("%d, %v", again, err)
+			}
+			got, err := c.Comments(t.Context(), shop, n)
+			if err != nil || len(got) != 65 {
+				t.Fatalf("%d, %v", len(got), err)
+			}
+			for i, g := range got[:64] {
+				if g.Body != fmt.Sprint(i) || g.Author != "dev" || g.Ours {
+					t.Errorf("%d: %+v", i, g)
+				}
+			}
+			if last := got[64]; last.ID != id || !last.Ours || last.Body != "ours, edited" || last.Author != "tekton-bot" || time.Since(last.Created) > time.Hour {
+				t.Errorf("%+v", last)
+			}
+			if err := s.Unsay(shop, id); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.SetComment(t.Context(), shop, n, id, "x"); !errors.Is(err, forge.ErrNotFound) {
+				t.Errorf("deleted: %v", err)
+			}
+			if _, err := c.SetComment(t.Context(), shop, 77, 0, "x"); !errors.Is(err, forge.ErrNotFound) {
+				t.Errorf("of no pull request: %v", err)
+			}
+		})
+	}
+}
+
+func TestMayWrite(t *testing.T) {
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	for user, permission := range map[string]string{"adm": "admin", "wri": "write", "rea": "read"} {
+		s.Grant(shop, user, permission)
+	}
+	s.Grant(shop, "bot[bot]", "write")
+	for user, want := range map[string]bool{"adm": true, "WRI": true, "rea": false, "stranger": false, "nobody": false, "bot[bot]": true, "acme": true, "": false, "..": false, "../../../user": false, "wri/x": false} {
+		got, err := c.MayWrite(t.Context(), shop, user)
+		if err != nil || got != want {
+			t.Errorf("%q: %v, %v, want %v", user, got, err, want)
+		}
+	}
+}
+
+// TestLimits: a limit is an error that says how long, and until then nothing is asked.
+func TestLimits(t *testing.T) {
+	tests := map[string]struct {
+		set      func(s *forgetest.Server)
+		from, to time.Duration
+		pauses   bool
+	}{
+		"primary":                  {func(s *forgetest.Server) { s.SetLimit(0, time.Now().Add(20*time.Minute)) }, 19 * time.Minute, 21 * time.Minute, true},
+		"secondary":                {func(s *forgetest.Server) { s.SetFault(forgetest.SecondaryLimit(90 * time.Second)) }, 90 * time.Second, 90 * time.Second, true},
+		"secondary without header": {func(s *forgetest.Server) { s.SetFault(forgetest.SecondaryLimit(0)) }, time.Minute, time.Minute, true},
+		"bad gateway":              {func(s *forgetest.Server) { s.SetFault(forgetest.Unavailable(502)) }, time.Second, time.Minute, false},
+		"slow":                     {func(s *forgetest.Server) { s.SetFault(forgetest.Slow(time.Minute)) }, time.Second, time.Minute, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, url := serve(t)
+			c := client(t, forge.Options{URL: url, Timeout: 200 * time.Millisecond})
+			tt.set(s)
+			_, err := c.PullRequest(t.Context(), shop, 1)
+			retry, ok := errors.AsType[*forge.RetryError](err)
+			if !ok || retry.After < tt.from || retry.After > tt.to {
+				t.Fatalf("%v: %+v", err, retry)
+			}
+			s.SetFault(nil)
+			s.SetLimit(-1, time.Time{})
+			s.Requests()
+			_, err = c.PullRequest(t.Context(), shop, 1)
+			if _, ok := errors.AsType[*forge.RetryError](err); ok != tt.pauses || tt.pauses == (len(s.Requests()) > 0) {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// TestLimitEnds: once the limit is over it is asked again.
+func TestLimitEnds(t *testing.T) {
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+	s.SetLimit(0, time.Now())
+	if _, err := c.PullRequest(t.Context(), shop, n); err != nil { // over by now, or paused for a second
+		retry, ok := errors.AsType[*forge.RetryError](err)
+		if !ok || retry.After > 2*time.Second {
+			t.Fatal(err)
+		}
+		time.Sleep(retry.After)
+		if _, err := c.PullRequest(t.Context(), shop, n); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	s.SetFault(forgetest.Slow(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := c.PullRequest(ctx, shop, 1)
+	if _, ok := errors.AsType[*forge.RetryError](err); ok || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestNotLedAway: a redirect to elsewhere is an error, and the token stays here.
+func TestNotLedAway(t *testing.T) {
+	var visits atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { visits.Add(1) }))
+	defer other.Close()
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	for _, status := range []int{301, 302, 307, 308} {
+		s.SetFault(forgetest.Redirect(status, other.URL))
+		_, err := c.PullRequest(t.Context(), shop, 1)
+		if _, ok := errors.AsType[*forge.RetryError](err); ok || err == nil || !strings.Contains(err.Error(), "not followed") {
+			t.Errorf("%d: %v", status, err)
+		}
+		if _, err := c.SetComment(t.Context(), shop, 1, 0, "x"); err == nil || !strings.Contains(err.Error(), "not followed") {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+	if n := visits.Load(); n != 0 {
+		t.Errorf("%d visits elsewhere", n)
+	}
+	// A repository that was renamed is found where it is now.
+	n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+	s.SetFault(func(w http.ResponseWriter, r *http.Request) bool {
+		path, old := strings.CutPrefix(r.URL.Path, "/api/v3/repos/acme/store/")
+		if old {
+			http.Redirect(w, r, url+"/api/v3/repos/acme/shop/"+path, http.StatusMovedPermanently)
+		}
+		return old
+	})
+	if p, err := c.PullRequest(t.Context(), forge.Repository{Owner: "acme", Name: "store"}, n); err != nil || p.Number != n {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestNoTokenInErrors: whatever a forge answers, even the token itself.
+func TestNoTokenInErrors(t *testing.T) {
+	for _, status := range []int{200, 301, 400, 401, 403, 404, 422, 429, 500} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			fmt.Fprintf(w, `{"message":"you sent %s\u001b[31m\n"}`, r.Header.Get("Authorization"))
+		}))
+		c := client(t, forge.Options{URL: h.URL})
+		_, err := c.PullRequest(t.Context(), shop, 1)
+		if err == nil || strings.Contains(err.Error(), secretToken) || strings.ContainsAny(err.Error(), "\x1b\n") {
+			t.Errorf("%d: %v", status, err)
+		}
+		h.Close()
+	}
+}
+
+// TestAnswersAreNotBelieved: what others rely on is checked.
+func TestAnswersAreNotBelieved(t *testing.T) {
+	good := `{"number":1,"state":"open","head":{"ref":"b","sha":"` + commit(1) + `","repo":{"id":1}},"base":{"ref":"main","repo":{"id":1}}}`
+	for answer, want := range map[string]string{
+		good: "",
+		strings.Replace(good, `:1,"s`, `:2,"s`, 1):   "got 2",
+		strings.Replace(good, "open", "locked", 1):   "neither open nor closed",
+		strings.Replace(good, commit(1), "HEAD", 1):  "is no commit",
+		strings.Replace(good, `"b"`, `"a\nb"`, 1):    "no proper branch",
+		strings.Replace(good, `"main"`, `""`, 1):     "no proper branch",
+		`[]`:                                         "not what was expected",
+		``:                                           "not what was expected",
+		`{"number":1`:                                "not what was expected",
+		`"` + strings.Repeat("x", 17<<20) + `"`:      "more than 16777216 bytes",
+		strings.Replace(good, `{"id":1}`, `null`, 1): "",
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
+		p, err := client(t, forge.Options{URL: h.URL}).PullRequest(t.Context(), shop, 1)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%.80s: %v", answer, err)
+		}
+		if err == nil && p.Fork != strings.Contains(answer, "null") {
+			t.Errorf("%s: fork %v", answer, p.Fork)
+		}
+		h.Close()
+	}
+}
+
+func TestNew(t *testing.T) {
+	tok := func() (string, error) { return "x", nil }
+	for name, o := range map[string]forge.Options{
+		"plain http":        {Service: forge.GitHub, URL: "http://git.example.org", Token: tok},
+		"no credential":     {Service: forge.GitHub},
+		"two":               {Service: forge.GitHub, Token: tok, App: &forge.App{}},
+		"app of Forgejo":    {Service: forge.Forgejo, URL: "https://git.example.org", App: &forge.App{}},
+		"no URL of Forgejo": {Service: forge.Forgejo, Token: tok},
+		"other service":     {Service: "gitlab", URL: "https://git.example.org", Token: tok},
+		"password in URL":   {Service: forge.GitHub, URL: "https://me:pw@git.example.org", Token: tok},
+		"no host":           {Service: forge.GitHub, URL: "git.example.org", Token: tok},
+	} {
+		if _, err := forge.New(o); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for _, bad := range []string{"", "two\nlines", "with space"} {
+		c := client(t, forge.Options{URL: "http://127.0.0.1:1", Token: func() (string, error) { return bad, nil }})
+		if _, err := c.PullRequest(t.Context(), shop, 1); err == nil || !strings.Contains(err.Error(), "token is empty, or more than a line") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
