@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -134,20 +133,4 @@ func shown(s string) string {
 		s = strings.ToValidUTF8(s[:messageMax], "") + "…"
 	}
 	return s
-}
-
-// watchCertificates calls notify while a certificate is to come.
-func (d *Driver) watchCertificates(ctx context.Context, notify func()) {
-	tick := time.NewTicker(watchMissing)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if d.missing.Load() > 0 {
-				notify()
-			}
-		}
-	}
 }

@@ -111,10 +111,7 @@ func (d *Driver) Watch(ctx context.Context, notify func()) error {
 	if d.opts.System != nil {
 		return d.opts.System.watch(ctx, notify)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go d.watchCertificates(ctx, notify)
-	return d.opts.Supervisor.Watch(ctx, filepath.Dir(d.store.dir), notify)
+	return d.opts.Supervisor.WatchProgress(ctx, filepath.Dir(d.store.dir), watchMissing, func() bool { return d.missing.Load() > 0 }, notify)
 }
 
 func (d *Driver) storage() string      { return filepath.Join(d.store.dir, "storage") }

@@ -196,19 +196,5 @@ func (j *Jobs) Watch(ctx context.Context, notify func()) error {
 	if err := os.MkdirAll(j.Parent, 0o711); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		for {
-			select {
-			case <-time.After(watchProgress):
-				if j.running.Load() > 0 {
-					notify()
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return j.Supervisor.Watch(ctx, j.Parent, notify)
+	return j.Supervisor.WatchProgress(ctx, j.Parent, watchProgress, func() bool { return j.running.Load() > 0 }, notify)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,28 @@ func (m *Manager) Watch(ctx context.Context, parent string, notify func()) error
 		return nil
 	}
 	return errors.Join(w.failed, err)
+}
+
+// WatchProgress is Watch, and calls notify at intervals as well, while something
+// is under way whose progress no event tells of.
+func (m *Manager) WatchProgress(ctx context.Context, parent string, every time.Duration, underWay func() bool, notify func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if underWay() {
+					notify()
+				}
+			}
+		}
+	}()
+	return m.Watch(ctx, parent, notify)
 }
 
 type watch struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,30 @@ func TestLoggingWakesNobody(t *testing.T) {
 	}
 	if len(woken) != 0 {
 		t.Errorf("%d notifications for log lines", len(woken))
+	}
+}
+
+// TestWatchProgress: what is under way is told of at intervals, and nothing once it has ended.
+func TestWatchProgress(t *testing.T) {
+	f := newFixture(t)
+	parent := f.dir("builds")
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var looks, told atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	underWay := func() bool { return looks.Add(1) <= 3 }
+	go func() {
+		ended <- f.WatchProgress(ctx, parent, time.Millisecond, underWay, func() { told.Add(1) })
+	}()
+	eventually(t, "looks after the end", func() bool { return looks.Load() > 10 })
+	if n := told.Load(); n != 3 {
+		t.Errorf("told %d times, want 3", n)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("WatchProgress: %v", err)
 	}
 }
 
