@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,7 @@ const (
 
 // issued remembers the certificates that Caddy got, and why it did not.
 type issued struct {
-	certificates map[string]issue // by host
+	certificates map[string]issue // by file
 	refusals     map[string]string
 	refusalsAt   time.Time
 }
@@ -37,7 +38,7 @@ type issue struct {
 }
 
 // served says how the certificate of a route's host stands.
-func (d *Driver) served(g *generation, v resource.Route) resource.Served {
+func (d *Driver) served(g *generation, v resource.Route, in *authorities) resource.Served {
 	switch {
 	case v.TLS == resource.TLSFiles:
 		c, err := g.certificate(v.Host)
@@ -48,40 +49,60 @@ func (d *Driver) served(g *generation, v resource.Route) resource.Served {
 	case v.TLS != resource.TLSACME || d.opts.System != nil: // where the host's own Caddy keeps its certificates is not known
 		return resource.Served{}
 	}
-	if notAfter := d.issued.look(d.storage(), v.Host); !notAfter.IsZero() {
+	if notAfter := d.issued.look(in, v.Host); !notAfter.IsZero() {
 		return resource.Served{NotAfter: notAfter}
 	}
 	return resource.Served{Missing: true, Message: d.issued.refusal(d.store.dir, v.Host)}
 }
 
-// look finds the certificate of a host in Caddy's storage. Its user may write
-// there: no link leads out of it.
-func (i *issued) look(storage, host string) (notAfter time.Time) {
-	root, err := os.OpenRoot(storage)
-	if err != nil {
-		return time.Time{}
+// authorities are where Caddy's storage has the certificates of each authority,
+// for one look at all hosts. It is opened by the first that asks.
+type authorities struct {
+	storage string
+	root    *os.Root // nil: not opened
+	dirs    []string
+}
+
+// open lists the directories. Caddy's user may write there: no link leads out.
+func (a *authorities) open() {
+	if a.root != nil {
+		return
 	}
-	defer root.Close()
-	found, _ := fs.Glob(root.FS(), path.Join("certificates", "*", host, host+".crt"))
-	for _, name := range found {
-		if strings.HasPrefix(name, "certificates/local/") {
-			continue // of Caddy's own authority: the mode was another one before
-		}
-		if at := i.expiry(root, name, host); at.After(notAfter) {
+	root, err := os.OpenRoot(a.storage)
+	if err != nil {
+		return // Caddy has not run yet
+	}
+	a.root = root
+	a.dirs, _ = fs.Glob(root.FS(), "certificates/*") // the pattern is good
+	// Caddy's own authority has no part in it: the mode was another one before.
+	a.dirs = slices.DeleteFunc(a.dirs, func(dir string) bool { return path.Base(dir) == "local" })
+}
+
+func (a *authorities) close() {
+	if a.root != nil {
+		a.root.Close()
+	}
+}
+
+// look finds the certificate of a host.
+func (i *issued) look(in *authorities, host string) (notAfter time.Time) {
+	in.open()
+	for _, dir := range in.dirs {
+		if at := i.expiry(in.root, path.Join(dir, host, host+".crt")); at.After(notAfter) {
 			notAfter = at
 		}
 	}
 	return notAfter
 }
 
-func (i *issued) expiry(root *os.Root, name, host string) time.Time {
+func (i *issued) expiry(root *os.Root, name string) time.Time {
 	info, err := root.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return time.Time{}
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	now := stamp{st.Ino, st.Size, st.Ctim.Nano()}
-	if last, known := i.certificates[host]; known && last.stamp == now {
+	if last, known := i.certificates[name]; known && last.stamp == now {
 		return last.notAfter
 	}
 	data, err := root.ReadFile(name)
@@ -99,7 +120,7 @@ func (i *issued) expiry(root *os.Root, name, host string) time.Time {
 	if i.certificates == nil {
 		i.certificates = map[string]issue{}
 	}
-	i.certificates[host] = issue{now, leaf.NotAfter}
+	i.certificates[name] = issue{now, leaf.NotAfter}
 	return leaf.NotAfter
 }
 

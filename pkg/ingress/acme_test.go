@@ -188,7 +188,12 @@ func TestStorageIsNotFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var i issued
-	if at := i.look(filepath.Join(dir, "storage"), "web.example.org"); !at.IsZero() {
+	look := func() time.Time {
+		in := &authorities{storage: filepath.Join(dir, "storage")}
+		defer in.close()
+		return i.look(in, "web.example.org")
+	}
+	if at := look(); !at.IsZero() {
 		t.Errorf("a planted link was followed: %v", at)
 	}
 	if err := os.Remove(link); err != nil {
@@ -200,12 +205,12 @@ func TestStorageIsNotFollowed(t *testing.T) {
 	}
 	for _, content := range []string{"", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
 		write(t, link, content)
-		if at := i.look(filepath.Join(dir, "storage"), "web.example.org"); !at.IsZero() {
+		if at := look(); !at.IsZero() {
 			t.Errorf("%q is a certificate until %v", content, at)
 		}
 	}
 	write(t, link, string(pem))
-	if at := i.look(filepath.Join(dir, "storage"), "web.example.org"); time.Until(at) < 30*time.Minute {
+	if at := look(); time.Until(at) < 30*time.Minute {
 		t.Errorf("a certificate of an hour is good until %v", at)
 	}
 }
@@ -220,7 +225,7 @@ func TestFilesExpire(t *testing.T) {
 	}
 	d := &Driver{}
 	v := resource.Route{Host: "web.example.org", TLS: resource.TLSFiles, Backend: netip.MustParseAddrPort("10.0.0.3:80")}
-	if s := d.served(g, v); time.Until(s.NotAfter) < 30*time.Minute || s.Missing {
+	if s := d.served(g, v, nil); time.Until(s.NotAfter) < 30*time.Minute || s.Missing {
 		t.Errorf("a certificate of an hour: %+v", s)
 	}
 	g.Certificates[0].NotAfter = time.Time{}

@@ -171,8 +171,10 @@ func (d *Driver) domains(s sight) map[resource.Kind]resource.Domain {
 		v.HTTPPort = 0
 	}
 	proxies = resource.Known(resource.New(g.ProxyOwner, "", g.ProxyName, v))
+	in := &authorities{storage: d.storage()}
+	defer in.close()
 	for _, e := range g.Routes {
-		e.Route.Certificate = d.served(g, e.Route)
+		e.Route.Certificate = d.served(g, e.Route, in)
 		if e.Route.Certificate.Missing {
 			missing++
 		}
