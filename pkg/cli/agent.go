@@ -24,10 +24,15 @@ func (a *app) agentCommand() *cobra.Command {
 	list := a.getCommand()
 	list.Use, list.Short, list.Example = "list [NAME...]", "List agents with their status", ""
 	ofKind(v1alpha1.KindAgent, list)
-	destroy := a.deleteCommand()
-	destroy.Use, destroy.Short = "destroy NAME...", "Delete agents; says what happens to their homes and databases"
-	ofKind(v1alpha1.KindAgent, destroy)
+	destroy := a.destroyCommand(v1alpha1.KindAgent, "Delete agents; says what happens to their homes and databases")
 	cmd.AddCommand(a.agentCreateCommand(), destroy, list, a.agentSSHCommand(), a.agentBuildCommand(), a.agentKeepCommand(), a.agentExtendCommand())
+	return cmd
+}
+
+func (a *app) destroyCommand(kind, short string) *cobra.Command {
+	cmd := a.deleteCommand()
+	cmd.Use, cmd.Short = "destroy NAME...", short
+	ofKind(kind, cmd)
 	return cmd
 }
 
@@ -51,11 +56,11 @@ func ofKind(kind string, cmd *cobra.Command) {
 
 func (a *app) agentCreateCommand() *cobra.Command {
 	var o v1alpha1.Agent
-	var system, source string
+	var system string
 	var keyFiles, credentials []string
 	var repository v1alpha1.AgentRepository
-	var ttl, timeout time.Duration
-	var wait, ephemeral bool
+	var ttl time.Duration
+	var ephemeral bool
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Write the spec of an agent",
@@ -74,10 +79,7 @@ func (a *app) agentCreateCommand() *cobra.Command {
 	flags.StringVar(&repository.Secret, "repository-secret", "", "secret of the host that gives access to it")
 	flags.DurationVar(&ttl, "ttl", 0, "remove it after that time")
 	flags.BoolVar(&ephemeral, "delete-home", false, "its home goes to the trash with it")
-	flags.StringVar(&source, "source", "", "source to write to; default: the first")
-	flags.BoolVar(&wait, "wait", false, "wait until it is Ready")
-	flags.DurationVar(&timeout, "timeout", defaultWait, "how long --wait waits")
-	cmd.RegisterFlagCompletionFunc("source", a.completeSources)
+	create := a.creates(cmd, defaultWait)
 	cmd.RegisterFlagCompletionFunc("credential", a.completeSecrets)
 	cmd.RegisterFlagCompletionFunc("repository-secret", a.completeSecrets)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -95,22 +97,33 @@ func (a *app) agentCreateCommand() *cobra.Command {
 		} else if repository != (v1alpha1.AgentRepository{}) {
 			return usage("--ref and --repository-secret go with --repository")
 		}
-		if ttl != 0 {
-			o.Spec.TTL = &v1alpha1.Duration{Duration: ttl}
-		}
+		o.Spec.TTL = optional(ttl)
 		if ephemeral {
 			o.Spec.Home.DeletionPolicy = "Delete"
 		}
-		text, err := spec.Marshal(&o)
+		return create(cmd.Context(), &o)
+	}
+	return cmd
+}
+
+// creates gives a command the flags of one that writes the spec of a new object,
+// and returns what writes it.
+func (a *app) creates(cmd *cobra.Command, timeout time.Duration) func(context.Context, v1alpha1.Object) error {
+	flags := cmd.Flags()
+	source := flags.String("source", "", "source to write to; default: the first")
+	wait := flags.Bool("wait", false, "wait until it is Ready")
+	flags.DurationVar(&timeout, "timeout", timeout, "how long --wait waits")
+	cmd.RegisterFlagCompletionFunc("source", a.completeSources)
+	return func(ctx context.Context, o v1alpha1.Object) error {
+		text, err := spec.Marshal(o)
 		if err != nil {
 			return err
 		}
-		if err := a.mustBeNew(cmd.Context(), args[0]); err != nil {
+		if err := a.mustBeNew(ctx, o.Meta().Name); err != nil {
 			return err
 		}
-		return a.applyFiles(cmd.Context(), source, []v1alpha1.File{{Name: "the command line", Data: text}}, wait, timeout)
+		return a.applyFiles(ctx, *source, []v1alpha1.File{{Name: "the command line", Data: text}}, *wait, timeout)
 	}
-	return cmd
 }
 
 // mustBeNew keeps create from writing over a spec that says more than flags do.

@@ -25,19 +25,15 @@ import (
 // changes, removes or shows specs.
 func (a *app) previewCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "preview", Short: "Show branches and pull requests of repositories under URLs of their own"}
-	destroy := a.deleteCommand()
-	destroy.Use, destroy.Short = "destroy NAME...", "Delete previews; says what happens to their data"
-	ofKind(v1alpha1.KindPreview, destroy)
+	destroy := a.destroyCommand(v1alpha1.KindPreview, "Delete previews; says what happens to their data")
 	cmd.AddCommand(a.previewCreateCommand(), a.previewUpdateCommand(), a.previewRollbackCommand(), a.previewBuildCommand(), destroy, a.previewListCommand(), a.previewLogsCommand())
 	return cmd
 }
 
 func (a *app) previewCreateCommand() *cobra.Command {
 	p := v1alpha1.Preview{TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindPreview}}
-	var source string
 	var secrets, variables []string
-	var refresh, ttl, timeout time.Duration
-	var wait bool
+	var refresh, ttl time.Duration
 	cmd := &cobra.Command{
 		Use:   "create URL [BRANCH]",
 		Short: "Write the spec of a preview",
@@ -55,10 +51,7 @@ func (a *app) previewCreateCommand() *cobra.Command {
 	flags.StringArrayVar(&variables, "variable", nil, "variable of the application: NAME=VALUE; may be repeated")
 	flags.DurationVar(&refresh, "refresh", 0, "how often the branch is looked at")
 	flags.DurationVar(&ttl, "ttl", 0, "remove it after that time")
-	flags.StringVar(&source, "source", "", "source to write to; default: the first")
-	flags.BoolVar(&wait, "wait", false, "wait until it is Ready")
-	flags.DurationVar(&timeout, "timeout", 20*time.Minute, "how long --wait waits")
-	cmd.RegisterFlagCompletionFunc("source", a.completeSources)
+	create := a.creates(cmd, 20*time.Minute)
 	cmd.RegisterFlagCompletionFunc("secret", a.completeSecrets)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.Spec.Repository.URL = args[0]
@@ -72,14 +65,7 @@ func (a *app) previewCreateCommand() *cobra.Command {
 		if p.Metadata.Name == "" {
 			p.Metadata.Name = preview.Name(p.Spec)
 		}
-		text, err := spec.Marshal(&p)
-		if err == nil {
-			err = a.mustBeNew(cmd.Context(), p.Metadata.Name)
-		}
-		if err != nil {
-			return err
-		}
-		return a.applyFiles(cmd.Context(), source, []v1alpha1.File{{Name: "the command line", Data: text}}, wait, timeout)
+		return create(cmd.Context(), &p)
 	}
 	return cmd
 }
