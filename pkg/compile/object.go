@@ -29,7 +29,8 @@ type unitOf struct {
 	ttl *TTLRecord
 	// clones are what new volumes are made of, by their names.
 	clones map[string]resource.Clone
-	// asWanted says that Target is what the spec asks for now.
+	// asWanted says that Target has the fingerprint that the spec asks for now, and
+	// that nothing holds it back: the spec's setup, which is no part of it, may be asked of it.
 	asWanted bool
 	// effective is the spec of Target: the wanted one, or, after a rollback, the former one.
 	effective *v1alpha1.ContainerSpec
