@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"pkg/metrics":    {"pkg/api", "pkg/resource"},
 	"pkg/notify":     {"pkg/api", "pkg/host"},
 	"pkg/forge":      {},
-	"pkg/webhook":    {"pkg/api", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host"},
+	"pkg/webhook":    {"pkg/api", "pkg/spec", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},

@@ -1,0 +1,307 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/forge"
+	"tekton.host/pkg/preview"
+)
+
+const shopURL = "https://github.com/team/shop.git"
+
+func shop(p v1alpha1.PullRequestPolicy) map[string]v1alpha1.RepositorySpec {
+	return map[string]v1alpha1.RepositorySpec{"shop": {URL: shopURL, PullRequests: p}}
+}
+
+// TestLife of a pull request: opened, pushed to, commanded, closed, opened again.
+func TestLife(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	w.forge.open(42)
+	w.event(42)
+	w.settle()
+	name := preview.Name(v1alpha1.PreviewSpec{Repository: v1alpha1.PreviewRepository{URL: shopURL}, PullRequest: 42})
+	check := func(commit string, rebuilds int) {
+		t.Helper()
+		p, ok := w.previews()[42]
+		if s := p.Spec; !ok || p.Metadata.Name != name || s.Repository.Name != "shop" || s.Repository.URL != "" || s.PullRequest != 42 || s.Commit != commit || s.Rebuild != rebuilds || s.Fork {
+			t.Fatalf("%+v", p)
+		}
+	}
+	check(commitA, 0)
+	w.daemon.look()
+	w.forge.change(42, func(pr *forge.PullRequest) { pr.Commit = commitB })
+	w.event(42)
+	w.settle()
+	check(commitB, 0)
+	w.forge.say(42, "mallory", "/preview down")
+	w.forge.say(42, "ann", "/preview rebuild")
+	w.event(42)
+	w.settle()
+	check(commitB, 1)
+
+	w.forge.shut(42)
+	w.event(42)
+	w.settle()
+	if got := w.numbers(); got != "[]" || w.teller.state(42) != StateClosed {
+		t.Fatalf("closed: previews %s, told %s", got, w.teller.state(42))
+	}
+	if _, err := os.Stat(w.server.store.File(Ref{"shop", 42})); err != nil {
+		t.Fatalf("the file has to say that the removal is meant: %v", err)
+	}
+	w.forge.open(42)
+	w.event(42)
+	w.settle()
+	check(commitB, 1)
+	w.forge.shut(42)
+	w.event(42)
+	w.daemon.look()
+	w.settle()
+	w.daemon.look()
+	old := time.Now().Add(-time.Minute)
+	os.Chtimes(w.server.store.File(Ref{"shop", 42}), old, old)
+	w.sweep()
+	if refs, err := w.server.store.Refs(); err != nil || len(refs) != 0 {
+		t.Errorf("something is left: %v, %v", refs, err)
+	}
+	if len(w.daemon.lost) != 0 {
+		t.Errorf("files vanished with their documents: %v", w.daemon.lost)
+	}
+}
+
+// TestNameStays when the forge calls the repository something else, or its
+// object is given another URL.
+func TestNameStays(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.forge.open(1)
+	w.sweep()
+	name := w.previews()[1].Metadata.Name
+	w.daemon.repository("shop", v1alpha1.RepositorySpec{URL: "https://github.com/team/store.git"})
+	w.forge.change(1, func(pr *forge.PullRequest) { pr.Commit = commitB })
+	w.sweep()
+	if p := w.previews()[1]; p.Metadata.Name != name || p.Spec.Commit != commitB {
+		t.Errorf("%+v, want the name %s", p, name)
+	}
+}
+
+// TestMax: the oldest that wait go first, none that has one loses it.
+func TestMax(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 2}))
+	for n := 5; n >= 1; n-- {
+		w.forge.open(n)
+	}
+	w.forge.change(1, func(pr *forge.PullRequest) { pr.Draft = true })
+	w.sweep()
+	if got := w.numbers(); got != "[2 3]" {
+		t.Fatalf("previews %s, want the oldest", got)
+	}
+	if w.teller.state(4) != StateWaiting || w.teller.state(1) != StateDraft {
+		t.Errorf("told %s and %s", w.teller.state(4), w.teller.state(1))
+	}
+	w.daemon.look()
+	w.forge.change(1, func(pr *forge.PullRequest) { pr.Draft = false })
+	w.event(1)
+	w.settle()
+	if got := w.numbers(); got != "[2 3]" {
+		t.Fatalf("previews %s: one that had one lost it", got)
+	}
+	w.forge.shut(3)
+	w.event(3)
+	w.settle()
+	if got := w.numbers(); got != "[2]" {
+		t.Fatalf("previews %s: another came before the old one had gone", got)
+	}
+	w.daemon.look()
+	w.settle()
+	if got := w.numbers(); got != "[1 2]" {
+		t.Fatalf("previews %s, want the oldest that waited", got)
+	}
+	w.daemon.look()
+	w.restart()
+	w.forge.shut(2)
+	w.sweep()
+	w.daemon.look()
+	w.sweep()
+	if got := w.numbers(); got != "[1 4]" {
+		t.Errorf("after a restart: previews %s", got)
+	}
+}
+
+// TestTaken: what a ttl or `tekton delete` took away stays away until somebody
+// pushes or asks for it.
+func TestTaken(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	file := func() string { return w.server.store.File(Ref{"shop", 1}) }
+	w.forge.open(1)
+	w.sweep()
+	w.daemon.look()
+	for _, again := range []func(){
+		func() { w.forge.change(1, func(pr *forge.PullRequest) { pr.Commit = commitB }) },
+		func() { w.forge.say(1, "ann", "/preview") },
+		func() { w.forge.say(1, "ann", "/preview rebuild") },
+	} {
+		w.daemon.destroy(file())
+		w.sweep()
+		w.restart()
+		w.sweep()
+		if got := w.numbers(); got != "[]" || w.teller.state(1) != StateTaken {
+			t.Fatalf("previews %s, told %s", got, w.teller.state(1))
+		}
+		again()
+		w.event(1)
+		w.settle()
+		if got := w.numbers(); got != "[1]" {
+			t.Fatalf("previews %s", got)
+		}
+		w.daemon.look()
+	}
+	// A directory that was emptied by accident: the daemon still has the preview.
+	w.settle()
+	os.Remove(file())
+	w.sweep()
+	if got := w.numbers(); got != "[1]" {
+		t.Errorf("previews %s: a lost file was not written again", got)
+	}
+}
+
+// TestNothingIsRemovedWithoutAWord: neither the forge's nor the daemon's silence removes anything.
+func TestNothingIsRemovedWithoutAWord(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.forge.open(1)
+	w.sweep()
+	w.daemon.look()
+	w.settle()
+	w.forge.fail(errors.New("internal error"))
+	w.event(1)
+	w.settle()
+	w.forge.fail(nil)
+	w.forge.mu.Lock()
+	hidden := w.forge.pulls[1]
+	delete(w.forge.pulls, 1) // not found: hidden from us, perhaps
+	w.forge.mu.Unlock()
+	w.sweep()
+	w.daemon.goAway(true)
+	w.settle()
+	if err := w.server.sweep(t.Context()); !errors.Is(err, errDaemon) {
+		t.Errorf("a sweep without the daemon: %v", err)
+	}
+	w.event(1)
+	w.settle()
+	if got := w.numbers(); got != "[1]" {
+		t.Fatalf("previews %s", got)
+	}
+	w.forge.mu.Lock()
+	w.forge.pulls[1] = hidden
+	w.forge.mu.Unlock()
+	w.daemon.goAway(false)
+	w.settle()
+	// One that was refused is still there.
+	w.daemon.update(func() { w.daemon.put(v1alpha1.KindRepository, "shop", "/specs/r.yaml", nil) })
+	w.sweep()
+	if got := w.numbers(); got != "[1]" {
+		t.Fatalf("a Repository that was refused: previews %s", got)
+	}
+	w.daemon.update(func() { delete(w.daemon.items, "Repository/shop") })
+	w.sweep()
+	if got := w.numbers(); got != "[]" || w.teller.state(1) != StateNoPolicy {
+		t.Errorf("without its Repository: previews %s, told %s", got, w.teller.state(1))
+	}
+}
+
+// TestOneURLTwice: the first by name has the previews, none is kept twice.
+func TestOneURLTwice(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.forge.open(1)
+	w.sweep()
+	w.daemon.repository("a", v1alpha1.RepositorySpec{URL: "ssh://git@github.com/Team/Shop"})
+	w.sweep()
+	var files []string
+	for file, p := range w.daemon.read() {
+		if p != nil {
+			files = append(files, strings.TrimPrefix(file, w.specs+"/"))
+		}
+	}
+	if got := fmt.Sprint(files); got != "[a.1.yaml]" {
+		t.Errorf("specs %s", got)
+	}
+}
+
+// TestPush: sources that the branch is of look at their remote, no others.
+func TestPush(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	if code := w.deliver("p1", "push", `{"ref":"refs/heads/next","repository":{"full_name":"team/infra"}}`); code != 202 {
+		t.Fatal(code)
+	}
+	w.settle()
+	if got := fmt.Sprint(w.daemon.synced); got != "[infra-next]" {
+		t.Errorf("synced %s", got)
+	}
+}
+
+// TestTellingIsInNobodysWay: an error of the teller delays no spec.
+func TestTellingIsInNobodysWay(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	w.teller.err = errors.New("no comments for you")
+	w.forge.open(1)
+	w.event(1)
+	w.settle()
+	if got := w.numbers(); got != "[1]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
+// TestLocate: which URLs are of a forge.
+func TestLocate(t *testing.T) {
+	for _, tt := range []struct{ git, forge, want string }{
+		{"https://github.com/team/shop.git", "https://github.com", "team/shop"},
+		{"https://GitHub.com/team/shop/", "https://github.com/", "team/shop"},
+		{"ssh://git@github.com/team/shop", "https://github.com", "team/shop"},
+		{"https://github.com.evil.example/team/shop", "https://github.com", ""},
+		{"https://example.org/git/team/shop.git", "https://example.org/git", "team/shop"},
+		{"https://example.org/github/team/shop", "https://example.org/git", ""},
+		{"https://example.org:8443/team/shop", "https://example.org", ""},
+		{"ssh://git@example.org:2222/team/shop", "https://example.org:8443", "team/shop"},
+		{"https://github.com/team", "https://github.com", ""},
+		{"https://github.com/team/shop/tree", "https://github.com", ""},
+		{"%", "https://github.com", ""},
+	} {
+		r, ok := locate(tt.git, tt.forge)
+		if got := r.String(); ok != (tt.want != "") || ok && got != tt.want {
+			t.Errorf("%s at %s: %s %t", tt.git, tt.forge, got, ok)
+		}
+	}
+}
+
+// FuzzNames: whatever a URL says, a name is one that the API takes, and files
+// are told apart and stay in their directory.
+func FuzzNames(f *testing.F) {
+	f.Add("https://github.com/team/shop.git", "shop", 42)
+	f.Add("https://github.com/../..", "a.b", -1)
+	s := &Store{specs: "/specs"}
+	f.Fuzz(func(t *testing.T, url, base string, n int) {
+		if r, ok := locate(url, "https://github.com"); ok && (r.Owner == "" || r.Name == "" || strings.Contains(r.Name, "/")) {
+			t.Errorf("%q is of %q", url, r)
+		}
+		if r, ok := parseRef(base); ok && (r.base() != base || r.Number < 1 || strings.HasPrefix(base, ".")) {
+			t.Errorf("%q is %+v", base, r)
+		}
+		if r, ok := s.Ref("/specs/" + base + ".yaml"); ok && s.File(r) != "/specs/"+base+".yaml" {
+			t.Errorf("%q is another file than that of %+v", base, r)
+		}
+		if n < 1 {
+			return
+		}
+		text, name, err := previewSpec(Ref{"shop", n}, &v1alpha1.RepositorySpec{URL: url}, "", Verdict{Commit: commitA})
+		if err != nil || len(name) > v1alpha1.MaxName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || strings.HasPrefix(name, "-") || !strings.Contains(string(text), name) {
+			t.Errorf("%q makes the name %q: %v", url, name, err)
+		}
+	})
+}

@@ -1,0 +1,132 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"tekton.host/pkg/forge"
+)
+
+const (
+	// MaxBody is the most that GitHub sends.
+	MaxBody = 25 << 20
+	// maxReading is how much of bodies is in memory at a time.
+	maxReading = 2 * MaxBody
+	// answerWithin: GitHub waits ten seconds for an answer.
+	answerWithin = 8 * time.Second
+)
+
+// budget bounds the memory that bodies take.
+type budget struct{ *semaphore.Weighted }
+
+func newBudget() *budget { return &budget{semaphore.NewWeighted(maxReading)} }
+
+// refusal is how a delivery is not accepted.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// receive answers a delivery: 202 when what it says will be looked at, whatever
+// happens; 200 when there is nothing to look at.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	status, text := s.accept(ctx, w, r)
+	s.metrics.deliveries.WithLabelValues(http.StatusText(status)).Inc()
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "30")
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	io.WriteString(w, text+"\n")
+}
+
+func (s *Server) accept(ctx context.Context, w http.ResponseWriter, r *http.Request) (status int, text string) {
+	f, ok := s.forges[r.PathValue("forge")]
+	if !ok {
+		return http.StatusNotFound, "no forge of this name is configured"
+	}
+	e, err := s.read(ctx, w, r, f)
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refused.status, refused.text
+	}
+	if err != nil {
+		s.log.Error(err, "a delivery could not be checked", "forge", f.Name)
+		return http.StatusServiceUnavailable, "not now; the host's log says why"
+	}
+	k := Key{Forge: f.Name, Repository: e.Repository, Number: e.PullRequest, Branch: e.Branch}
+	switch {
+	case e.Kind == forge.EventPing:
+		return http.StatusOK, "pong"
+	case e.Kind == "" || k.Number == 0 && k.Branch == "":
+		return http.StatusOK, "nothing to do"
+	}
+	switch err := s.journal.Add(ctx, k, f.Name+"/"+e.ID); {
+	case err == nil:
+		s.looks.add(k)
+		return http.StatusAccepted, "it will be looked at"
+	case errors.Is(err, ErrSeen):
+		return http.StatusOK, "this delivery was accepted before"
+	default:
+		if !errors.Is(err, ErrFull) {
+			s.looks.add(k) // it cannot be promised, and happens all the same
+		}
+		s.log.Error(err, "a delivery could not be kept", "forge", f.Name, "what", k.String())
+		return http.StatusServiceUnavailable, "not now; the host's log says why"
+	}
+}
+
+// read takes in a delivery: nothing of it is looked at before its signature.
+func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request, f Forge) (forge.Event, error) {
+	var none forge.Event
+	size := r.ContentLength
+	if size > MaxBody {
+		return none, &refusal{http.StatusRequestEntityTooLarge, "a delivery has at most 25 MiB"}
+	}
+	if size < 0 {
+		size = MaxBody
+	}
+	if err := s.reading.Acquire(ctx, size); err != nil {
+		return none, &refusal{http.StatusServiceUnavailable, "too many deliveries at once"}
+	}
+	defer s.reading.Release(size)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return none, &refusal{http.StatusRequestEntityTooLarge, "a delivery has at most 25 MiB"}
+	}
+	if err != nil {
+		return none, &refusal{http.StatusBadRequest, "the delivery ended before its end"}
+	}
+	secrets, err := f.Secrets()
+	if err != nil {
+		return none, err
+	}
+	if forge.Verify(r.Header, body, secrets...) != nil {
+		return none, &refusal{http.StatusUnauthorized, "the signature is not made with the secret of this webhook"}
+	}
+	e, err := forge.Parse(r.Header, body)
+	if err != nil {
+		return none, &refusal{http.StatusBadRequest, err.Error()}
+	}
+	return e, nil
+}
+
+// healthz answers 200 while deliveries are kept and the daemon is heard.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !s.watcher.View().Known {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "the daemon says nothing\n")
+		return
+	}
+	io.WriteString(w, "ok\n")
+}
