@@ -33,7 +33,7 @@ func (s *Server) tell(ctx context.Context, k Key) error {
 		if text != c.told {
 			limited, cancel := context.WithTimeout(ctx, tellTimeout)
 			defer cancel()
-			if err := t.Tell(limited, f.Client, k.Repository, k.Number, c.outcome); err != nil {
+			if err := t.Tell(limited, f.Client, k, c.outcome); err != nil {
 				s.log.Info("a pull request could not be told what became of it; it is tried again", "what", k.String(), "why", err.Error())
 				return err
 			}

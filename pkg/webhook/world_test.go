@@ -287,13 +287,13 @@ func (f *fakeTeller) Text(o Outcome) string {
 	return fmt.Sprint(o.State, o.Message, o.Commit, o.Preview, phase)
 }
 
-func (f *fakeTeller) Tell(_ context.Context, _ forge.Client, _ forge.Repository, n int, o Outcome) error {
+func (f *fakeTeller) Tell(_ context.Context, _ forge.Client, k Key, o Outcome) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return f.err
 	}
-	f.told[n] = o
+	f.told[k.Number] = o
 	f.times++
 	return nil
 }
