@@ -102,7 +102,7 @@ func (c *Config) setDefaults() {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:9180")
 	c.Specs = cmp.Or(c.Specs, "/var/lib/tekton-webhook/specs")
 	c.State = cmp.Or(c.State, "/var/lib/tekton-webhook/state")
-	c.Socket = cmp.Or(c.Socket, "/run/tekton/tektond.sock")
+	c.Socket = cmp.Or(c.Socket, "/run/tekton/tekton.sock")
 	if c.Sweep == nil {
 		c.Sweep = &v1alpha1.Duration{Duration: defaultSweep}
 	}
