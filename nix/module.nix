@@ -23,7 +23,6 @@ in
     ./module/network.nix
     ./module/limits.nix
     ./module/system.nix
-    ./module/webhook.nix
   ];
 
   options.services.tekton = {

@@ -219,6 +219,22 @@ func TestLimitEnds(t *testing.T) {
 	}
 }
 
+// TestForbidden: what we may not do is no limit.
+func TestForbidden(t *testing.T) {
+	s, url := serve(t)
+	s.AddToken("reader", "stranger")
+	c := client(t, forge.Options{URL: url, Token: func() (string, error) { return "reader", nil }})
+	n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+	id := s.Say(shop, n, "dev", "x")
+	_, err := c.SetComment(t.Context(), shop, n, id, "y")
+	if _, ok := errors.AsType[*forge.RetryError](err); ok || !errors.Is(err, forge.ErrForbidden) {
+		t.Errorf("%v", err)
+	}
+	if got := s.Comments(shop, n)[0].Body; got != "x" {
+		t.Errorf("it is %q now", got)
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	s, url := serve(t)
 	c := client(t, forge.Options{URL: url})
