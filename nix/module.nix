@@ -93,6 +93,7 @@ in
     users.groups = lib.mkMerge [
       { ${effective.socketGroup}.members = cfg.operators; }
       (lib.genAttrs effective.serviceUsers (_: { }))
+      (mkIf (cfg.settings.readSocketGroup != null) { ${cfg.settings.readSocketGroup} = { }; })
     ];
     users.users = lib.genAttrs effective.serviceUsers (name: {
       isSystemUser = true;

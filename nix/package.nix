@@ -24,7 +24,7 @@ buildGo126Module {
   };
   # Computed without a Nix builder, as the hash of what "go mod vendor" makes;
   # TestVendorHash in test/repo fails, and names the new one, when go.mod changes it.
-  vendorHash = "sha256-Ium7xo9LQoF8Pn61BsOnukXHm2nKqY0zsKowVsKbSJY=";
+  vendorHash = "sha256-meeKu27eCdM6RW4kVCoxRxM2cJHTCXpEd5L0bFsaHk4=";
 
   env.CGO_ENABLED = 0;
   ldflags = [

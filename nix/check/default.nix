@@ -85,6 +85,8 @@ let
     "networkd keeps rules that are not its own" = example.systemd.network.config.networkConfig.ManageForeignRoutingPolicyRules == false;
     "users" = minimal.users.groups ? tekton && minimal.users.users.caddy.isSystemUser && minimal.users.users.postgres.isSystemUser
       && example.users.groups.tekton.members == [ "admin" ];
+    "who may only read has a group where one is named" = (evaluate (enabled { readSocketGroup = "tekton-webhook"; })).users.groups ? tekton-webhook
+      && !(minimal.users.groups ? tekton-webhook);
     "the previews' directory stays theirs" = example.systemd.tmpfiles.settings."10-tekton"."/var/lib/tekton-previews".d.user == ":root";
     "the host's own Caddy imports tekton's sites, and no other is brought along" =
       let system = evaluate (enabled { ingress.mode = "system"; });

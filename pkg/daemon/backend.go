@@ -250,13 +250,13 @@ func (d *Daemon) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, err
 	return server.Leader{PID: s.Leader, Boot: s.Boot, Launcher: []string{handover.InitPath, "enter"}}, nil
 }
 
-// socketGroup is the configured group where it exists; without it the socket is root's alone.
-func (d *Daemon) socketGroup() string {
-	if _, err := user.LookupGroup(d.opts.Host.SocketGroup); err != nil {
-		d.opts.Log.Info("the socket is for root only", "group", d.opts.Host.SocketGroup, "why", err.Error())
+// socketGroup is a configured group where it exists; without it the socket is root's alone.
+func (d *Daemon) socketGroup(socket, group string) string {
+	if _, err := user.LookupGroup(group); err != nil {
+		d.opts.Log.Info("the socket is for root only", "socket", socket, "group", group, "why", err.Error())
 		return ""
 	}
-	return d.opts.Host.SocketGroup
+	return group
 }
 
 func (d *Daemon) form() string {

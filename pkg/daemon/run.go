@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,17 +19,11 @@ const purgeEvery = time.Hour
 // Run converges and serves the API until ctx ends. reload asks for a new look
 // at everything.
 func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
-	listener, err := server.Listen(server.ListenOptions{Path: d.layout.Socket(), Group: d.socketGroup()})
-	if err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	if err := d.serveAPI(ctx, g); err != nil {
 		return err
 	}
-	api, err := server.New(server.Options{Backend: d, Metrics: d.metrics.Handler(), Log: d.opts.Log.WithName("api")})
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.engine.Run(ctx) })
-	g.Go(func() error { return api.Serve(ctx, listener) })
 	g.Go(func() error { d.purge(ctx); return nil })
 	g.Go(func() error { d.recordEvents(ctx); return nil })
 	g.Go(func() error { d.removeExpired(ctx); return nil })
@@ -47,6 +42,31 @@ func (d *Daemon) Run(ctx context.Context, reload <-chan struct{}) error {
 	})
 	d.opts.Log.Info("running", "state", d.layout.State, "socket", d.layout.Socket(), "installation", d.id, "supervisor", d.form())
 	return g.Wait()
+}
+
+// serveAPI makes the sockets and answers on them.
+func (d *Daemon) serveAPI(ctx context.Context, g *errgroup.Group) error {
+	api, err := server.New(server.Options{Backend: d, Metrics: d.metrics.Handler(), Log: d.opts.Log.WithName("api")})
+	if err != nil {
+		return err
+	}
+	all, err := d.listen(d.layout.Socket(), d.opts.Host.SocketGroup)
+	if err != nil {
+		return err
+	}
+	if group := d.opts.Host.ReadSocketGroup; group != "" {
+		readers, err := d.listen(d.layout.ReadSocket(), group)
+		if err != nil {
+			return errors.Join(err, all.Close())
+		}
+		g.Go(func() error { return api.ServeReaders(ctx, readers) })
+	}
+	g.Go(func() error { return api.Serve(ctx, all) })
+	return nil
+}
+
+func (d *Daemon) listen(socket, group string) (net.Listener, error) {
+	return server.Listen(server.ListenOptions{Path: socket, Group: d.socketGroup(socket, group)})
 }
 
 // Once converges until every object is Ready, or nothing more happens by

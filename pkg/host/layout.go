@@ -86,5 +86,8 @@ func (l Layout) Service(name string) string { return l.state("services", name) }
 // Socket is the daemon's API.
 func (l Layout) Socket() string { return filepath.Join(l.Run, "tekton.sock") }
 
+// ReadSocket is the part of the daemon's API that only answers questions.
+func (l Layout) ReadSocket() string { return filepath.Join(l.Run, "read.sock") }
+
 // RunService is a service's directory for sockets.
 func (l Layout) RunService(name string) string { return filepath.Join(l.Run, name) }

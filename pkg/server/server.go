@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/net/netutil"
 
 	"tekton.host/pkg/server/wire"
 )
@@ -25,6 +26,9 @@ const (
 	answerTimeout  = 60 * time.Second
 	// closeTimeout for requests under way when the server ends.
 	closeTimeout = 2 * time.Second
+	// maxReaders are the connections of readers at a time: they take no file
+	// descriptors from those who change something.
+	maxReaders = 64
 )
 
 // Options of a Server.
@@ -42,6 +46,8 @@ type Server struct {
 	backend Backend
 	log     logr.Logger
 	mux     *http.ServeMux
+	// readers has those of the routes that readers may use.
+	readers *http.ServeMux
 	// sessions are the exec sessions under way; they are no longer http's.
 	sessions sync.WaitGroup
 	// connections holds one value a connection to a machine.
@@ -53,40 +59,25 @@ func New(o Options) (*Server, error) {
 	if o.Backend == nil {
 		return nil, errors.New("server: Options.Backend is required")
 	}
-	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
-	s.route("GET "+wire.PathVersion, s.version)
-	s.route("GET "+wire.PathObjects, s.objects)
-	s.route("DELETE "+wire.PathObjects+"/{kind}/{name}", s.deleteObject)
-	s.route("POST "+wire.PathObjects+"/{kind}/{name}/restart", s.restart)
-	s.route("GET "+wire.PathObjects+"/{kind}/{name}/logs", s.logs)
-	s.route("POST "+wire.PathObjects+"/{kind}/{name}/exec", s.exec)
-	s.route("GET "+wire.PathObjects+"/{kind}/{name}/history", s.history)
-	s.route("POST "+wire.PathObjects+"/{kind}/{name}/connect", s.connect)
-	s.route("GET "+wire.PathSources, s.sources)
-	s.route("POST "+wire.PathSources+"/{name}/release-deletes", s.releaseDeletes)
-	s.route("GET "+wire.PathEvents, s.events)
-	s.route("GET "+wire.PathUsage, s.usage)
-	s.route("POST "+wire.PathSources+"/{name}/sync", s.syncSource)
-	s.route("POST "+wire.PathSources+"/{name}/suspend", s.suspendSource)
-	s.route("POST "+wire.PathSources+"/{name}/resume", s.resumeSource)
-	s.route("GET "+wire.PathProblems, s.problems)
-	s.route("POST "+wire.PathPlan, s.plan)
-	s.route("POST "+wire.PathApply, s.apply)
-	s.route("GET "+wire.PathSecrets, s.listSecrets)
-	s.route("PUT "+wire.PathSecrets+"/{name}", s.setSecret)
-	s.route("DELETE "+wire.PathSecrets+"/{name}", s.deleteSecret)
-	s.route("GET "+wire.PathData, s.listData)
-	s.route("POST "+wire.PathData+"/{id}/restore", s.restoreData)
-	s.route("DELETE "+wire.PathData+"/{id}", s.deleteData)
-	s.route("GET "+wire.PathProfile+"/{name}", s.profile)
-	if o.Metrics != nil {
-		s.mux.Handle("GET "+wire.PathMetrics, o.Metrics)
+	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), readers: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
+	for _, route := range s.routes(o.Metrics) {
+		s.mux.Handle(route.pattern, s.handle(route.answer))
+		if route.readable {
+			s.readers.Handle(route.pattern, s.handle(route.answer))
+		}
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &wire.Error{
 			Code:    wire.NotFound,
 			Message: fmt.Sprintf("the daemon's API has no %s %s", r.Method, r.URL.Path),
 			Next:    "use a client of the daemon's version (tekton version prints both)",
+		})
+	})
+	s.readers.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, &wire.Error{
+			Code:    wire.Forbidden,
+			Message: fmt.Sprintf("%s %s is not for readers: this socket answers questions and changes nothing", r.Method, r.URL.Path),
+			Next:    "use the daemon's other socket, as root or in the group that spec.socketGroup of the Host names",
 		})
 	})
 	return s, nil
@@ -96,8 +87,8 @@ func New(o Options) (*Server, error) {
 // can only end the connection.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-func (s *Server) route(pattern string, h handler) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handle(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		log := s.log.V(1)
 		if r.Method != http.MethodGet && r.URL.Path != wire.PathPlan {
 			log = s.log
@@ -116,11 +107,18 @@ func (s *Server) route(pattern string, h handler) {
 }
 
 // Serve answers on l until ctx ends. Streams and exec sessions end with it.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.serve(ctx, l, s.mux) }
+
+// ServeReaders answers what readers may ask on l until ctx ends.
+func (s *Server) ServeReaders(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, netutil.LimitListener(l, maxReaders), s.readers)
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := &http.Server{
-		Handler:           s.mux,
+		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       withPeer,

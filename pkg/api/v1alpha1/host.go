@@ -24,6 +24,9 @@ type HostSpec struct {
 	SecretsDir string `json:"secretsDir,omitempty"`
 	// SocketGroup may use the daemon's socket beside root.
 	SocketGroup string `json:"socketGroup,omitempty"`
+	// ReadSocketGroup may use the socket RUNDIR/read.sock, which shows objects, their status and events and changes nothing; absent:
+	// there is no such socket. tekton-webhook needs it.
+	ReadSocketGroup string `json:"readSocketGroup,omitempty"`
 	// Subnet of the machines, IPv4, /16 to /28.
 	Subnet string `json:"subnet,omitempty"`
 	// Domain of the host's own names: unknown hosts below it get our 404.

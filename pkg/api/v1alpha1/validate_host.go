@@ -61,6 +61,9 @@ func (v *hostCheck) identity() {
 	if !userName.MatchString(s.SocketGroup) {
 		v.invalid(specPath.Child("socketGroup"), s.SocketGroup, "%s", unixName)
 	}
+	if s.ReadSocketGroup != "" && !userName.MatchString(s.ReadSocketGroup) {
+		v.invalid(specPath.Child("readSocketGroup"), s.ReadSocketGroup, "%s", unixName)
+	}
 	v.duration(specPath.Child("trashFor"), s.TrashFor, Duration{})
 	v.duration(specPath.Child("slotCooldown"), s.SlotCooldown, Duration{})
 	if q := s.Runtime.LogMax; q != nil {

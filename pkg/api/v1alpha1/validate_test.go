@@ -195,7 +195,11 @@ func TestHostValidate(t *testing.T) {
 		change func(h *Host)
 		want   []string
 	}{
-		"default":            {func(*Host) {}, nil},
+		"default":       {func(*Host) {}, nil},
+		"reading group": {func(h *Host) { h.Spec.ReadSocketGroup = "a b" }, []string{"spec.readSocketGroup: must be a name"}},
+		"odd repository": {func(h *Host) {
+			allow(h, Admission{Repositories: []string{"*", "https://a.test/*", "shop", "shop-*", "Shop"}})
+		}, []string{"spec.sources[0].allow.repositories[4]: must consist of"}},
 		"instance digit":     {func(h *Host) { h.Spec.Instance = "a1" }, []string{"spec.instance: must be 1 to 4 characters"}},
 		"long instance":      {func(h *Host) { h.Spec.Instance = "abcde" }, []string{"spec.instance: must be 1 to 4 characters"}},
 		"relative state":     {func(h *Host) { h.Spec.StateDir = "state" }, []string{"spec.stateDir: must be an absolute path"}},

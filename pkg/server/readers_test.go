@@ -1,0 +1,193 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/spec"
+)
+
+// forReaders is all that readers may ask. Who adds a route decides here, too.
+var forReaders = []string{
+	"GET /metrics", "GET /v1/events", "GET /v1/objects", "GET /v1/problems", "GET /v1/sources", "GET /v1/version",
+	"POST /v1/plan", "POST /v1/sources/{name}/sync",
+}
+
+// shown is a Backend that answers what readers may ask; another call is a panic.
+type shown struct {
+	Backend
+	synced []string
+}
+
+func (*shown) Version(context.Context) (v1alpha1.VersionInfo, error) {
+	return v1alpha1.VersionInfo{}, nil
+}
+func (*shown) List(context.Context) ([]v1alpha1.Item, error)            { return nil, nil }
+func (*shown) Changed() <-chan struct{}                                 { return nil }
+func (*shown) Sources(context.Context) ([]v1alpha1.SourceStatus, error) { return nil, nil }
+func (*shown) Problems(context.Context) ([]spec.Problem, error)         { return nil, nil }
+func (*shown) Events(context.Context, int64) ([]v1alpha1.Event, error)  { return nil, nil }
+func (*shown) EventsChanged() <-chan struct{}                           { return nil }
+func (*shown) Plan(context.Context, []v1alpha1.File) (v1alpha1.PlanReport, error) {
+	return v1alpha1.PlanReport{}, nil
+}
+func (b *shown) SyncSource(_ context.Context, name string) (v1alpha1.GitStatus, error) {
+	b.synced = append(b.synced, name)
+	return v1alpha1.GitStatus{}, nil
+}
+
+func newShown(t *testing.T) (*Server, *shown) {
+	t.Helper()
+	b := &shown{}
+	s, err := New(Options{Backend: b, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("up 1\n")) })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, b
+}
+
+// asks sends a request of a pattern with values that are names.
+func asks(h http.Handler, pattern string) (status int, e wire.Error) {
+	method, path, _ := strings.Cut(pattern, " ")
+	path = strings.NewReplacer("{kind}", "Container", "{name}", "web", "{id}", "volume-web").Replace(path)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader("{}")))
+	if w.Code != http.StatusOK {
+		// What is no Error stays an empty one.
+		_ = json.Unmarshal(w.Body.Bytes(), &e)
+	}
+	return w.Code, e
+}
+
+// TestReaders: of all routes that there are, readers have the listed ones; every
+// other one, and any other method, is refused with a sentence and reaches nobody.
+func TestReaders(t *testing.T) {
+	s, b := newShown(t)
+	var readable []string
+	for _, r := range s.routes(http.NotFoundHandler()) {
+		if slices.Contains(forReaders, r.pattern) {
+			readable = append(readable, r.pattern)
+			if status, e := asks(s.readers, r.pattern); status != http.StatusOK {
+				t.Errorf("%s: %d %+v", r.pattern, status, e)
+			}
+			continue
+		}
+		if status, e := asks(s.readers, r.pattern); status != http.StatusForbidden || e.Code != wire.Forbidden || !strings.Contains(e.Message, "changes nothing") || e.Next == "" {
+			t.Errorf("%s: %d %+v", r.pattern, status, e)
+		}
+	}
+	slices.Sort(readable)
+	if !slices.Equal(readable, forReaders) {
+		t.Errorf("there are only %q", readable)
+	}
+	if !slices.Equal(b.synced, []string{"web"}) {
+		t.Errorf("synced %q", b.synced)
+	}
+	for _, pattern := range slices.Concat(forReaders, []string{"GET /", "GET /v1", "GET /v1/other", "GET /v1/objects/", "GET /v1/objects/Container/web"}) {
+		_, path, _ := strings.Cut(pattern, " ")
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"} {
+			if slices.Contains(forReaders, method+" "+path) {
+				continue
+			}
+			if status, _ := asks(s.readers, method+" "+path); status != http.StatusForbidden {
+				t.Errorf("%s %s: %d", method, path, status)
+			}
+		}
+	}
+}
+
+// TestReadersOddPaths: no spelling of a path leads where the path does not.
+func TestReadersOddPaths(t *testing.T) {
+	s, _ := newShown(t)
+	for _, path := range []string{
+		"//v1/secrets", "/v1/objects/../secrets", "/v1/./secrets", "/v1/objects/%2e%2e/secrets", "/v1/objects%2f..%2fsecrets",
+		"/V1/secrets", "/v1/secrets/", "/v1/sources/a/sync/../release-deletes", "/v1/sources/a%2fsync", "/v1/sources/%2e%2e/sync",
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+			w := httptest.NewRecorder()
+			s.readers.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+			// A redirect is asked again, and answered as what it leads to.
+			if redirected := w.Code/100 == 3; w.Code != http.StatusForbidden && w.Code != http.StatusUnprocessableEntity && !redirected {
+				t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestReadersOnTheirSocket: the two sockets serve what is theirs, and readers who
+// hold connections take none from others.
+func TestReadersOnTheirSocket(t *testing.T) {
+	s, _ := newShown(t)
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	for name, serve := range map[string]func(context.Context, net.Listener) error{"all": s.Serve, "read": s.ServeReaders} {
+		l, err := Listen(ListenOptions{Path: filepath.Join(dir, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { ended <- serve(ctx, l) }()
+	}
+	get := func(socket, path string) int {
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, socket))
+		}}
+		defer transport.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: transport}).Get("http://tekton" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := []int{get("read", wire.PathObjects), get("read", wire.PathSecrets), get("all", "/v1/nothing")}; !slices.Equal(got, []int{200, 403, 404}) {
+		t.Errorf("answers %v", got)
+	}
+	for range maxReaders + 10 {
+		conn, err := net.Dial("unix", filepath.Join(dir, "read"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if got := get("all", wire.PathObjects); got != http.StatusOK {
+		t.Errorf("beside readers that hang: %d", got)
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPlansOneByOne: readers cannot have many plans made at a time.
+func TestPlansOneByOne(t *testing.T) {
+	entered, leave := make(chan struct{}, 2), make(chan struct{})
+	h := oneByOne(func(http.ResponseWriter, *http.Request) error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	})
+	first := make(chan error, 1)
+	go func() { first <- h(nil, httptest.NewRequest("POST", wire.PathPlan, nil)) }()
+	<-entered
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h(nil, httptest.NewRequest("POST", wire.PathPlan, nil).WithContext(gone)); err == nil || len(entered) > 0 {
+		t.Errorf("a second one was made beside the first: %v", err)
+	}
+	close(leave)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
