@@ -1,11 +1,8 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -29,34 +26,25 @@ func TestMonitoring(t *testing.T) {
 	k.up()
 	k.write("web.yaml", k.guest("web", "routes: [{host: web.test, port: 8080}]"))
 	k.ready("web")
-	socket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", k.path("run/tekton.sock"))
-	}}}
-	for what, scrape := range map[string]func() (*http.Response, error){
-		"socket":  func() (*http.Response, error) { return socket.Get("http://tekton/metrics") },
-		"address": func() (*http.Response, error) { return http.Get("http://" + address + "/metrics") },
-	} {
-		answer, err := scrape()
-		k.check(err)
-		text, err := io.ReadAll(answer.Body)
-		answer.Body.Close()
-		k.check(err)
+	bySocket, err := overSocket(k.path("run/tekton.sock"), "/metrics")
+	k.check(err)
+	_, byAddress, err := fetch("http://"+address+"/metrics", "")
+	k.check(err)
+	for what, text := range map[string]string{"socket": bySocket, "address": byAddress} {
 		for _, line := range []string{
 			`tekton_object_ready{kind="Container",name="web"} 1`, `tekton_objects{kind="Container",phase="Ready"} 1`,
 			`tekton_step_duration_seconds_count{kind="unit",verb="put"} 1`, `tekton_slots{state="used"} 1`, `tekton_source_complete{source="local"} 1`,
 		} {
-			if !strings.Contains(string(text), "\n"+line+"\n") {
+			if !strings.Contains(text, "\n"+line+"\n") {
 				t.Errorf("the %s does not tell %q", what, line)
 			}
 		}
 	}
 	// The address serves nothing else of the API.
-	answer, err := http.Get("http://" + address + "/v1/objects")
+	code, _, err := fetch("http://"+address+"/v1/objects", "")
 	k.check(err)
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusNotFound {
-		t.Errorf("the address of the metrics answers %s to a question of the API", answer.Status)
+	if code != http.StatusNotFound {
+		t.Errorf("the address of the metrics answers %d to a question of the API", code)
 	}
 	k.write("bad.yaml", container("bad", "system: {rootfs: "+k.rootfs+"}", "command: [guest, crash]"))
 	for name, ready := range map[string]bool{"web": true, "bad": false} {

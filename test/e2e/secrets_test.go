@@ -1,13 +1,8 @@
 package e2e_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -307,14 +302,9 @@ func (s *secretTest) executed(traces ...string) {
 // written to a disk when it crashes, and metrics do not tell of them.
 func (s *secretTest) undumped() {
 	s.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", s.path("run/tekton.sock"))
-	}}}
-	resp, err := client.Get("http://tekton/metrics")
+	metrics, err := overSocket(s.path("run/tekton.sock"), "/metrics")
 	s.check(err)
-	metrics, err := io.ReadAll(resp.Body)
-	s.check(errors.Join(err, resp.Body.Close()))
-	if !strings.Contains(string(metrics), "tekton_host_read 1") || strings.Contains(string(metrics), s.canary) {
+	if !strings.Contains(metrics, "tekton_host_read 1") || strings.Contains(metrics, s.canary) {
 		s.t.Errorf("metrics tell:\n%s", metrics)
 	}
 	s.signal(syscall.SIGTERM)

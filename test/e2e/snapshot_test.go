@@ -6,11 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -435,17 +432,9 @@ func (k *tekton) caddyLines() ([]string, error) {
 	if _, err := os.Stat(socket); err != nil {
 		return []string{"Caddy does not run"}, nil
 	}
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	resp, err := client.Get("http://tekton/config/")
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	config, err := overSocket(socket, "/config/")
 	var indented bytes.Buffer
-	if err := cmp.Or(err, json.Indent(&indented, b, "", " ")); err != nil {
+	if err := cmp.Or(err, json.Indent(&indented, []byte(config), "", " ")); err != nil {
 		return nil, err
 	}
 	return []string{indented.String()}, nil
