@@ -8,10 +8,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
@@ -205,4 +208,96 @@ func TestForgeInTrouble(t *testing.T) {
 	if ours := w.at.Comments(shopAt, 1); len(ours) != 1 || !strings.Contains(ours[0].Body, "is ready") {
 		t.Errorf("%+v", ours)
 	}
+}
+
+// TestHistoriesAreTold: whatever happens to pull requests, with deliveries that
+// are shuffled, repeated, lost and replayed, and restarts in between, after a
+// sweep the specs are what the truth asks for, and each pull request has at most
+// one comment of ours, which says so.
+func TestHistoriesAreTold(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWhole(t)
+		defer w.stop()
+		w.at.Grant(shopAt, "ann", "write")
+		seed := rapid.Uint64().Draw(rt, "seed")
+		random := rand.New(rand.NewPCG(seed, seed))
+		var past []forgetest.Delivery
+		said := map[int]int{}
+		for range rapid.IntRange(1, 15).Draw(rt, "steps") {
+			all := w.at.PullRequests(shopAt)
+			n := 0
+			if len(all) > 0 {
+				n = rapid.IntRange(1, len(all)).Draw(rt, "number")
+			}
+			step := rapid.SampledFrom([]string{"open", "push", "close", "reopen", "draft", "ready", "base", "down", "up", "stranger", "deliver", "lose", "replay", "restart"}).Draw(rt, "step")
+			if n == 0 && step != "restart" {
+				step = "open"
+			}
+			switch step {
+			case "open":
+				w.at.Open(shopAt, forge.PullRequest{Base: "main", Branch: "b", Commit: fmt.Sprintf("%040x", random.Uint64()), Author: "dev", Fork: random.IntN(4) == 0})
+			case "push":
+				w.at.Push(shopAt, n, fmt.Sprintf("%040x", random.Uint64()))
+			case "close":
+				w.at.Close(shopAt, n)
+			case "reopen":
+				w.at.Reopen(shopAt, n)
+			case "draft", "ready":
+				w.at.SetDraft(shopAt, n, step == "draft")
+			case "base":
+				w.at.Rebase(shopAt, n, rapid.SampledFrom([]string{"main", "next"}).Draw(rt, "base"))
+			case "down", "up", "stranger":
+				author, body := "ann", map[string]string{"down": "/preview down", "up": "/preview", "stranger": "/preview down"}[step]
+				if step == "stranger" {
+					author = "dev"
+				}
+				w.at.Say(shopAt, n, author, body)
+				said[n]++
+			case "deliver":
+				w.deliverAll(t, random)
+			case "lose":
+				past = append(past, w.at.Deliveries()...)
+			case "replay":
+				for _, d := range past {
+					d.Send(t.Context())
+				}
+			case "restart":
+				w.stop()
+				w.start(t)
+			}
+		}
+		for range 2 { // the first one tells, and reads what the daemon did
+			w.sweep()
+			w.daemon.look()
+			w.settle()
+		}
+		previews := w.previews()
+		policy := v1alpha1.PullRequestPolicy{}
+		for _, p := range w.at.PullRequests(shopAt) {
+			var ours []string
+			var others []forge.Comment
+			for _, c := range w.at.Comments(shopAt, p.Number) {
+				if c.Author == "tekton-bot" {
+					ours = append(ours, c.Body)
+				} else {
+					others = append(others, c)
+				}
+			}
+			if len(others) != said[p.Number] || len(ours) > 1 {
+				rt.Fatalf("%d: %d comments of others, want %d, and of ours %q", p.Number, len(others), said[p.Number], ours)
+			}
+			v := Decide(policy, p, slices.DeleteFunc(Commands(others), func(c Command) bool { return c.Author != "ann" }))
+			got, has := previews[p.Number]
+			if has != v.Shown() || has && got.Spec.Commit != p.Commit {
+				rt.Fatalf("%d: %s, and its preview is at %q", p.Number, v.State, got.Spec.Commit)
+			}
+			want := "**No preview"
+			if v.Shown() {
+				want = "**The preview is ready** · commit ` " + p.Commit[:12] + " `"
+			}
+			if len(ours) == 0 && v.Shown() || len(ours) == 1 && !strings.Contains(ours[0], want) {
+				rt.Fatalf("%d is %s, and told: %q", p.Number, v.State, ours)
+			}
+		}
+	})
 }
