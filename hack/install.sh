@@ -2,7 +2,7 @@
 # Installs the programs of bin/ (or BIN) with unit, group and configuration, for Debian
 # and its like: "make build", then "make install" as root. PREFIX is /usr/local;
 # with DESTDIR everything goes below it and nothing on this host is told. It
-# replaces programs by renaming, keeps /etc/tekton/host.yaml, and starts nothing.
+# replaces programs by renaming, keeps what is in /etc/tekton, and starts nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ dest=${DESTDIR:-}
 bin=${BIN:-bin}
 libexec=$prefix/libexec/tekton
 
-programs=(tekton tekton-init tekton-launch tekton-supervise tektond)
+programs=(tekton tekton-init tekton-launch tekton-supervise tekton-webhook tektond)
 for p in "${programs[@]}"; do
   if [ ! -x "$bin/$p" ]; then
     echo "install: $bin/$p is missing; run: make build" >&2
@@ -27,7 +27,7 @@ put() {
 
 # In one directory: they find each other there.
 for p in "${programs[@]}"; do put 0755 "$bin/$p" "$libexec/$p"; done
-for link in bin/tekton sbin/tektond; do
+for link in bin/tekton sbin/tektond sbin/tekton-webhook; do
   mkdir -p "$dest$prefix/${link%/*}"
   ln -sfn "../libexec/tekton/${link#*/}" "$dest$prefix/$link"
 done
@@ -49,11 +49,16 @@ completion bash bash-completion/completions/tekton
 completion zsh zsh/site-functions/_tekton
 completion fish fish/vendor_completions.d/tekton.fish
 
-sed "s|@libexec@|$libexec|" packaging/tektond.service >"$made/unit"
-put 0644 "$made/unit" "$prefix/lib/systemd/system/tektond.service"
+for unit in tektond tekton-webhook; do
+  sed "s|@libexec@|$libexec|" "packaging/$unit.service" >"$made/unit"
+  put 0644 "$made/unit" "$prefix/lib/systemd/system/$unit.service"
+done
 put 0644 packaging/sysusers.conf "$prefix/lib/sysusers.d/tekton.conf"
 put 0644 packaging/networkd.conf "$prefix/lib/systemd/networkd.conf.d/tekton.conf"
-[ -e "$dest/etc/tekton/host.yaml" ] || put 0644 packaging/host.yaml /etc/tekton/host.yaml
+for conf in host webhook; do
+  [ -e "$dest/etc/tekton/$conf.yaml" ] || put 0644 "packaging/$conf.yaml" "/etc/tekton/$conf.yaml"
+done
+mkdir -p -m 0700 "$dest/etc/tekton/webhook-secrets"
 
 [ -z "$dest" ] || exit 0
 systemd-sysusers "$prefix/lib/sysusers.d/tekton.conf"

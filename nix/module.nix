@@ -23,6 +23,7 @@ in
     ./module/network.nix
     ./module/limits.nix
     ./module/system.nix
+    ./module/webhook.nix
   ];
 
   options.services.tekton = {

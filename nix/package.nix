@@ -38,6 +38,7 @@ buildGo126Module {
     "tekton-init"
     "tekton-launch"
     "tekton-supervise"
+    "tekton-webhook"
     "tektond"
   ];
 

@@ -59,6 +59,13 @@ let
   };
   package = flake.packages.x86_64-linux.default;
   unit = example.systemd.services.tektond;
+  webhook = (evaluate {
+    services.tekton = {
+      enable = true;
+      settings.instance = "w";
+      webhook = { enable = true; credentials.github = "/run/secrets/github"; settings.forges = [ { name = "github"; type = "github"; secretFiles = [ "github" ]; tokenFile = "github"; } ]; };
+    };
+  });
 
   checks = {
     "the module leaves a host without it alone" = (evaluate { }).systemd.services == { };
@@ -122,6 +129,15 @@ let
       let branch = evaluate (enabled { sources = [ { name = "a"; git.url = "https://git.example.org/specs.git"; } ]; });
       in map (p: p.name) branch.systemd.services.tektond.path == [ "systemd" "nftables" "util-linux" "caddy" "postgresql" "git" "openssh" ]
         && branch.systemd.services.tektond.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/nix/var/nix/gcroots" ];
+    "the webhook comes where it was asked for, and has no privileges" =
+      let one = webhook.systemd.services.tekton-webhook.serviceConfig;
+      in !(minimal.systemd.services ? tekton-webhook) && one.User == "tekton-webhook" && webhook.users.users.tekton-webhook.isSystemUser
+        && one.CapabilityBoundingSet == "" && one.NoNewPrivileges && one.ProtectSystem == "strict" && !(one ? ReadWritePaths)
+        && one.LoadCredential == [ "github:/run/secrets/github" ]
+        && webhook.services.tekton.webhook.settings.socket == "/run/tekton-w/tekton.sock";
+    "no secret of the webhook is in the store" = fails {
+      services.tekton = { enable = true; webhook = { enable = true; credentials.github = "${builtins.storeDir}/secret"; }; };
+    };
     "supervised machines under a confined daemon" = fails (enabled { runtime.supervisor = "supervised"; });
     "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
     "containers get no Nix daemon, no DHCP and their name from the spec" =

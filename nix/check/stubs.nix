@@ -47,6 +47,8 @@ in
       description = mkOption { type = types.str; };
       wantedBy = list types.str;
       after = list types.str;
+      wants = list types.str;
+      restartTriggers = list types.unspecified;
       path = list types.package;
       stopIfChanged = mkOption { type = types.bool; default = true; };
       startLimitIntervalSec = mkOption { type = types.int; };

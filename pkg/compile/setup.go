@@ -84,7 +84,7 @@ func (c *compiler) setup(u *unitOf) resource.Setup {
 }
 
 func (c *compiler) setupFile(u *unitOf, f v1alpha1.SetupFile) resource.SetupFile {
-	out := resource.SetupFile{Path: f.Path, Mode: cmp.Or(f.Mode, setupFileMode), User: f.User, Content: f.Content, Hot: f.Hot}
+	out := resource.SetupFile{Path: f.Path, Mode: cmp.Or(f.Mode, setupFileMode), User: f.User, Content: f.Content, Hot: f.Hot, Signal: f.Signal}
 	if f.Secret != "" {
 		out.Secrets = append(out.Secrets, c.setupSecret(f.Secret, ""))
 	}

@@ -19,7 +19,7 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 // begin starts the wanted attempt, unless it was begun already.
 func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Closure) error {
 	name := s.Resource.Name
-	if name != resource.ClosureName(v.Flake, v.Trusted) {
+	if name != v.Name() {
 		return resource.Terminal("InvalidName", fmt.Errorf("closure %q is not named after its flake %q", name, v.Flake))
 	}
 	now, err := d.read(name, nil)
@@ -34,7 +34,7 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Closure)
 	}
 	err = d.jobs.Begin(ctx, name, &description{
 		Header: job.Header{Attempt: v.Attempt, Failures: now.Build.Failures, Deadline: v.Deadline},
-		Flake:  v.Flake, Trusted: v.Trusted, UID: d.opts.UID, GID: d.opts.GID,
+		Flake:  v.Flake, Trusted: v.Trusted, Config: v.Config, Fetch: v.Fetch, UID: d.opts.UID, GID: d.opts.GID,
 	}, supervise.LimitsOf(v.Limits))
 	if err != nil {
 		return resource.Because("BuildStart", fmt.Errorf("start the build of %s: %w", v.Flake, err))
@@ -48,7 +48,7 @@ func (d *Driver) remove(ctx context.Context, s resource.Step, _ resource.Closure
 	if err := d.jobs.Stop(ctx, name); err != nil {
 		return err
 	}
-	err := errors.Join(d.roots.Remove(derivationRoot(name)), d.roots.Remove(nextRoot(name)), d.roots.Remove(name))
+	err := errors.Join(removeNext(d.roots, name), removeNext(d.roots, metaRoot(name)), d.roots.Remove(name))
 	return errors.Join(err, os.RemoveAll(d.Dir(name)))
 }
 

@@ -36,6 +36,8 @@ type description struct {
 	job.Header
 	Flake   string `json:"flake"`
 	Trusted bool   `json:"trusted,omitempty"`
+	Config  string `json:"config,omitempty"`
+	Fetch   bool   `json:"fetch,omitempty"`
 	// UID and GID that code is evaluated as.
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`
@@ -47,7 +49,7 @@ func RunBuild(ctx context.Context, dir string, out io.Writer) error {
 	b := &build{Attempt: job.Attempt{Dir: dir, Out: out, Failed: reasonBuild, Timeout: reasonTimeout}, log: newLogReader()}
 	b.Progress = b.progress
 	return b.Run(ctx, jobVersion, &b.description, b.run, func() error {
-		return errors.Join(b.releaseNext(), os.RemoveAll(filepath.Join(dir, homeDir)))
+		return errors.Join(b.releaseNext(), os.RemoveAll(filepath.Join(dir, homeDir)), os.RemoveAll(filepath.Join(dir, rootDir)))
 	})
 }
 
@@ -62,12 +64,18 @@ type build struct {
 
 // releaseNext lets go of what only the attempt needed.
 func (b *build) releaseNext() error {
-	return errors.Join(b.roots.Remove(derivationRoot(b.Name)), b.roots.Remove(nextRoot(b.Name)))
+	return errors.Join(removeNext(b.roots, b.Name), removeNext(b.roots, metaRoot(b.Name)))
 }
 
-// Roots of a closure: its result, and while it is built what it will be and from what.
+// Roots of a closure: its result, and while it is built what it will be and from
+// what, also of its previewMeta.
 func derivationRoot(name string) string { return name + ".drv" }
 func nextRoot(name string) string       { return name + ".next" }
+func metaRoot(name string) string       { return name + ".meta" }
+
+func removeNext(roots Roots, name string) error {
+	return errors.Join(roots.Remove(derivationRoot(name)), roots.Remove(nextRoot(name)))
+}
 
 // run locks, evaluates and builds.
 func (b *build) run(ctx context.Context) error {
@@ -86,24 +94,36 @@ func (b *build) run(ctx context.Context) error {
 	b.Say("tekton: %s is %s", ref, next.Locked)
 	var last resource.Built
 	if _, err := b.Last(&last); err == nil && last.Locked == next.Locked && b.kept(last.StorePath) {
-		next.StorePath = last.StorePath // the same reference gives the same result
+		next.StorePath, next.Meta = last.StorePath, last.Meta // the same reference gives the same result
 		return b.Succeed(next)
 	}
-	drv, err := b.evaluate(ctx, c, next.Locked+"#"+attr)
+	drvs, err := b.evaluate(ctx, c, next.Locked, attr)
 	if err != nil {
 		return err
 	}
 	b.begin("building")
-	if err := c.realise(ctx, drv); err != nil {
+	for _, drv := range drvs {
+		if b.Config != "" && !b.Fetch {
+			if err := c.refuseFetches(ctx, drv); err != nil {
+				return err
+			}
+		}
+		if err := c.realise(ctx, drv); err != nil {
+			return err
+		}
+		if _, err := os.Lstat(drv.Out); err != nil {
+			return job.Failed(reasonBuild, "nix built %s without its output: %w", drv.Drv, err)
+		}
+	}
+	if b.Config != "" {
+		if next.Meta, err = readMeta(drvs[1].Out); err != nil {
+			return err
+		}
+	}
+	if err := b.roots.Put(ctx, b.Name, drvs[0].Out); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(drv.Out); err != nil {
-		return job.Failed(reasonBuild, "nix built %s without its output: %w", drv.Drv, err)
-	}
-	if err := b.roots.Put(ctx, b.Name, drv.Out); err != nil {
-		return err
-	}
-	next.StorePath = drv.Out
+	next.StorePath = drvs[0].Out
 	return b.Succeed(next)
 }
 
@@ -118,26 +138,38 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// evaluate makes the derivation, and keeps it and what it is to become from the
-// garbage collector.
-func (b *build) evaluate(ctx context.Context, c *client, installable string) (derivation, error) {
+// evaluate makes the derivations — the system's, and for a Config that of its
+// previewMeta — and keeps them and what they are to become from the garbage collector.
+func (b *build) evaluate(ctx context.Context, c *client, locked, attr string) ([]derivation, error) {
 	for range evaluations {
 		b.begin("evaluating")
-		drv, err := c.evaluate(ctx, installable, b.Trusted)
+		drvs, err := b.derivations(ctx, c, locked, attr)
 		if err != nil {
-			return derivation{}, err
+			return nil, err
 		}
-		if err := b.roots.Put(ctx, derivationRoot(b.Name), drv.Drv); err != nil {
-			return derivation{}, err
+		there := true
+		for i, name := range []string{b.Name, metaRoot(b.Name)}[:len(drvs)] {
+			if err := b.roots.Put(ctx, derivationRoot(name), drvs[i].Drv); err != nil {
+				return nil, err
+			}
+			if err := b.roots.Put(ctx, nextRoot(name), drvs[i].Out); err != nil {
+				return nil, err
+			}
+			there = there && exists(drvs[i].Drv)
 		}
-		if err := b.roots.Put(ctx, nextRoot(b.Name), drv.Out); err != nil {
-			return derivation{}, err
-		}
-		if exists(drv.Drv) {
-			return drv, nil
+		if there {
+			return drvs, nil
 		}
 	}
-	return derivation{}, job.Failed(reasonEvaluation, "the garbage collector took what %s evaluates to %d times", installable, evaluations)
+	return nil, job.Failed(reasonEvaluation, "the garbage collector took what %s#%s evaluates to %d times", locked, attr, evaluations)
+}
+
+func (b *build) derivations(ctx context.Context, c *client, locked, attr string) ([]derivation, error) {
+	if b.Config != "" {
+		return c.evaluatePreview(ctx, locked, attr)
+	}
+	drv, err := c.evaluate(ctx, locked+"#"+attr, b.Trusted)
+	return []derivation{drv}, err
 }
 
 // begin says what is done now.

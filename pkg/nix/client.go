@@ -46,7 +46,8 @@ type client struct {
 // connect finds the host's Nix daemon, or starts one for this build: it ends
 // with it, and the limits of this process's cgroup are its too.
 func (b *build) connect(ctx context.Context) (*client, error) {
-	home := filepath.Join(b.Dir, homeDir)
+	c := &client{build: b}
+	home := c.home()
 	if err := os.RemoveAll(home); err != nil {
 		return nil, err
 	}
@@ -56,7 +57,6 @@ func (b *build) connect(ctx context.Context) (*client, error) {
 	if err := os.Lchown(home, int(b.UID), int(b.GID)); err != nil {
 		return nil, err
 	}
-	c := &client{build: b}
 	socket := hostSocket
 	if !listens(ctx, socket) {
 		socket = filepath.Join(home, "nix.socket")
@@ -69,6 +69,9 @@ func (b *build) connect(ctx context.Context) (*client, error) {
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_TERMINAL_PROMPT=0")
 	return c, nil
 }
+
+// home is the evaluator's.
+func (c *client) home() string { return filepath.Join(c.build.Dir, homeDir) }
 
 // nixEnv is what every program of Nix gets. Settings of the host hold, but
 // nobody is asked, and no flake changes them.
@@ -96,7 +99,7 @@ func listens(ctx context.Context, socket string) bool {
 }
 
 func (c *client) startDaemon(ctx context.Context, socket string) error {
-	env := append(nixEnv(), "HOME="+filepath.Join(c.build.Dir, homeDir), "NIX_DAEMON_SOCKET_PATH="+socket,
+	env := append(nixEnv(), "HOME="+c.home(), "NIX_DAEMON_SOCKET_PATH="+socket,
 		// Never "auto": a daemon that takes its own socket for another daemon's calls itself without end.
 		"NIX_REMOTE=local")
 	if !hasBuildUsers() {
@@ -198,10 +201,15 @@ func (c *client) evaluate(ctx context.Context, installable string, trusted bool)
 	if err := json.Unmarshal(out, &d); err != nil {
 		return d, job.Failed(reasonEvaluation, "nix does not say what %s is: %w", installable, err)
 	}
+	return d, d.check(installable)
+}
+
+// check looks at what an evaluation claims to be a derivation.
+func (d derivation) check(what string) error {
 	if filepath.Dir(d.Drv) != storeDir || filepath.Dir(d.Out) != storeDir || !strings.HasSuffix(d.Drv, ".drv") || strings.Contains(d.Output, "!") {
-		return d, job.Failed(reasonEvaluation, "%s is no derivation", installable)
+		return job.Failed(reasonEvaluation, "%s is no derivation", what)
 	}
-	return d, nil
+	return nil
 }
 
 // realise builds a derivation.
@@ -221,7 +229,10 @@ type command struct {
 	argv      []string
 	env       []string
 	evaluator bool   // without privileges
+	isolated  bool   // and without network and files of the host
 	reason    string // of a failure
+	// line gets what it says; absent: the build's log.
+	line func([]byte)
 }
 
 // run runs a program in a process group of its own, and reads its log.
@@ -236,8 +247,20 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 	cmd.WaitDelay = killDelay
 	var out lineBuffer
 	log := &lineWriter{line: c.build.line}
+	if r.line != nil {
+		log.line = r.line
+	}
 	cmd.Stdout, cmd.Stderr = &out, log
-	err := runAs(cmd, r.evaluator)
+	var prepare func() error
+	if r.isolated {
+		root := filepath.Join(c.build.Dir, rootDir)
+		if err := os.MkdirAll(root, 0o755); err != nil {
+			return nil, err
+		}
+		cmd.SysProcAttr.Chroot = root
+		prepare = func() error { return isolate(root, c.home()) }
+	}
+	err := runAs(cmd, r.evaluator, prepare)
 	log.flush()
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, job.Failed(reasonNixMissing, "%w; install Nix (Debian: nix-bin)", err)
@@ -252,14 +275,21 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 }
 
 // runAs runs a command. The evaluator's gets no privileges from any program
-// either: the flag is that of the thread that starts it, which ends with it.
-func runAs(cmd *exec.Cmd, evaluator bool) error {
+// either: the flag is that of the thread that starts it, which ends with it; so is
+// what prepare, if any, does to the thread.
+func runAs(cmd *exec.Cmd, evaluator bool, prepare func() error) error {
 	if !evaluator {
 		return cmd.Run()
 	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
+		if prepare != nil {
+			if err := prepare(); err != nil {
+				done <- fmt.Errorf("isolate the evaluation: %w", err)
+				return
+			}
+		}
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			done <- fmt.Errorf("give up privileges: %w", err)
 			return

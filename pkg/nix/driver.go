@@ -74,7 +74,7 @@ func (d *Driver) read(name string, roots map[string]string) (v resource.Closure,
 	if v.Build.Job, found, err = d.jobs.Read(name, &x, &v.Build.Progress, &v.Build.Result); err != nil || !found {
 		return resource.Closure{}, err
 	}
-	v.Flake, v.Trusted, v.Attempt = x.Flake, x.Trusted, x.Attempt
+	v.Flake, v.Trusted, v.Config, v.Fetch, v.Attempt = x.Flake, x.Trusted, x.Config, x.Fetch, x.Attempt
 	if path := v.Build.Result.StorePath; path != "" {
 		v.Unrooted = roots[name] != path || !exists(path)
 	}

@@ -106,7 +106,7 @@ func (r *rig) observe() []resource.Closure {
 }
 
 func (r *rig) step(ctx context.Context, verb resource.Verb, c resource.Closure) error {
-	s := resource.Step{Verb: verb, Resource: resource.New(resource.HostOwner, "", resource.ClosureName(c.Flake, c.Trusted), c)}
+	s := resource.Step{Verb: verb, Resource: resource.New(resource.HostOwner, "", c.Name(), c)}
 	return r.Apply(ctx, []resource.Step{s})[0]
 }
 
@@ -129,7 +129,7 @@ func (r *rig) until(want resource.Closure, what string, is func(resource.Closure
 	var last resource.Closure
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, c := range r.observe() {
-			if c.Flake == want.Flake && c.Trusted == want.Trusted {
+			if c.Name() == want.Name() {
 				if last = c; is(c) {
 					return c
 				}

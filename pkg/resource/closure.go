@@ -3,13 +3,20 @@ package resource
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // Closure is what an attribute of a flake builds to, kept from the garbage
-// collector. Building is a job. Name = ClosureName.
+// collector. Building is a job. Name = Closure.Name.
 type Closure struct {
 	Flake string `json:"flake"` // REF#ATTR
+	// Config is the text of a preview-config.nix, a stranger's. The attribute is then
+	// a function, which makes of such a file what config.system.build is.
+	Config string `json:"config,omitempty"`
+	// Fetch lets derivations of Config be built that load something (fixed outputs).
+	Fetch bool `json:"fetch,omitempty"`
 	// Trusted code may build while it is evaluated (import from derivation).
 	Trusted bool `json:"trusted,omitempty"`
 	// Attempt counts the builds that were asked for; a higher one builds again.
@@ -50,6 +57,19 @@ type Built struct {
 	Locked   string    `json:"locked,omitempty"`
 	Revision string    `json:"revision,omitempty"` // of a repository
 	LockedAt time.Time `json:"lockedAt,omitzero"`
+	// Meta is what the previewMeta of a Config holds.
+	Meta string `json:"meta,omitempty"`
+}
+
+// MaxPreviewMeta is the size of a previewMeta.
+const MaxPreviewMeta = 64 << 10
+
+// Name of the closure: of what determines what it is.
+func (v Closure) Name() string {
+	if v.Config == "" {
+		return ClosureName(v.Flake, v.Trusted)
+	}
+	return ClosureName(strings.Join([]string{v.Flake, strconv.FormatBool(v.Fetch), v.Config}, "\x00"), false)
 }
 
 // ClosureName is the name of the closure of a flake.
@@ -69,5 +89,5 @@ func (v Closure) Work() (attempt int, how Job) { return v.Attempt, v.Build.Job }
 // Equal compares which build was asked for; how it goes is no difference.
 func (v Closure) Equal(o Value) bool {
 	w, ok := o.(Closure)
-	return ok && v.Flake == w.Flake && v.Trusted == w.Trusted && v.Attempt == w.Attempt && v.Unrooted == w.Unrooted
+	return ok && v.Flake == w.Flake && v.Config == w.Config && v.Fetch == w.Fetch && v.Trusted == w.Trusted && v.Attempt == w.Attempt && v.Unrooted == w.Unrooted
 }

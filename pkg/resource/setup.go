@@ -41,7 +41,7 @@ type Setup struct {
 	Run SetupRun `json:"run,omitzero"`
 }
 
-// SetupFile is a file inside, below /etc, /run or a home, replaced atomically.
+// SetupFile is a file inside, below /etc, /run, /tmp or a home, replaced atomically.
 // Its content is Content; or, where there are any, that of the secret without
 // Env; or variables as both a shell and systemd's EnvironmentFile read them.
 type SetupFile struct {
@@ -54,6 +54,8 @@ type SetupFile struct {
 	Secrets     []Secret `json:"secrets,omitempty"`
 	// Hot: what uses the file reads it again by itself.
 	Hot bool `json:"hot,omitempty"`
+	// Signal: it tells the setup something, and is delivered only before one runs.
+	Signal bool `json:"signal,omitempty"`
 }
 
 // SetupCheckout is the tree of a commit inside. What it had of an earlier commit
@@ -111,6 +113,6 @@ func (c *SetupCheckout) equal(d *SetupCheckout) bool {
 
 // Equal reports whether two files are the same: of secrets their digest tells.
 func (f SetupFile) Equal(g SetupFile) bool {
-	return f.Path == g.Path && f.Mode == g.Mode && f.User == g.User && f.Content == g.Content && f.Hot == g.Hot &&
+	return f.Path == g.Path && f.Mode == g.Mode && f.User == g.User && f.Content == g.Content && f.Hot == g.Hot && f.Signal == g.Signal &&
 		slices.Equal(f.Environment, g.Environment) && slices.Equal(f.Secrets, g.Secrets)
 }

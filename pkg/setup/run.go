@@ -68,7 +68,7 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 	if err := a.awaitSystemd(ctx); err != nil {
 		return err
 	}
-	if err := a.deliver(ctx); err != nil {
+	if err := a.deliver(ctx, t.work); err != nil {
 		return err
 	}
 	if t.recover {
@@ -95,12 +95,15 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 }
 
 // deliver writes the files.
-func (a *attempt) deliver(ctx context.Context) error {
+func (a *attempt) deliver(ctx context.Context, work bool) error {
 	if len(a.Setup.Files) == 0 {
 		return nil
 	}
 	var w handover.Work
 	for _, f := range a.Setup.Files {
+		if f.Signal && !work {
+			continue
+		}
 		data, err := content(f)
 		if err != nil {
 			return fmt.Errorf("file %s: %w", f.Path, err)

@@ -50,8 +50,7 @@ func (a *attempt) runUnit(ctx context.Context, unit string) error {
 		return err
 	}
 	defer a.follow(ctx, unit)()
-	// One of an attempt that was cut short may be under way.
-	_, err := a.output(ctx, "systemctl", "restart", "--", unit)
+	_, err := a.output(ctx, append([]string{"systemctl"}, a.again(ctx, unit)...)...)
 	if ctx.Err() != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 		defer cancel()
@@ -62,6 +61,17 @@ func (a *attempt) runUnit(ctx context.Context, unit string) error {
 		return a.explain(ctx, unit, err)
 	}
 	return nil
+}
+
+// again is how a setup is run, once more where it has run before, or where one of
+// an attempt that was cut short is under way. Services that require it are not to
+// be stopped by that: it may fail.
+func (a *attempt) again(ctx context.Context, unit string) []string {
+	state, _ := a.output(ctx, "systemctl", "show", "--property=ActiveState", "--value", "--", unit)
+	if state == "inactive" || state == "failed" {
+		return []string{"start", "--", unit}
+	}
+	return []string{"restart", "--job-mode=ignore-requirements", "--", unit}
 }
 
 // reload has systemd read units that were delivered.

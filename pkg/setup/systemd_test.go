@@ -92,6 +92,36 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// TestRequiredSetup: services that require the setup run on while it is run
+// again, also when it fails, and are started with it where it has not run yet. A
+// signal is there before a setup only.
+func TestRequiredSetup(t *testing.T) {
+	r := booted(t)
+	v := func(revision, script string) resource.Setup {
+		v := unitSetup(revision, script)
+		v.Files[0].Content = strings.Replace(v.Files[0].Content, "[Service]", "[Service]\nRemainAfterExit=yes", 1)
+		v.Files[1].Content = "[Unit]\nRequires=app-setup.service\nAfter=app-setup.service\n" + v.Files[1].Content
+		v.Files = append(v.Files, resource.SetupFile{Path: "/tmp/again", Mode: 0o644, User: "1000:1000", Signal: true})
+		return v
+	}
+	const signalled = "ls /tmp/again >>/var/signals 2>&1 || echo none >>/var/signals; rm -f /tmp/again; "
+	r.mustRun(v("r1", signalled))
+	pid := r.inside("systemctl", "show", "--property=MainPID", "app.service")
+	for _, revision := range []string{"bad", "worse"} { // once it is active, once failed
+		if run := r.run(v(revision, "exit 1")); run.Reason != "SetupFailed" {
+			t.Errorf("%+v", run)
+		}
+		r.wantInside(pid, "systemctl", "show", "--property=MainPID", "app.service")
+	}
+	r.mustRun(v("r2", signalled))
+	r.wantStarts("r1\nr2")
+	r.stop()
+	r.start()
+	r.mustRun(v("r2", signalled)) // the unit runs, as services require it
+	r.wantStarts("r1\nr2\nr2")
+	r.wantInside("/tmp/again\n/tmp/again\nls: cannot access '/tmp/again': No such file or directory\nnone", "cat", "/var/signals")
+}
+
 // TestRebootWithFailingSetup: what was set up before is started, whatever comes
 // of the later revision.
 func TestRebootWithFailingSetup(t *testing.T) {

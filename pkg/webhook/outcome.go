@@ -24,6 +24,6 @@ type Outcome struct {
 type Teller interface {
 	// Text is all that would be told of an outcome: equal texts, nothing to do.
 	Text(o Outcome) string
-	// Tell it.
+	// Tell it of the pull request that the key names.
 	Tell(ctx context.Context, c forge.Client, k Key, o Outcome) error
 }

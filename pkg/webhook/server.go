@@ -3,11 +3,14 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/gofrs/flock"
 
 	"tekton.host/pkg/forge"
 )
@@ -51,6 +54,7 @@ type Options struct {
 // Server receives deliveries and keeps the specs.
 type Server struct {
 	options Options
+	lock    *flock.Flock
 	log     logr.Logger
 	forges  map[string]Forge
 	store   *Store
@@ -85,15 +89,19 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	lock := flock.New(filepath.Join(o.State, "lock"))
+	if alone, err := lock.TryLock(); err != nil || !alone {
+		return nil, fmt.Errorf("another tekton-webhook uses %s, or it cannot be locked (%v); give this one another state", o.State, err)
+	}
 	s := &Server{
 		options: o, log: o.Log, forges: map[string]Forge{}, store: store, looks: newWork(), tells: newWork(),
-		sweeps: make(chan struct{}, 1), reading: newBudget(), rooms: rooms{}, outcomes: map[Key]concluded{},
+		lock: lock, sweeps: make(chan struct{}, 1), reading: newBudget(), rooms: rooms{}, outcomes: map[Key]concluded{},
 	}
 	for _, f := range o.Forges {
 		s.forges[f.Name] = f
 	}
 	if s.journal, err = OpenJournal(o.State); err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.Unlock())
 	}
 	s.watcher = &watcher{daemon: o.Daemon, changed: s.viewChanged, log: o.Log, again: reconnect}
 	s.metrics = newMetrics(s)
@@ -114,7 +122,7 @@ func (s *Server) Run(ctx context.Context) {
 }
 
 // Close writes what waits. Nobody uses the server any more.
-func (s *Server) Close() error { return s.journal.Close() }
+func (s *Server) Close() error { return errors.Join(s.journal.Close(), s.lock.Unlock()) }
 
 // Handler answers deliveries, and who asks how it goes.
 func (s *Server) Handler() http.Handler {

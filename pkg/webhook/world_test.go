@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -20,10 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
+	"tekton.host/pkg/spec"
 )
 
 const secret = "a secret that is long enough"
@@ -288,13 +286,12 @@ func (f *fakeTeller) Text(o Outcome) string {
 }
 
 func (f *fakeTeller) Tell(_ context.Context, _ forge.Client, k Key, o Outcome) error {
-	n := k.Number
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return f.err
 	}
-	f.told[n] = o
+	f.told[k.Number] = o
 	f.times++
 	return nil
 }
@@ -304,6 +301,12 @@ func (f *fakeTeller) state(n int) State {
 	defer f.mu.Unlock()
 	return f.told[n].State
 }
+
+var previewHost = func() *v1alpha1.Host {
+	h := v1alpha1.DefaultHost()
+	h.Spec.Previews.Domain = "preview.example.org"
+	return h
+}()
 
 // fakeDaemon reads the specs when it is told to, and shows what it has.
 type fakeDaemon struct {
@@ -356,12 +359,13 @@ func (d *fakeDaemon) read() map[string]*v1alpha1.Preview {
 		if err != nil {
 			continue
 		}
-		p := &v1alpha1.Preview{}
-		if err := yaml.UnmarshalStrict(text, p); err != nil {
-			panic(err)
+		objects, problems := spec.Decode(file, text, spec.Options{Host: &previewHost.Spec})
+		if len(problems) > 0 || len(objects) > 1 {
+			panic(fmt.Sprint(problems, len(objects)))
 		}
-		if out[file] = p; len(bytes.TrimSpace(text)) > 0 && blank(text) {
-			out[file] = nil
+		out[file] = nil
+		for _, o := range objects {
+			out[file] = o.Object.(*v1alpha1.Preview)
 		}
 	}
 	return out

@@ -37,7 +37,7 @@ func TestInstalled(t *testing.T) {
 	s := &server{&tekton{t: t}, h}
 	dir, err := programs()
 	s.check(err)
-	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-supervise", "tektond"} {
+	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-supervise", "tekton-webhook", "tektond"} {
 		s.check(h.Copy(filepath.Join(dir, name), "/data/bin/"+name))
 	}
 

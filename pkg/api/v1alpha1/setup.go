@@ -33,7 +33,7 @@ type SetupSpec struct {
 // SetupFile is a file inside the machine. One of Content, Secret and Environment
 // (with Secrets, Databases) is its content.
 type SetupFile struct {
-	// Path below /etc, /run or a home. Links that lead to it are not followed.
+	// Path below /etc, /run, /tmp or a home. Links that lead to it are not followed.
 	Path string
 	// Mode of the file; zero: 0400.
 	Mode uint32
@@ -51,6 +51,8 @@ type SetupFile struct {
 	Databases map[string]string
 	// Hot files are read again by what uses them: a change restarts nothing.
 	Hot bool
+	// Signal files are delivered only before the setup runs.
+	Signal bool
 }
 
 // SetupCheckout is the tree of a commit inside the machine. Files that an earlier

@@ -107,14 +107,14 @@ func deliver(files []handover.WorkFile) error {
 // there leads no further than the user itself could reach.
 func place(f handover.WorkFile, u user) error {
 	name := path.Clean(f.Path)
-	for _, tree := range []string{"/etc", volatileRoot} {
+	for _, tree := range []string{"/etc", volatileRoot, "/tmp"} {
 		if rel, ok := strings.CutPrefix(name, tree+"/"); ok {
 			return replaceFile(tree, unix.O_NOFOLLOW, rel, f, u)
 		}
 	}
 	rel, ok := u.belowHome(name)
 	if !ok || rel == "." {
-		return fmt.Errorf("must be below /etc, /run or the home of %s", u)
+		return fmt.Errorf("must be below /etc, /run, /tmp or the home of %s", u)
 	}
 	return u.do(func() error { return replaceFile(u.home, 0, rel, f, u) })
 }

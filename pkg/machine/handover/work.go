@@ -27,7 +27,7 @@ type Work struct {
 	Inherit     bool     `json:"inherit,omitempty"`
 }
 
-// WorkFile is a file to be written below /etc, /run or its user's home.
+// WorkFile is a file to be written below /etc, /run, /tmp or its user's home.
 type WorkFile struct {
 	Path string `json:"path"`
 	Mode uint32 `json:"mode"`

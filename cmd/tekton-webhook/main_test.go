@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/forge"
+	"tekton.host/pkg/forge/forgetest"
+	"tekton.host/pkg/server"
+)
+
+// runMain has the test program be tekton-webhook.
+const runMain = "TEKTON_TEST_WEBHOOK_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runMain) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// backend is a daemon that has Repositories and no previews yet.
+type backend struct {
+	server.Backend // the rest is not asked for
+	items          []v1alpha1.Item
+	never          chan struct{}
+}
+
+func (b *backend) List(context.Context) ([]v1alpha1.Item, error) { return b.items, nil }
+func (b *backend) Changed() <-chan struct{}                      { return b.never }
+
+// rig is a forge, a daemon and the files of a tekton-webhook.
+type rig struct {
+	t      *testing.T
+	dir    string
+	config string
+	listen string
+	forge  *forgetest.Server
+	shop   forge.Repository
+	cmd    *exec.Cmd
+	log    *bytes.Buffer
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tkw") // short: a socket is in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &rig{t: t, dir: dir, config: filepath.Join(dir, "webhook.yaml"), forge: forgetest.New(), shop: forge.Repository{Owner: "team", Name: "shop"}, log: &bytes.Buffer{}}
+	url, stop, err := r.forge.Serve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	r.forge.AddRepository(r.shop)
+	r.forge.AddToken("a-token", "tekton-bot")
+	r.daemon(url + "/team/shop.git")
+	for name, text := range map[string]string{"secret": "hush hush\n", "token": "a-token\n"} {
+		r.write(name, text, 0o600)
+	}
+	for _, name := range []string{"specs", "state"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.listen = freeAddress(t)
+	r.write("webhook.yaml", fmt.Sprintf(`listen: %s
+specs: %s/specs
+state: %s/state
+socket: %s/d.sock
+forges:
+- name: github
+  type: github
+  url: %s
+  secretFiles: [secret]
+  tokenFile: token
+`, r.listen, dir, dir, dir, url), 0o644)
+	return r
+}
+
+func (r *rig) write(name, text string, mode os.FileMode) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), mode); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) daemon(repository string) {
+	r.t.Helper()
+	item := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindRepository}, Metadata: v1alpha1.ItemMeta{Name: "shop"}, Spec: v1alpha1.RepositorySpec{URL: repository}}
+	s, err := server.New(server.Options{Backend: &backend{items: []v1alpha1.Item{item}, never: make(chan struct{})}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	l, err := server.Listen(server.ListenOptions{Path: filepath.Join(r.dir, "d.sock")})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		s.Serve(ctx, l)
+		close(done)
+	}()
+	r.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// program is tekton-webhook as a process of its own.
+func (r *rig) program(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], append([]string{"--config", r.config}, args...)...)
+	cmd.Env = append(os.Environ(), runMain+"=1")
+	return cmd
+}
+
+// start it, and wait until it answers.
+func (r *rig) start() {
+	r.t.Helper()
+	r.cmd = r.program("--allow-root")
+	r.cmd.Stderr = r.log
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := r.cmd
+	r.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	r.until("it is healthy", func() bool {
+		resp, err := http.Get("http://" + r.listen + "/healthz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+func (r *rig) until(what string, ok func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.cmd.Process.Signal(syscall.SIGKILL)
+			r.cmd.Wait()
+			r.t.Fatalf("waited in vain until %s; it said:\n%s", what, r.log)
+		}
+	}
+}
+
+func (r *rig) specs() int {
+	files, _ := filepath.Glob(filepath.Join(r.dir, "specs", "shop.*.yaml"))
+	return len(files)
+}
+
+// TestKillLosesNothing: killed when it has answered 202 and looked at nothing
+// yet, it looks at all of it when it comes back.
+func TestKillLosesNothing(t *testing.T) {
+	r := newRig(t)
+	r.forge.AddHook(forgetest.Hook{URL: "http://" + r.listen + "/webhook/github", Secret: "hush hush"})
+	// The list of pull requests is never answered: no sweep helps.
+	noSweep := func(w http.ResponseWriter, q *http.Request) bool {
+		if strings.HasSuffix(q.URL.Path, "/pulls") {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		return false
+	}
+	held := make(chan struct{})
+	release := sync.OnceFunc(func() { close(held) })
+	defer release()
+	r.forge.SetFault(func(w http.ResponseWriter, q *http.Request) bool {
+		if !noSweep(w, q) {
+			select {
+			case <-held:
+			case <-q.Context().Done():
+			}
+		}
+		return true
+	})
+	r.start()
+	const pulls = 20
+	for n := range pulls {
+		r.forge.Open(r.shop, forge.PullRequest{Base: "main", Branch: "b", Commit: fmt.Sprintf("%040x", n+1), Author: "ann"})
+	}
+	for i, d := range r.forge.Deliveries() {
+		want := http.StatusAccepted
+		if i == 0 {
+			want = http.StatusOK // the ping
+		}
+		if status, err := d.Send(t.Context()); err != nil || status != want {
+			t.Fatalf("delivery %d: %d %v, want %d", i, status, err, want)
+		}
+	}
+	r.cmd.Process.Kill()
+	r.cmd.Wait()
+	if n := r.specs(); n != 0 {
+		t.Fatalf("%d specs were written before the kill: this proves nothing", n)
+	}
+	release()
+	r.forge.SetFault(noSweep)
+	r.start()
+	r.until("all specs are there", func() bool { return r.specs() == pulls })
+
+	// Told to end, it ends well.
+	r.cmd.Process.Signal(syscall.SIGTERM)
+	if err := r.cmd.Wait(); err != nil {
+		t.Errorf("ended with %v:\n%s", err, r.log)
+	}
+	for _, secret := range []string{"hush hush", "a-token"} {
+		if strings.Contains(r.log.String(), secret) {
+			t.Errorf("its log holds %q", secret)
+		}
+	}
+}
+
+// TestExitCodes: what systemd tells apart.
+func TestExitCodes(t *testing.T) {
+	r := newRig(t)
+	run := func(want int, says string, args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		cmd := r.program(args...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != want || !strings.Contains(out.String(), says) {
+			t.Errorf("%v: %d, want %d and %q\n%s", args, code, want, says, out.String())
+		}
+	}
+	run(0, "", "--check")
+	run(0, "tekton-webhook version", "--version")
+	run(78, "unknown flag", "--nonsense")
+	if os.Geteuid() == 0 {
+		run(78, "user of its own")
+	}
+	os.Remove(filepath.Join(r.dir, "token"))
+	run(1, "token: no such file", "--check")
+	r.write("token", "", 0o600)
+	run(1, "it is empty", "--check")
+	r.write("webhook.yaml", "listen: 0.0.0.0:80\nsweep: 1s\nforges:\n- {name: GitHub, type: gitlab, secretFiles: [a, b, c], tokenFile: t}\n- {name: a, type: github, secretFiles: [a]}\n", 0o644)
+	for _, says := range []string{
+		`webhook.yaml:1:9: listen: "0.0.0.0:80" must be a loopback address`, `webhook.yaml:2:8: sweep: "1s" must be at least 10s`,
+		`webhook.yaml:4:10: forges[0].name`, `forges[0].url`, `forges[0].secretFiles`, `webhook.yaml:5:3: forges[1]: is required: write tokenFile or app`,
+	} {
+		run(78, says, "--check")
+	}
+	r.write("webhook.yaml", "forge: []\n", 0o644)
+	run(78, `webhook.yaml:1:1: forge: unknown field; did you mean "forges"?`)
+}
+
+// TestOneAtATime: two would write over each other.
+func TestOneAtATime(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	out, err := r.program("--allow-root").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another tekton-webhook uses") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

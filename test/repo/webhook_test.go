@@ -1,0 +1,73 @@
+package repo
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"tekton.host/pkg/webhook"
+)
+
+// TestWebhookUnits: the unit of the packages and that of the NixOS module
+// confine tekton-webhook alike.
+func TestWebhookUnits(t *testing.T) {
+	unit, module := readText(t, "packaging/tekton-webhook.service"), readText(t, "nix/module/webhook.nix")
+	_, confined, _ := strings.Cut(unit, "LoadCredential=")
+	_, confined, _ = strings.Cut(confined, "\n")
+	confined, _, _ = strings.Cut(confined, "[Install]")
+	var want []string
+	for line := range strings.Lines(confined) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if value == "yes" {
+			value = "true"
+		}
+		if ok {
+			want = append(want, key+" = "+value)
+		}
+	}
+	_, confined, _ = strings.Cut(module, "a test compares the two.\n")
+	confined, _, _ = strings.Cut(confined, "}")
+	var got []string
+	for line := range strings.Lines(confined) {
+		if line = strings.TrimSuffix(strings.ReplaceAll(strings.TrimSpace(line), `"`, ""), ";"); line != "" {
+			got = append(got, line)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) < 20 || !slices.Equal(want, got) {
+		t.Errorf("the package says\n%s\nthe module says\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+	}
+}
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestWebhookConfigurations: the sample, and those of the page, are right.
+func TestWebhookConfigurations(t *testing.T) {
+	texts := []string{readText(t, "packaging/webhook.yaml")}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n# /etc/tekton/webhook.yaml\n(.*?)```").FindAllStringSubmatch(readText(t, "docs/webhook.md"), -1) {
+		texts = append(texts, block[1])
+	}
+	if len(texts) < 3 {
+		t.Errorf("only %d configurations", len(texts))
+	}
+	for _, text := range texts {
+		file := filepath.Join(t.TempDir(), "webhook.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := webhook.LoadConfig(file); err != nil {
+			t.Errorf("%v in:\n%s", err, text)
+		}
+	}
+}
