@@ -133,6 +133,32 @@ func TestMax(t *testing.T) {
 	}
 }
 
+// TestOldestFirst: a younger one takes no room while an older one is still to be looked at.
+func TestOldestFirst(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 1}))
+	w.settle()
+	wait := make(chan struct{})
+	w.forge.slow = map[int]chan struct{}{2: wait}
+	w.forge.open(2)
+	w.forge.open(5)
+	if err := w.server.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); w.teller.state(5) == ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("#5 was not looked at")
+		}
+	}
+	if got := w.numbers(); got != "[]" || w.teller.state(5) != StateWaiting {
+		t.Errorf("previews %s, #5 was told %s", got, w.teller.state(5))
+	}
+	close(wait)
+	w.settle()
+	if got := w.numbers(); got != "[2]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
 // TestTaken: what a ttl or `tekton delete` took away stays away until somebody
 // pushes or asks for it.
 func TestTaken(t *testing.T) {

@@ -178,6 +178,7 @@ type fakeForge struct {
 	pulls    map[int]*forge.PullRequest
 	comments map[int][]forge.Comment
 	writers  map[string]bool
+	slow     map[int]chan struct{} // pull requests that are not answered until then
 	err      error
 	asked    int
 }
@@ -214,6 +215,11 @@ func (f *fakeForge) fail(err error) {
 
 func (f *fakeForge) PullRequest(_ context.Context, _ forge.Repository, n int) (forge.PullRequest, error) {
 	f.mu.Lock()
+	if wait := f.slow[n]; wait != nil {
+		f.mu.Unlock()
+		<-wait
+		f.mu.Lock()
+	}
 	defer f.mu.Unlock()
 	f.asked++
 	if f.err != nil {
