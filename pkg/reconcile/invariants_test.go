@@ -246,6 +246,7 @@ var waitsForSomebody = map[string]bool{
 	"SecretMissing": true, "DataConflict": true, "DependencyCycle": true, "RouteConflict": true, "PortConflict": true, "NoFreeSlot": true,
 	"LinkTargetMissing": true, "WaitingForDependency": true, "Completed": true, "Expired": true, "Disabled": true, "ParseError": true,
 	"DuplicateName": true, "LedgerDamaged": true, "NameTaken": true, "SourcePolicy": true, "SecretsUnreadable": true, "RepositoryMissing": true,
+	"ConfigInvalid": true,
 }
 
 // explained asserts I9 in each pass: what is not Ready says why, since when and

@@ -82,21 +82,27 @@ func newsOf(o Outcome) news {
 		return n
 	}
 	status := o.Item.Status
-	if status.Setup != nil && status.Setup.Done != "" && len(status.URLs) > 0 {
-		n.url = status.URLs[0]
+	done, url := "", ""
+	if status.Setup != nil {
+		done = status.Setup.Done
 	}
-	if showsCommit(o.Item) != o.Commit || status.ObservedGeneration < o.Item.Metadata.Generation {
-		return n // the daemon has not read it yet
+	if len(status.URLs) > 0 {
+		url = status.URLs[0]
+	}
+	if serves := status.Phase == v1alpha1.PhaseReady || status.Phase == v1alpha1.PhaseDegraded; serves && done != "" && done != o.Commit {
+		n.url = url // of the commit before
+	}
+	if !asked(o) {
+		return n
 	}
 	trouble := worst(status)
 	switch status.Phase {
 	case v1alpha1.PhaseReady:
-		if status.Setup == nil || status.Setup.Done == o.Commit {
-			n.state, n.title, n.took = newsReady, "The preview is ready", took(status.Setup)
+		if status.Setup == nil || done == o.Commit {
+			n.state, n.title, n.url, n.took = newsReady, "The preview is ready", url, took(status.Setup)
 		}
 	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
-		n.state, n.title, n.url = newsStops, "The preview is stopped", ""
-		n.why = reasonOf(trouble)
+		n.state, n.title, n.why = newsStops, "The preview is stopped", reasonOf(trouble)
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected, v1alpha1.PhaseDegraded:
 		if slices.Contains(underWay, trouble.Reason) {
 			break // the commit before serves meanwhile
@@ -104,9 +110,6 @@ func newsOf(o Outcome) news {
 		n.state, n.title, n.why, n.log = newsFailed, "The preview failed", reasonOf(trouble), failedLog(status)
 		if !trouble.NextRetry.IsZero() {
 			n.next = "It is tried again by itself."
-		}
-		if status.Phase != v1alpha1.PhaseDegraded {
-			n.url = ""
 		}
 	}
 	return n
@@ -117,14 +120,15 @@ var underWay = []string{
 	"Progressing", "SettingUp", "NotAnswered", "NotStarted", "WaitingForDependency", "Fetching", "FetchQueued", "Building", "BuildQueued",
 }
 
-// showsCommit is the commit of the spec that the daemon has.
-func showsCommit(i *v1alpha1.Item) string {
-	raw, err := json.Marshal(i.Spec)
-	var s struct{ Commit string }
-	if err != nil || json.Unmarshal(raw, &s) != nil {
-		return ""
+// asked reports whether the daemon has read what is asked of it now.
+func asked(o Outcome) bool {
+	raw, err := json.Marshal(o.Item.Spec)
+	var s struct {
+		Commit  string
+		Rebuild int
 	}
-	return s.Commit
+	return err == nil && json.Unmarshal(raw, &s) == nil && s.Commit == o.Commit && s.Rebuild == o.Rebuilds &&
+		o.Item.Status.ObservedGeneration >= o.Item.Metadata.Generation
 }
 
 // worst is the condition that says why it is not well: the one that Ready tells,
