@@ -153,8 +153,20 @@ func TestComments(t *testing.T) {
 }
 
 func TestMayWrite(t *testing.T) {
+	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
+		t.Run(string(service), func(t *testing.T) { testMayWrite(t, service) })
+	}
+}
+
+func testMayWrite(t *testing.T, service forge.Service) {
 	s, url := serve(t)
-	c := client(t, forge.Options{URL: url})
+	c := client(t, forge.Options{Service: service, URL: url})
+	s.Grant(shop, "adm", "admin")
+	// Forgejo tells only administrators: that is an error, and no answer.
+	if may, err := c.MayWrite(t.Context(), shop, "adm"); may == (service == forge.Forgejo) || errors.Is(err, forge.ErrForbidden) != (service == forge.Forgejo) {
+		t.Errorf("%v, %v", may, err)
+	}
+	s.Grant(shop, "tekton-bot", "admin")
 	for user, permission := range map[string]string{"adm": "admin", "wri": "write", "rea": "read"} {
 		s.Grant(shop, user, permission)
 	}

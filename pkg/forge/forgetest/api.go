@@ -149,6 +149,9 @@ func (r *request) permission(repo *repository) answer {
 	if strings.HasPrefix(login, "nobody") {
 		return refuse(http.StatusNotFound, login+" is not a user", "https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user")
 	}
+	if r.forgejo && !strings.EqualFold(login, r.as.login) && repo.grants[strings.ToLower(r.as.login)] != "admin" {
+		return refuse(http.StatusForbidden, "Only admins can query all permissions, repo admins can query all repo permissions, collaborators can query only their own", "")
+	}
 	p := repo.grants[strings.ToLower(login)]
 	if p == "" {
 		p = "read"

@@ -112,6 +112,8 @@ func TestAnswers(t *testing.T) {
 		{"permission", "GET", repo + "/collaborators/octo/permission", "secret", nil, 200, nil, fields{"permission": "write", "role_name": "write", "user.login": "octo"}},
 		{"of an outsider", "GET", repo + "/collaborators/dev/permission", "secret", nil, 200, nil, fields{"permission": "read"}},
 		{"of nobody", "GET", repo + "/collaborators/nobody/permission", "secret", nil, 404, nil, fields{"message": "nobody is not a user"}},
+		{"Forgejo tells administrators only", "GET", "/api/v1" + repo + "/collaborators/dev/permission", "secret", nil, 403, nil, nil},
+		{"and of oneself", "GET", "/api/v1" + repo + "/collaborators/octo/permission", "secret", nil, 200, nil, fields{"permission": "write"}},
 		{"who am I", "GET", "/user", "secret", nil, 200, nil, fields{"login": "octo", "type": "User"}},
 		{"deployment", "POST", repo + "/deployments", "secret", fields{"ref": commit, "environment": "p", "auto_merge": false, "required_contexts": []string{}}, 201, nil, fields{"sha": commit, "environment": "p", "task": "deploy"}},
 		{"merging by default", "POST", repo + "/deployments", "secret", fields{"ref": commit, "required_contexts": []string{}}, 202, nil, nil},
