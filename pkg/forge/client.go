@@ -44,10 +44,11 @@ type API struct {
 	http    *http.Client
 	auth    authorizer
 
-	mu     sync.Mutex
-	self   string               // login of ours
-	pauses map[string]time.Time // until when an account is not to ask
-	known  map[string]known     // what was answered, by URL
+	mu        sync.Mutex
+	self      string               // login of ours
+	pauses    map[string]time.Time // until when an account is not to ask
+	known     map[string]known     // what was answered, by URL
+	knownSize int
 }
 
 var _ Client = (*API)(nil)

@@ -152,6 +152,28 @@ func TestComments(t *testing.T) {
 	}
 }
 
+// TestLongComments: who writes much fills no memory of ours.
+func TestLongComments(t *testing.T) {
+	s, url := serve(t)
+	c := client(t, forge.Options{URL: url})
+	n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+	long := strings.Repeat("ü", 65536)
+	for range 40 {
+		s.Say(shop, n, "dev", long)
+	}
+	for range 2 {
+		got, err := c.Comments(t.Context(), shop, n)
+		if err != nil || len(got) != 40 {
+			t.Fatalf("%d, %v", len(got), err)
+		}
+		for _, g := range got {
+			if len(g.Body) != 32<<10 || !strings.HasPrefix(long, g.Body) {
+				t.Fatalf("%d bytes", len(g.Body))
+			}
+		}
+	}
+}
+
 func TestMayWrite(t *testing.T) {
 	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
 		t.Run(string(service), func(t *testing.T) { testMayWrite(t, service) })

@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // What we read of the answers; GitHub and Forgejo call it the same.
@@ -40,11 +42,33 @@ type (
 	}
 	wireComment struct {
 		ID      int64     `json:"id"`
-		Body    string    `json:"body"`
+		Body    wireText  `json:"body"`
 		User    *wireUser `json:"user"`
 		Created time.Time `json:"created_at"`
 	}
+	// wireText is the beginning of a text that anybody may have written.
+	wireText string
 )
+
+// maxComment bytes of each comment are kept: thousands of them fit in memory.
+const maxComment = 32 << 10
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *wireText) UnmarshalJSON(text []byte) error {
+	var s string
+	if err := json.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	if len(s) > maxComment {
+		n := maxComment
+		for !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = strings.Clone(s[:n])
+	}
+	*w = wireText(s)
+	return nil
+}
 
 var fullCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
@@ -145,7 +169,7 @@ func (c *API) Comments(ctx context.Context, r Repository, number int) ([]Comment
 	}
 	var comments []Comment
 	for _, w := range list {
-		v := Comment{ID: w.ID, Body: w.Body, Created: w.Created}
+		v := Comment{ID: w.ID, Body: string(w.Body), Created: w.Created}
 		if w.User != nil {
 			v.Author = w.User.Login
 			v.Ours = strings.EqualFold(v.Author, self)

@@ -57,7 +57,7 @@ type Comment struct {
 	Author string
 	// Ours says that the account we use has written it.
 	Ours bool
-	// Body as it was written: Markdown, and not to be trusted.
+	// Body as it was written, its first 32 KiB: Markdown, and not to be trusted.
 	Body string
 	// Created when it was first written.
 	Created time.Time

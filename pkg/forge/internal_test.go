@@ -2,6 +2,7 @@ package forge
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -73,6 +74,25 @@ func TestLimit(t *testing.T) {
 		if after != tt.after || is != tt.is {
 			t.Errorf("%s: %v, %v, want %v, %v", name, after, is, tt.after, tt.is)
 		}
+	}
+}
+
+// TestKnownIsBounded: answers are remembered up to a size, each and all of them.
+func TestKnownIsBounded(t *testing.T) {
+	c := &API{known: map[string]known{}}
+	for i := range 1000 {
+		c.remember(fmt.Sprint(i%900), known{text: make([]byte, maxKnownAnswer-i)})
+		sum := 0
+		for _, k := range c.known {
+			sum += len(k.text)
+		}
+		if sum != c.knownSize || sum > maxKnown {
+			t.Fatalf("%d bytes, counted %d", sum, c.knownSize)
+		}
+	}
+	c.remember("0", known{text: make([]byte, maxKnownAnswer+1)})
+	if k := c.remembered("0"); k.text != nil {
+		t.Errorf("%d bytes of one answer", len(k.text))
 	}
 }
 

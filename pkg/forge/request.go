@@ -20,7 +20,9 @@ const (
 	maxAnswer = 16 << 20
 	pageSize  = 30
 	maxPages  = 1000
-	maxKnown  = 1000
+	// maxKnown bytes of answers are remembered, maxKnownAnswer of one.
+	maxKnown       = 16 << 20
+	maxKnownAnswer = 256 << 10
 )
 
 // call is one question.
@@ -227,8 +229,14 @@ func (c *API) remembered(key string) known {
 func (c *API) remember(key string, k known) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.known) >= maxKnown {
+	c.knownSize -= len(c.known[key].text)
+	delete(c.known, key)
+	if len(k.text) > maxKnownAnswer {
+		return
+	}
+	if c.knownSize += len(k.text); c.knownSize > maxKnown {
 		clear(c.known) // asked for again, at the cost of a few requests
+		c.knownSize = len(k.text)
 	}
 	c.known[key] = k
 }
