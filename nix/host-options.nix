@@ -121,6 +121,7 @@ in
         hostPorts = optional (types.listOf types.str) "none" "hostPorts that may be published: \"8000-8999\", \"25\".";
         flakes = optional (types.listOf types.str) "none" "flakes that may be built: a whole REFERENCE#ATTRIBUTE, or its beginning and \"*\".";
         repositories = optional (types.listOf types.str) "none" "repositories that may be fetched: a whole url, or its beginning and \"*\"; an entry without \"://\" is the name of a Repository that Previews may name, or its beginning and \"*\". \"*\" alone is all of both.";
+        databaseTemplates = optional (types.listOf types.str) "none" "databaseTemplates that databases may be made as copies of; \"*\" for all.";
         maxObjects = optional types.ints.unsigned "none" "maxObjects of the source; 0: no limit.";
       }; }) "none" "allow admits specs; absent: everything (the operator's own directory).";
     }; })) "none" "sources of specs; absent: one directory \"local\" at STATEDIR/specs that may do everything.";

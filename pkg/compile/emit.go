@@ -75,7 +75,7 @@ func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {
 		c.want(resource.New(uid, "", name, resource.Role{Name: name, PasswordFile: file, ConnectionLimit: c.Host.Postgres.ConnectionLimit}))
 		c.want(resource.New(uid, "", name, resource.Database{
 			Name: name, Owner: name, Extensions: slices.Sorted(slices.Values(d.Extensions)), Policy: resource.DeletionPolicy(d.DeletionPolicy),
-			Label: u.Record.Kind + "/" + u.Record.Name + "/" + d.Name,
+			Label: u.Record.Kind + "/" + u.Record.Name + "/" + d.Name, Template: d.Template,
 		}))
 	}
 }

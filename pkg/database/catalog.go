@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,13 +29,15 @@ type roleRow struct {
 	verifier string
 }
 
-// databaseRow is one database that is not a template.
+// databaseRow is one database.
 type databaseRow struct {
 	oid     uint32
 	name    string
 	owner   string
 	comment string
-	public  bool // PUBLIC has some privilege on it
+	// altered by its owner: PUBLIC has some privilege on it, it is a template, or
+	// nobody may connect to it.
+	altered bool
 }
 
 const roleQuery = `
@@ -50,11 +51,11 @@ WHERE CASE WHEN $1::text[] IS NULL THEN d.description IS NOT NULL
 
 const databaseQuery = `
 SELECT b.oid, b.datname, r.rolname, coalesce(d.description, ''),
-       b.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(b.datacl) a WHERE a.grantee = 0)
+       b.datistemplate OR NOT b.datallowconn OR b.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(b.datacl) a WHERE a.grantee = 0)
 FROM pg_database b
 JOIN pg_authid r ON r.oid = b.datdba
 LEFT JOIN pg_shdescription d ON d.objoid = b.oid AND d.classoid = 'pg_database'::regclass
-WHERE NOT b.datistemplate AND ($1::text[] IS NULL OR b.datname = any($1))`
+WHERE $1::text[] IS NULL OR b.datname = any($1)`
 
 // querier is a pool, a connection or a transaction.
 type querier interface {
@@ -77,7 +78,7 @@ func readCatalog(ctx context.Context, q querier, names ...string) (catalog, erro
 	})
 	batch.Queue(databaseQuery, names).Query(func(rows pgx.Rows) error {
 		var b databaseRow
-		_, err := pgx.ForEachRow(rows, []any{&b.oid, &b.name, &b.owner, &b.comment, &b.public}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&b.oid, &b.name, &b.owner, &b.comment, &b.altered}, func() error {
 			c.databases[b.name] = b
 			return nil
 		})
@@ -138,7 +139,7 @@ func (c catalog) observedDatabases(installation string) resource.Domain {
 		role := c.roles[b.owner]
 		n := role.note
 		v := resource.Database{Name: b.name, Label: n.Label, Policy: n.Policy, Extensions: n.Extensions}
-		if b.comment == role.comment && !b.public {
+		if b.comment == role.comment && !b.altered {
 			v.Owner = b.owner
 		}
 		item := resource.New(mark.Owner, "", b.name, v)
@@ -147,25 +148,13 @@ func (c catalog) observedDatabases(installation string) resource.Domain {
 	return resource.Domain{Items: items}
 }
 
-// spares returns the names of databases made ahead, sorted.
-func (c catalog) spares(installation, admin string) []string {
-	var names []string
-	for name, b := range c.databases {
-		if b.owner == admin && strings.HasPrefix(name, sparePrefix(installation)) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 // kept returns the databases whose data outlives the cluster: all but
-// PostgreSQL's own and our spares.
+// PostgreSQL's own and what we have not finished.
 func (c catalog) kept(installation string) []string {
 	var names []string
-	spares := c.spares(installation, admin)
-	for name := range c.databases {
-		if name != adminDatabase && !slices.Contains(spares, name) {
+	for name, b := range c.databases {
+		own := name == adminDatabase || name == "template0" || name == "template1"
+		if !own && !(b.owner == admin && isUnfinished(installation, name)) {
 			names = append(names, name)
 		}
 	}

@@ -83,24 +83,32 @@ func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog,
 
 // settle gives the database to its role alone and marks both, in one implicit transaction.
 func settle(v resource.Database, text string) string {
-	return fmt.Sprintf("ALTER DATABASE %[1]s OWNER TO %[2]s;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\nCOMMENT ON DATABASE %[1]s IS %[3]s;\nCOMMENT ON ROLE %[2]s IS %[3]s;",
+	return fmt.Sprintf("ALTER DATABASE %[1]s OWNER TO %[2]s;\nALTER DATABASE %[1]s IS_TEMPLATE false ALLOW_CONNECTIONS true;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\nCOMMENT ON DATABASE %[1]s IS %[3]s;\nCOMMENT ON ROLE %[2]s IS %[3]s;",
 		quoted(v.Name), quoted(v.Owner), literal(text))
 }
 
-// create turns a spare into the database. What fails half way leaves the spare.
+// create turns a spare, or a copy of the template, into the database. What fails
+// half way leaves the spare, or what the next try removes.
 func (d *Driver) create(ctx context.Context, pool *pgxpool.Pool, v resource.Database, text string) error {
-	spare, release, err := d.takeSpare(ctx, pool)
+	make := d.takeSpare
+	if v.Template != "" {
+		make = func(ctx context.Context, pool *pgxpool.Pool) (string, func(), error) {
+			name, err := d.clone(ctx, pool, v)
+			return name, func() {}, err
+		}
+	}
+	unfinished, release, err := make(ctx, pool)
 	if err != nil {
 		return err
 	}
 	defer release()
-	sql := fmt.Sprintf("ALTER DATABASE %s RENAME TO %s;\n%s", quoted(spare), quoted(v.Name), settle(v, text))
+	sql := fmt.Sprintf("ALTER DATABASE %s RENAME TO %s;\n%s", quoted(unfinished), quoted(v.Name), settle(v, text))
 	_, err = pool.Exec(ctx, sql)
 	if hasCode(err, "42P04", "3D000", "42704") { // the name was taken, the spare or the role has gone: look again
 		return resource.ErrStale
 	}
 	if err != nil {
-		return fmt.Errorf("turn spare database %s into %s: %w", spare, v.Name, err)
+		return fmt.Errorf("turn database %s into %s: %w", unfinished, v.Name, err)
 	}
 	return nil
 }
@@ -154,6 +162,10 @@ func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catal
 		return nil
 	case mark.Owner != s.Resource.Owner:
 		return resource.ErrStale
+	}
+	// Its owner may have closed it to us, or made it a template, which cannot be dropped.
+	if _, err := pool.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s IS_TEMPLATE false ALLOW_CONNECTIONS true", quoted(b.name))); err != nil {
+		return fmt.Errorf("open database %s: %w", b.name, err)
 	}
 	role := c.roles[b.owner]
 	if v.Policy != resource.DeleteData {

@@ -14,6 +14,8 @@
 //     superuser, whose very name carries the installation id. One transaction
 //     turns the spare into the object's database: name, owner, privileges,
 //     comment. A crash in between leaves a spare, which the next Put uses.
+//   - A copy of a template is on its way under a name like a spare's, until all
+//     that is in it is its role's. Nothing is written to the template.
 //   - A database that somebody else made is refused (DatabaseConflict), as is a
 //     role (RoleConflict); neither is ever changed.
 //   - PostgreSQL never learns a password, only a SCRAM verifier of one that is

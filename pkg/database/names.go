@@ -2,6 +2,7 @@ package database
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"regexp"
@@ -31,6 +32,20 @@ func checkName(what, name string) error {
 // sparePrefix begins the names of spares. The installation id in it is their
 // mark: nobody else has a reason to use it, and it is there from the first moment.
 func sparePrefix(installation string) string { return "spare-" + installation + "-" }
+
+// cloneName is that of a copy of a template on its way to being a database: the
+// same each time, so that who tries again finds what a crash has left.
+func cloneName(installation, database string) string {
+	sum := sha256.Sum256([]byte(database))
+	return clonePrefix(installation) + hex.EncodeToString(sum[:8])
+}
+
+func clonePrefix(installation string) string { return "clone-" + installation + "-" }
+
+// isUnfinished reports whether a database of ours has not become an object's yet.
+func isUnfinished(installation, name string) bool {
+	return strings.HasPrefix(name, sparePrefix(installation)) || strings.HasPrefix(name, clonePrefix(installation))
+}
 
 func newSpareName(installation string) string {
 	b := make([]byte, 8)

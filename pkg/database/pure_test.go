@@ -134,7 +134,7 @@ func TestForgedComment(t *testing.T) {
 	honest.Owner = "a_x"
 	cases := []struct {
 		reason, comment string
-		public          bool
+		altered         bool
 		want            resource.Database
 	}{
 		{"as we made it", role.comment, false, honest},
@@ -146,7 +146,7 @@ func TestForgedComment(t *testing.T) {
 	}
 	for _, c := range cases {
 		b := base
-		b.comment, b.public = c.comment, c.public
+		b.comment, b.altered = c.comment, c.altered
 		cat := catalog{roles: map[string]roleRow{"a_x": role}, databases: map[string]databaseRow{"a_x": b}}
 		wantDomain := resource.Known(resource.New("u1", "", "a_x", c.want))
 		if diff := cmp.Diff(wantDomain, cat.observedDatabases(testInstallation)); diff != "" {
@@ -161,10 +161,12 @@ func TestForeignDatabasesAreNotOurs(t *testing.T) {
 	cat := catalog{
 		roles: map[string]roleRow{"a_x": ours, "bob": foreign},
 		databases: map[string]databaseRow{
-			"bob":                          {name: "bob", owner: "bob", comment: "tekton/0123456789ab/u1 {}"}, // forged by its owner
-			"notes":                        {name: "notes", owner: "a_x"},                                     // made by hand for our role
-			"plain":                        {name: "plain", owner: admin},
-			newSpareName(testInstallation): {name: newSpareName(testInstallation), owner: admin},
+			"bob":                              {name: "bob", owner: "bob", comment: "tekton/0123456789ab/u1 {}"}, // forged by its owner
+			"notes":                            {name: "notes", owner: "a_x"},                                     // made by hand for our role
+			"plain":                            {name: "plain", owner: admin},
+			newSpareName(testInstallation):     {name: newSpareName(testInstallation), owner: admin},
+			cloneName(testInstallation, "a_x"): {name: "clone", owner: admin},
+			"template0":                        {name: "template0", owner: admin},
 		},
 	}
 	if got := cat.observedDatabases(testInstallation); len(got.Items) != 0 {

@@ -100,6 +100,10 @@ func (d *Driver) deleteRole(ctx context.Context, pool *pgxpool.Pool, c catalog, 
 	if owned {
 		return resource.Waiting("DatabaseStays", retrySoon, fmt.Errorf("role %s still owns a database; that goes first", name))
 	}
+	// A copy of a template that never became this role's database.
+	if err := drop(ctx, pool, cloneName(d.opts.Installation, name)); err != nil {
+		return err
+	}
 	return dropRole(ctx, pool, name)
 }
 

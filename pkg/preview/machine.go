@@ -43,7 +43,8 @@ func Machine(base *v1alpha1.ContainerSpec, h *v1alpha1.HostSpec, r Revision) (*v
 	s.Databases = nil
 	if d := file.Database; d != nil {
 		s.Databases = []v1alpha1.Database{{
-			Name: v1alpha1.PreviewDatabaseName, Env: d.Env, Extensions: d.Extensions, DeletionPolicy: p.Spec.Database.DeletionPolicy,
+			Name: v1alpha1.PreviewDatabaseName, Env: d.Env, Extensions: d.Extensions,
+			Template: p.Spec.Database.Template, DeletionPolicy: p.Spec.Database.DeletionPolicy,
 		}}
 	}
 	for _, route := range file.Routes {

@@ -12,10 +12,13 @@ import (
 const application = "services: [{name: web, command: [serve]}]\nroutes: [{port: 3000}]\ndatabase: {env: DATABASE_URL}\n"
 
 // preview shows a branch.
-func (s *sim) preview(branch string) {
+func (s *sim) preview(branch string, edits ...func(*v1alpha1.PreviewSpec)) {
 	p := &v1alpha1.Preview{
 		Metadata: v1alpha1.ObjectMeta{Name: "shop"},
 		Spec:     v1alpha1.PreviewSpec{Repository: v1alpha1.PreviewRepository{URL: forge}, Branch: branch, Host: "shop.preview.test", Refresh: &v1alpha1.Duration{Duration: time.Hour}},
+	}
+	for _, edit := range edits {
+		edit(&p.Spec)
 	}
 	p.Default(&s.conf.Host)
 	s.files["shop.yaml"] = specFile{docs: []spec.Object{{Object: p, Position: spec.Position{File: "shop.yaml", Line: 1}, Digest: spec.Digest(p)}}}
@@ -87,4 +90,28 @@ func (s *sim) serves(name string) {
 	if s.count(resource.KindRoute) != 1 || !s.unit(name+"-1").Running {
 		s.t.Errorf("%s is not served", name)
 	}
+}
+
+// TestPreviewOfTemplate: without its template a preview has no database and no
+// machine, and says so; it comes to be when the template does.
+func TestPreviewOfTemplate(t *testing.T) {
+	s := newSim(t)
+	s.pushes("c1", application)
+	s.preview("main", func(p *v1alpha1.PreviewSpec) { p.Database.Template = "golden" })
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseFailed)
+	s.wantCondition("shop", v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "TemplateMissing")
+	if s.count(resource.KindDatabase) != 0 || s.count(resource.KindUnit) != 0 {
+		t.Error("there is a database or a machine without the template")
+	}
+	s.world.Templates["golden"] = true
+	s.world.Now = s.world.Now.Add(time.Hour)
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	s.quiet()
+	// It was needed once.
+	s.world.Templates["golden"] = false
+	s.pushes("c2", application)
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
 }

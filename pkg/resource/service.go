@@ -48,6 +48,9 @@ type Database struct {
 	Policy DeletionPolicy `json:"policy"`
 	// Label is "KIND/NAME/DATABASE", for people and for the trash.
 	Label string `json:"label"`
+	// Template is the database that it is made as a copy of; "": it begins empty.
+	// Desired only, and not compared: what is there stays as it is.
+	Template string `json:"template,omitempty"`
 }
 
 // Access lets one role reach one database from one address: a pg_hba line.
@@ -143,7 +146,7 @@ func (v Password) Equal(o Value) bool {
 func (v Cluster) Equal(o Value) bool { return v == o }
 func (v Role) Equal(o Value) bool    { return v == o }
 
-// Equal ignores the policy: it matters when the database goes.
+// Equal ignores policy and template: they matter when the database goes, or comes.
 func (v Database) Equal(o Value) bool {
 	w, ok := o.(Database)
 	return ok && v.Name == w.Name && v.Owner == w.Owner && reflect.DeepEqual(v.Extensions, w.Extensions)

@@ -63,6 +63,9 @@ func refusal(n v1alpha1.Need, allow *v1alpha1.Admission) string {
 	case v1alpha1.NeedRepository:
 		ok = begins(repositories(allow, n.Value), n.Value)
 		what = "is not a repository that the source may use " + listed("repositories", allow.Repositories)
+	case v1alpha1.NeedTemplate:
+		ok = admits(allow.DatabaseTemplates, n.Value)
+		what = "is not a database that the source may have copied " + listed("databaseTemplates", allow.DatabaseTemplates)
 	default:
 		what = fmt.Sprintf("is a %s, which a source with limits may not ask for", n.Sort)
 	}

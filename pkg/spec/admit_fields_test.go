@@ -56,6 +56,7 @@ var containerFields = map[string]rule{
 	"databases.name":           {"databases: [{name: a}]", inside, v1alpha1.Admission{}},
 	"databases.env":            {"databases: [{name: a, env: URL}]", inside, v1alpha1.Admission{}},
 	"databases.extensions":     {"trust: trusted\n  databases: [{name: a, extensions: [plpython3u]}]", "spec.trust", trusted},
+	"databases.template":       {"databases: [{name: a, template: golden}]", "spec.databases[0].template", v1alpha1.Admission{DatabaseTemplates: []string{"golden"}}},
 	"databases.deletionPolicy": {"databases: [{name: a, deletionPolicy: Delete}]", inside, v1alpha1.Admission{}},
 
 	"credentials.name":   {"credentials: [{name: key}]", "spec.credentials[0].name", v1alpha1.Admission{Secrets: []string{"key"}}},
@@ -150,6 +151,12 @@ func withSecret(yaml, refused string) rule {
 	return r
 }
 
+func copies(yaml, refused string) rule {
+	r := rule{yaml, refused, shown}
+	r.allow.DatabaseTemplates = []string{"golden"}
+	return r
+}
+
 // previewFields has every field of a Preview.
 var previewFields = map[string]rule{
 	"repository.url":          ofPreview("repository: {url: \"https://git.test/a\"}"),
@@ -166,6 +173,7 @@ var previewFields = map[string]rule{
 	"grants.secrets.name":     withSecret("grants: {secrets: [{name: key}]}", "spec.grants.secrets[0].name"),
 	"grants.secrets.secret":   withSecret("grants: {secrets: [{name: KEY, secret: key}]}", "spec.grants.secrets[0].secret"),
 	"grants.variables":        ofPreview("grants: {variables: {A: b}}"),
+	"database.template":       copies("database: {template: golden}", "spec.database.template"),
 	"database.deletionPolicy": ofPreview("database: {deletionPolicy: Retain}"),
 	"egress.mode":             ofPreview("egress: {mode: none}"), // all needs trust, which no Preview has
 	"egress.allow":            ofPreview("egress: {mode: none, allow: [1.1.1.1]}"),
@@ -209,6 +217,7 @@ var repositoryFields = map[string]rule{
 	"preview.grants.secrets.name":     withGrant("preview: {grants: {secrets: [{name: key}]}}", "spec.preview.grants.secrets[0].name"),
 	"preview.grants.secrets.secret":   withGrant("preview: {grants: {secrets: [{name: KEY, secret: key}]}}", "spec.preview.grants.secrets[0].secret"),
 	"preview.grants.variables":        ofRepository("preview: {grants: {variables: {A: b}}}"),
+	"preview.database.template":       copies("preview: {database: {template: golden}}", "spec.preview.database.template"),
 	"preview.database.deletionPolicy": ofRepository("preview: {database: {deletionPolicy: Retain}}"),
 	"preview.egress.mode":             ofRepository("preview: {egress: {mode: none}}"),
 	"preview.egress.allow":            ofRepository("preview: {egress: {allow: [1.1.1.1]}}"),

@@ -28,6 +28,7 @@ var (
 	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	userName       = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 	credentialName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	templateName   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$`)
 	extensionName  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 	urlPath        = regexp.MustCompile(`^/[A-Za-z0-9._~!$&'()+,;=:@/-]*$`)
 )

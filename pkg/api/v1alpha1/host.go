@@ -278,6 +278,8 @@ type Admission struct {
 	// Repositories that may be fetched: a whole url, or its beginning and "*"; an entry without "://" is the name of a Repository
 	// that Previews may name, or its beginning and "*". "*" alone is all of both.
 	Repositories []string `json:"repositories,omitempty"`
+	// DatabaseTemplates that databases may be made as copies of; "*" for all.
+	DatabaseTemplates []string `json:"databaseTemplates,omitempty"`
 	// MaxObjects of the source; 0: no limit.
 	MaxObjects int `json:"maxObjects,omitempty" min:"0"`
 }

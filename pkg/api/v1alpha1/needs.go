@@ -18,6 +18,7 @@ const (
 	NeedHostPort   NeedSort = "hostPort"
 	NeedFlake      NeedSort = "flake"
 	NeedRepository NeedSort = "repository"
+	NeedTemplate   NeedSort = "databaseTemplate"
 )
 
 // Need is one thing that a spec asks of the host and that its source must be
@@ -46,6 +47,11 @@ func (s *ContainerSpec) needs() []Need {
 	for i, vol := range s.Volumes {
 		if r := vol.Repository; r != nil {
 			needs = append(needs, fetchNeeds(specPath.Child("volumes").Index(i).Child("repository"), r.URL, r.Secret)...)
+		}
+	}
+	for i, d := range s.Databases {
+		if d.Template != "" {
+			add(NeedTemplate, d.Template, specPath.Child("databases").Index(i).Child("template"))
 		}
 	}
 	for i, k := range s.Credentials {

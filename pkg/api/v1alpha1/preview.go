@@ -26,7 +26,7 @@ type PreviewSpec struct {
 	PullRequest int `json:"pullRequest,omitempty" min:"1"`
 	// Commit to stay at, in full; beside a branch or pull request it holds the preview there, until it is removed.
 	Commit string `json:"commit,omitempty"`
-	// Fork true: the commit is from a fork. It gets no grants, and its configuration must be data only. Goes with repository.name.
+	// Fork true: the commit is from a fork. It gets no grants and no copy of a database, and its configuration must be data only. Goes with repository.name.
 	Fork bool `json:"fork,omitempty"`
 	// Refresh is how often the branch or pull request is looked at.
 	Refresh *Duration `json:"refresh,omitempty"`
@@ -92,6 +92,8 @@ type PreviewSecret struct {
 
 // PreviewDatabase says what becomes of the application's database.
 type PreviewDatabase struct {
+	// Template is a database of the host's PostgreSQL that a new one is made as a copy of; it is marked there with IS_TEMPLATE. What is in it is shown to the application.
+	Template string `json:"template,omitempty"`
 	// DeletionPolicy when the preview is deleted: Retain leaves the data for a later preview of the same name, Delete dumps it to the trash.
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }
@@ -137,7 +139,7 @@ func (p *Preview) Machine() *ContainerSpec {
 		RestartPolicy: "Always",
 		Trust:         "untrusted",
 		Volumes:       []Volume{{Name: PreviewVolume, Path: PreviewHome, DeletionPolicy: "Delete"}},
-		Databases:     []Database{{Name: PreviewDatabaseName, Env: databaseEnv, DeletionPolicy: s.Database.DeletionPolicy}},
+		Databases:     []Database{{Name: PreviewDatabaseName, Env: databaseEnv, Template: s.Database.Template, DeletionPolicy: s.Database.DeletionPolicy}},
 		Network:       Network{Egress: s.Egress},
 		Resources:     s.Resources,
 		TTL:           s.TTL,

@@ -45,6 +45,8 @@ func TestPreviewValidate(t *testing.T) {
 		"own variable":       {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"PREVIEW_URL": "x"} }, "is set by tekton"},
 		"NUL":                {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A": "x\x00"} }, "NUL"},
 		"twice":              {func(s *PreviewSpec) { s.Grants.Secrets = []PreviewSecret{{Name: "A"}, {Name: "A"}} }, "spec.grants.secrets[1].name: Duplicate"},
+		"template":           {func(s *PreviewSpec) { s.Database.Template = "shop_template-1.0" }, ""},
+		"odd template":       {func(s *PreviewSpec) { s.Database.Template = "shop; drop" }, "spec.database.template"},
 		"all egress":         {func(s *PreviewSpec) { s.Egress.Mode = "all" }, "spec.egress.mode: Forbidden"},
 		"fork":               {func(s *PreviewSpec) { s.Fork = true }, "spec.fork: Forbidden"},
 		"short ttl":          {func(s *PreviewSpec) { s.TTL = &Duration{time.Second} }, "spec.ttl"},

@@ -88,6 +88,7 @@ func (v *checker) template(p *field.Path, t PreviewTemplate, h *HostSpec) {
 		v.invalid(p.Child("config"), t.Config, "must be a path in the repository in its shortest form, such as deploy/preview.yaml: letters, digits and ._@+-")
 	}
 	v.grants(p.Child("grants"), t.Grants)
+	v.databaseTemplate(p.Child("database", "template"), t.Database.Template)
 	v.resources(p.Child("resources"), t.Resources)
 	v.ttl(p.Child("ttl"), t.TTL)
 	same := &containerCheck{spec: &ContainerSpec{Trust: "untrusted", Network: Network{Egress: t.Egress}}, host: h}
@@ -159,18 +160,21 @@ func (p *Preview) Needs() []Need {
 		return append(needs, Need{NeedRepository, r.Name, at.Child("name")})
 	}
 	needs = append(needs, fetchNeeds(at, r.URL, r.Secret)...)
-	return append(needs, p.Spec.Grants.needs(specPath.Child("grants"))...)
+	return append(needs, p.Spec.PreviewTemplate.needs(specPath)...)
 }
 
-func (g PreviewGrants) needs(p *field.Path) []Need {
+func (t PreviewTemplate) needs(p *field.Path) []Need {
 	var needs []Need
-	for i, g := range g.Secrets {
-		at := p.Child("secrets").Index(i)
+	for i, g := range t.Grants.Secrets {
+		at := p.Child("grants", "secrets").Index(i)
 		path := at.Child("secret")
 		if g.Secret == g.Name {
 			path = at.Child("name")
 		}
 		needs = append(needs, Need{NeedSecret, g.Secret, path})
+	}
+	if name := t.Database.Template; name != "" {
+		needs = append(needs, Need{NeedTemplate, name, p.Child("database", "template")})
 	}
 	return needs
 }

@@ -85,7 +85,7 @@ func (r *Repository) Given(p *Preview, h *HostSpec) (*Preview, error) {
 	s.Repository.URL, s.Repository.Secret = r.Spec.URL, r.Spec.Secret
 	s.PreviewTemplate = r.Spec.Preview
 	if s.Fork {
-		s.Grants = PreviewGrants{}
+		s.Grants, s.Database.Template = PreviewGrants{}, ""
 	}
 	if s.Fork && path.Ext(s.Config) == nixConfig {
 		return nil, fmt.Errorf("Repository %s: spec.preview.config %s is a program of the commit, which one of a fork may not have built; previews of forks need a preview.yaml", r.Metadata.Name, s.Config)

@@ -58,7 +58,7 @@ func fullRepository(s *RepositorySpec) {
 		URL: "ssh://git@example.org/team/shop.git", Secret: "shop-key",
 		PullRequests: PullRequestPolicy{Bases: []string{"main", "release/*", "*"}, Label: "show me", Trigger: TriggerComment, Drafts: true, Forks: ForksApproved, Max: 3},
 		Preview: PreviewTemplate{
-			Config: "deploy/preview.yaml", TLS: "off", Database: PreviewDatabase{DeletionPolicy: "Retain"},
+			Config: "deploy/preview.yaml", TLS: "off", Database: PreviewDatabase{Template: "golden", DeletionPolicy: "Retain"},
 			Grants:    PreviewGrants{Secrets: []PreviewSecret{{Name: "KEY"}}, Variables: map[string]string{"MODE": "x"}},
 			Resources: Resources{TasksMax: 10}, Egress: Egress{Mode: "none"}, TTL: &Duration{time.Hour},
 		},
@@ -146,7 +146,7 @@ func TestGivenToFork(t *testing.T) {
 	p := &Preview{Metadata: ObjectMeta{Name: "shop-7"}, Spec: PreviewSpec{Repository: PreviewRepository{Name: "shop"}, PullRequest: 7, Host: "shop-7.preview.test", Fork: true}}
 	p.Default(nil)
 	given := shopRepository(fullRepository).mustGive(t, p)
-	if !reflect.DeepEqual(given.Spec.Grants, PreviewGrants{}) || given.Spec.Repository.Secret != "shop-key" || given.Spec.Resources.TasksMax != 10 {
+	if !reflect.DeepEqual(given.Spec.Grants, PreviewGrants{}) || given.Spec.Database != (PreviewDatabase{DeletionPolicy: "Retain"}) || given.Spec.Repository.Secret != "shop-key" || given.Spec.Resources.TasksMax != 10 {
 		t.Errorf("a fork is given %s", toJSON(t, given))
 	}
 	nix := shopRepository(func(s *RepositorySpec) { s.Preview.Config = "deploy/preview.nix" })

@@ -40,7 +40,7 @@ func (v *checker) pullRequests(p *field.Path, s PullRequestPolicy) {
 // Needs lists what a defaulted repository asks of the host for its previews.
 func (r *Repository) Needs() []Need {
 	s := r.Spec
-	return append(fetchNeeds(specPath, s.URL, s.Secret), s.Preview.Grants.needs(specPath.Child("preview", "grants"))...)
+	return append(fetchNeeds(specPath, s.URL, s.Secret), s.Preview.needs(specPath.Child("preview"))...)
 }
 
 // MatchBase reports whether pull requests for a branch may have previews.

@@ -146,6 +146,8 @@ type Database struct {
 	Env string `json:"env,omitempty"`
 	// Extensions to create; those that PostgreSQL does not call trusted need trust: trusted.
 	Extensions []string `json:"extensions,omitempty"`
+	// Template is a database of the host's PostgreSQL that a new one is made as a copy of; it is marked there with IS_TEMPLATE.
+	Template string `json:"template,omitempty"`
 	// DeletionPolicy when the object is deleted: Retain leaves the data for a later object of the same name, Delete dumps it to the trash.
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }

@@ -64,6 +64,7 @@ func (v *containerCheck) databases() {
 		if db.Name != "" && v.envName(p.Child("env"), db.Env) {
 			v.unique(v.env, db.Env, p.Child("env"))
 		}
+		v.databaseTemplate(p.Child("template"), db.Template)
 		seen := unique{}
 		for j, name := range db.Extensions {
 			at := p.Child("extensions").Index(j)
@@ -74,6 +75,13 @@ func (v *containerCheck) databases() {
 				v.needsTrust(at, "an extension that acts with the server's rights")
 			}
 		}
+	}
+}
+
+// databaseTemplate checks the name of a database that others are made of.
+func (v *checker) databaseTemplate(p *field.Path, name string) {
+	if name != "" && !templateName.MatchString(name) {
+		v.invalid(p, name, "must be the name of a database: letters, digits, '.', '_' and '-', at most 63, beginning with a letter, a digit or '_'")
 	}
 }
 

@@ -198,6 +198,7 @@ func (w *World) Clone() *World {
 	c.Flakes, c.Builds = maps.Clone(w.Flakes), maps.Clone(w.Builds)
 	c.Texts = maps.Clone(w.Texts)
 	c.Repositories, c.Fetches, c.Clones = maps.Clone(w.Repositories), maps.Clone(w.Fetches), maps.Clone(w.Clones)
+	c.Templates = maps.Clone(w.Templates)
 	c.SetupFails, c.Setups = maps.Clone(w.SetupFails), maps.Clone(w.Setups)
 	c.Foreign, c.services = maps.Clone(w.Foreign), maps.Clone(w.services)
 	c.Trash, c.dirty = slices.Clone(w.Trash), slices.Clone(w.dirty)

@@ -38,6 +38,8 @@ type World struct {
 	Fetches map[string]int
 	// Clones are the commits that volumes were made of.
 	Clones map[resource.ID]string
+	// Templates are the databases that others may be made as copies of.
+	Templates map[string]bool
 	// SetupFails by revision: the reason with which its setup fails.
 	SetupFails map[string]string
 	// Setups counts the attempts by revision.
@@ -60,7 +62,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
-		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Texts: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, SetupFails: map[string]string{}, Setups: map[string]int{},
+		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Texts: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, Templates: map[string]bool{}, SetupFails: map[string]string{}, Setups: map[string]int{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }
@@ -186,7 +188,13 @@ func (w *World) put(s resource.Step) error {
 		v.Clone = resource.Clone{} // not observed
 		r.Value = v
 	case resource.Database:
+		if _, there := w.Things[r.ID]; !there && v.Template != "" && !w.Templates[v.Template] {
+			// For so long that a run comes to its end without it.
+			return resource.Waiting("TemplateMissing", time.Hour, fmt.Errorf("there is no template %s", v.Template))
+		}
 		w.making(r.ID)
+		v.Template = "" // not observed
+		r.Value = v
 	case resource.Setup:
 		return w.beginSetup(r, v)
 	case resource.Worked:
