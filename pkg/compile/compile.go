@@ -167,6 +167,7 @@ func Compile(in Input) Output {
 		c.emit(u)
 		c.out.Objects = append(c.out.Objects, u.Compiled)
 	}
+	c.holdDumps(units)
 	c.releaseOrphans()
 	c.holdExceptions()
 	c.slots.release()

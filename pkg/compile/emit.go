@@ -20,6 +20,7 @@ func (c *compiler) emit(u *unitOf) {
 	}
 	c.policies(u)
 	c.emitData(u)
+	c.emitDump(u)
 	for _, i := range u.incarnations() {
 		c.emitIncarnation(u, &i)
 	}
@@ -73,10 +74,10 @@ func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {
 		file := c.passwordFile(name)
 		c.want(resource.New(uid, "", name, resource.Password{File: file}))
 		c.want(resource.New(uid, "", name, resource.Role{Name: name, PasswordFile: file, ConnectionLimit: c.Host.Postgres.ConnectionLimit}))
-		c.want(resource.New(uid, "", name, resource.Database{
+		c.want(resource.New(uid, "", name, c.history(u, resource.Database{
 			Name: name, Owner: name, Extensions: slices.Sorted(slices.Values(d.Extensions)), Policy: resource.DeletionPolicy(d.DeletionPolicy),
 			Label: u.Record.Kind + "/" + u.Record.Name + "/" + d.Name, Template: d.Template,
-		}))
+		})))
 	}
 }
 

@@ -111,6 +111,7 @@ func (c *compiler) settle(u *unitOf) {
 	if u.keep {
 		return
 	}
+	c.keepHistory(u)
 	uid := u.Record.UID
 	c.out.Desired.Complete[uid] = true
 	c.wantRecord(ObjectKey(u.Record.Kind, u.Record.Name), uid, u.Record)

@@ -38,6 +38,15 @@ func (c *compiler) emitSetup(u *unitOf, i *Incarnation, boot string) {
 	want := have
 	if asks {
 		want = c.setup(u)
+		if asks = have.SameWork(want) || c.readyFor(u); !asks && !present {
+			return
+		}
+		if want.Database == nil && asks {
+			want.Database = have.Database // as long as nobody can look at it
+		}
+		if !asks {
+			want = have // its services run on, and start again, with what was set up before
+		}
 	}
 	want.Boot, want.Run = boot, resource.SetupRun{}
 	want.Attempt = c.setupAttempt(have, want, asks)
@@ -73,6 +82,7 @@ func (c *compiler) setup(u *unitOf) resource.Setup {
 		Boots: len(u.Spec.Command) == 0, Ephemeral: u.Spec.Ephemeral, Deadline: resource.Duration(cmp.Or(s.Deadline.Duration, setupDeadline)),
 		Limits: limits(u.Spec.Resources), WorkDir: u.Spec.WorkingDirectory,
 	}
+	v.Database, _ = c.setupDatabase(u)
 	if k := s.Checkout; k != nil {
 		v.Checkout = &resource.SetupCheckout{Dir: k.Dir, Commit: k.Commit, Path: k.Path, User: k.User}
 		v.WorkDir = k.Path
@@ -164,6 +174,8 @@ func (c *compiler) noteSetup(u *unitOf) {
 	u.SetUp = known && present && unit.Running && run.Boot == unit.Boot
 	u.Setup = have
 	switch {
+	case c.noteDump(u):
+		return
 	case !known:
 		note.Status, note.Reason = v1alpha1.ConditionUnknown, "Unknown"
 		note.Message = "cannot look at it: " + c.Observed.Unknown(resource.ID{Kind: resource.KindSetup, Name: u.Target.Machine}).Error()

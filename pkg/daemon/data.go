@@ -99,6 +99,9 @@ func (d *Daemon) ListData(ctx context.Context) ([]v1alpha1.DataItem, error) {
 		}
 		if x.State == database.StateTrash {
 			i.State, i.DeletedAt, i.ExpiresAt = v1alpha1.DataInTrash, x.DeletedAt, x.DeletedAt.Add(keep)
+			if x.Before != "" {
+				i.Name += fmt.Sprintf(" before %.12s", x.Before)
+			}
 		}
 		out = append(out, i)
 	}

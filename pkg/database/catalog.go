@@ -138,7 +138,7 @@ func (c catalog) observedDatabases(installation string) resource.Domain {
 		}
 		role := c.roles[b.owner]
 		n := role.note
-		v := resource.Database{Name: b.name, Label: n.Label, Policy: n.Policy, Extensions: n.Extensions}
+		v := resource.Database{Name: b.name, Label: n.Label, Policy: n.Policy, Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, OID: b.oid}
 		if b.comment == role.comment && !b.altered {
 			v.Owner = b.owner
 		}

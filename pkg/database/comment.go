@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 
@@ -15,10 +16,19 @@ type note struct {
 	Label      string                  `json:"label,omitempty"`
 	Policy     resource.DeletionPolicy `json:"policy,omitempty"`
 	Extensions []string                `json:"extensions,omitempty"`
+	Revision   string                  `json:"revision,omitempty"`
+	Seeded     bool                    `json:"seeded,omitempty"`
 }
 
 func noteOf(v resource.Database) note {
-	return note{Label: v.Label, Policy: v.Policy, Extensions: v.Extensions}
+	return note{Label: v.Label, Policy: v.Policy, Extensions: v.Extensions, Revision: v.Revision, Seeded: v.Seeded}
+}
+
+// after is the note of a database that was there with another: what was done with
+// it stays known to one that is adopted, of which nobody knew.
+func (n note) after(old note) note {
+	n.Revision, n.Seeded = cmp.Or(n.Revision, old.Revision), n.Seeded || old.Seeded
+	return n
 }
 
 // comment is the text of both comments: the mark, then the note as JSON.

@@ -37,6 +37,7 @@ type Item struct {
 	Label     string    // KIND/NAME/DATABASE
 	Size      int64     // bytes
 	DeletedAt time.Time // of a dump
+	Before    string    // the revision before whose setup a dump was made
 }
 
 // ErrNotFound says that there is no data with an id.
@@ -91,23 +92,35 @@ func (d *Driver) listRetained(ctx context.Context) ([]Item, error) {
 }
 
 func (d *Driver) listTrash() ([]Item, error) {
-	entries, err := os.ReadDir(d.trashPath(""))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list the trash: %w", err)
+	infos, err := d.readTrashes()
+	if err != nil {
+		return nil, err
 	}
 	var items []Item
-	for _, e := range entries {
-		info, err := d.readTrash(e.Name())
-		if err != nil || info.Installation != d.opts.Installation {
-			continue
-		}
-		item := Item{ID: trashPrefix + e.Name(), State: StateTrash, Database: info.Database, Label: info.Label, DeletedAt: info.DeletedAt}
-		if st, err := os.Stat(filepath.Join(d.trashPath(e.Name()), dumpFile)); err == nil {
+	for entry, info := range infos {
+		item := Item{ID: trashPrefix + entry, State: StateTrash, Database: info.Database, Label: info.Label, DeletedAt: info.DeletedAt, Before: info.Before}
+		if st, err := os.Stat(filepath.Join(d.trashPath(entry), dumpFile)); err == nil {
 			item.Size = st.Size()
 		}
 		items = append(items, item)
 	}
 	return items, nil
+}
+
+// readTrashes are the dumps of this installation by their place in the trash. One
+// that cannot be read is left out.
+func (d *Driver) readTrashes() (map[string]trashInfo, error) {
+	entries, err := os.ReadDir(d.trashPath(""))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list the trash: %w", err)
+	}
+	infos := make(map[string]trashInfo, len(entries))
+	for _, e := range entries {
+		if info, err := d.readTrash(e.Name()); err == nil && info.Installation == d.opts.Installation {
+			infos[e.Name()] = info
+		}
+	}
+	return infos, nil
 }
 
 func (d *Driver) readTrash(entry string) (trashInfo, error) {
@@ -239,7 +252,7 @@ func (d *Driver) restorable(ctx context.Context, pool *pgxpool.Pool, info trashI
 	if _, there := c.roles[name]; there {
 		return false, fmt.Errorf("role %s exists without its database; wait until the object is ready, or gone", name)
 	}
-	text := comment(d.ownedBy(ownerRetained), note{Label: info.Label, Policy: resource.RetainData, Extensions: info.Extensions})
+	text := comment(d.ownedBy(ownerRetained), note{Label: info.Label, Policy: resource.RetainData, Extensions: info.Extensions, Revision: info.Revision, Seeded: info.Seeded})
 	if _, err := pool.Exec(ctx, fmt.Sprintf("CREATE ROLE %s LOGIN;\nCOMMENT ON ROLE %s IS %s;", quoted(name), quoted(name), literal(text))); err != nil {
 		return false, fmt.Errorf("make role %s: %w", name, err)
 	}

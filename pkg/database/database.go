@@ -57,11 +57,13 @@ func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog,
 	if !role.marked || role.mark != d.ownedBy(s.Resource.Owner) {
 		return resource.Waiting("RoleMissing", retrySoon, fmt.Errorf("database %s waits for its role %s", v.Name, v.Owner))
 	}
-	have := role.note.Extensions
-	if !there {
+	have, next := role.note.Extensions, noteOf(v)
+	if there {
+		next = next.after(role.note)
+	} else {
 		// The extensions are noted once they are there: a crash before leaves a difference to be seen.
 		have = nil
-		first := noteOf(v)
+		first := next
 		first.Extensions = nil
 		if err := d.create(ctx, pool, v, comment(role.mark, first)); err != nil {
 			return err
@@ -75,7 +77,7 @@ func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog,
 	} else if !there {
 		return nil // all of it was in the one transaction
 	}
-	if _, err := pool.Exec(ctx, settle(v, comment(role.mark, noteOf(v)))); err != nil {
+	if _, err := pool.Exec(ctx, settle(v, comment(role.mark, next))); err != nil {
 		return fmt.Errorf("mark database %s: %w", v.Name, err)
 	}
 	return nil
@@ -174,7 +176,8 @@ func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catal
 	if err := lockOut(ctx, pool, b.owner, ""); err != nil {
 		return err
 	}
-	if err := d.dump(ctx, b, role); err != nil {
+	// Nobody can connect any more, so a dump that is done stays right.
+	if err := d.dump(ctx, trashEntry(b), "", b, role); err != nil {
 		return err
 	}
 	return drop(ctx, pool, b.name)

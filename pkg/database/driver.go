@@ -38,7 +38,7 @@ type Options struct {
 	Log    logr.Logger // optional
 }
 
-// Driver manages the kinds cluster, role, database and access.
+// Driver manages the kinds cluster, role, database, dump and access.
 type Driver struct {
 	opts Options
 	dir  string // of the service: conf, data, and the supervisor's files
@@ -98,7 +98,7 @@ func (d *Driver) Name() string { return "database" }
 
 // Kinds are those that this driver manages.
 func (d *Driver) Kinds() []resource.Kind {
-	return []resource.Kind{resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindAccess}
+	return []resource.Kind{resource.KindCluster, resource.KindRole, resource.KindDatabase, resource.KindDump, resource.KindAccess}
 }
 
 func (d *Driver) dataDir() string           { return filepath.Join(d.dir, "data") }
@@ -144,12 +144,13 @@ func (d *Driver) Observe(ctx context.Context) map[resource.Kind]resource.Domain 
 	if !d.clusterExists() {
 		return map[resource.Kind]resource.Domain{
 			resource.KindCluster: resource.Known(), resource.KindAccess: resource.Known(),
-			resource.KindRole: resource.Known(), resource.KindDatabase: resource.Known(),
+			resource.KindRole: resource.Known(), resource.KindDatabase: resource.Known(), resource.KindDump: d.observeDumps(),
 		}
 	}
 	observed := map[resource.Kind]resource.Domain{
 		resource.KindCluster: d.observeCluster(ctx),
 		resource.KindAccess:  d.observeAccess(),
+		resource.KindDump:    d.observeDumps(),
 	}
 	if d.opts.System == nil && !exists(d.dataDir()) {
 		// In the middle of its removal: nothing is in it any more.
@@ -190,6 +191,8 @@ func (d *Driver) Apply(ctx context.Context, steps []resource.Step) []error {
 			errs[i] = d.full(unavailable(d.applyRole(ctx, s, v)))
 		case resource.Database:
 			errs[i] = d.full(unavailable(d.applyDatabase(ctx, s, v)))
+		case resource.Dump:
+			errs[i] = d.full(unavailable(d.applyDump(ctx, s, v)))
 		case resource.Access:
 			accesses = append(accesses, i)
 		default:

@@ -23,12 +23,16 @@ const (
 
 // trashInfo stands beside a dump.
 type trashInfo struct {
-	Installation string    `json:"installation"`
-	Database     string    `json:"database"`
-	Label        string    `json:"label,omitempty"`
-	Owner        string    `json:"owner"` // UID of the deleted object
-	Extensions   []string  `json:"extensions,omitempty"`
-	DeletedAt    time.Time `json:"deletedAt"`
+	Installation string   `json:"installation"`
+	Database     string   `json:"database"`
+	Label        string   `json:"label,omitempty"`
+	Owner        string   `json:"owner"` // UID of the deleted object
+	Extensions   []string `json:"extensions,omitempty"`
+	Revision     string   `json:"revision,omitempty"` // that it was last set up for
+	Seeded       bool     `json:"seeded,omitempty"`
+	// Before is the revision before whose setup the dump was made; "": before the database went.
+	Before    string    `json:"before,omitempty"`
+	DeletedAt time.Time `json:"deletedAt"`
 }
 
 // dumps are jobs: one may take longer than the deadline of a step. A later
@@ -47,14 +51,13 @@ type dumpJob struct {
 // dump of the same database, after a crash before the drop, replace the first.
 func trashEntry(b databaseRow) string { return fmt.Sprintf("%s.%d", b.name, b.oid) }
 
-// dump returns once a dump of the database is durably in the trash. Nobody can
-// connect to the database any more, so a dump that is done stays right.
-func (d *Driver) dump(ctx context.Context, b databaseRow, role roleRow) error {
-	entry := trashEntry(b)
+// dump returns once a dump of the database is durably in the trash.
+func (d *Driver) dump(ctx context.Context, entry, before string, b databaseRow, role roleRow) error {
 	job := d.joinDump(entry, func(ctx context.Context) error {
+		n := role.note
 		return d.dumpToTrash(ctx, entry, trashInfo{
-			Installation: d.opts.Installation, Database: b.name, Label: role.note.Label, Owner: role.mark.Owner,
-			Extensions: role.note.Extensions, DeletedAt: time.Now().UTC(),
+			Installation: d.opts.Installation, Database: b.name, Label: n.Label, Owner: role.mark.Owner,
+			Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, Before: before, DeletedAt: time.Now().UTC(),
 		})
 	})
 	select {

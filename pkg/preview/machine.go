@@ -16,6 +16,9 @@ import (
 // MaxFile is the size of a preview.yaml.
 const MaxFile = 64 << 10
 
+// besideCommands is the time for files and services.
+const besideCommands = 5 * time.Minute
+
 // probeInterval of an application that does not say.
 const probeInterval = 5 * time.Second
 
@@ -99,11 +102,18 @@ func setupSpec(p *v1alpha1.Preview, h *v1alpha1.HostSpec, file *v1alpha1.Preview
 		Revision: r.Commit, Generation: int64(p.Spec.Rebuild),
 		Checkout: &v1alpha1.SetupCheckout{Dir: r.Dir, Commit: r.Commit, Path: Checkout, User: User},
 		Files:    []v1alpha1.SetupFile{environment(p, h, file, r)},
-		Deadline: setupDeadline(file.Setup),
+		Deadline: v1alpha1.Duration{Duration: besideCommands},
 	}
 	if file.Setup != nil {
 		s.Unit = setupUnit
-		s.Files = append(s.Files, setup(file.Setup))
+		runs(s, setupUnit, "Setup of the application", file.Setup)
+	}
+	if d := file.Database; d != nil {
+		s.Database = v1alpha1.PreviewDatabaseName
+		if d.Seed != nil {
+			s.Seed = seedUnit
+			runs(s, seedUnit, "Seed of the database", d.Seed)
+		}
 	}
 	s.Services = []string{sliceUnit}
 	s.Files = append(s.Files, stop())
@@ -112,6 +122,12 @@ func setupSpec(p *v1alpha1.Preview, h *v1alpha1.HostSpec, file *v1alpha1.Preview
 		s.Files = append(s.Files, service(one))
 	}
 	return s
+}
+
+// runs gives a setup a unit that comes to an end, and the time for it.
+func runs(s *v1alpha1.SetupSpec, name, description string, c *v1alpha1.PreviewSetup) {
+	s.Files = append(s.Files, once(name, description, c))
+	s.Deadline.Duration += c.Timeout.Duration
 }
 
 // environment is the file of the preview's variables.

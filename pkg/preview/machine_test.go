@@ -55,7 +55,7 @@ routes:
   - {port: 3000}
   - {path: /api, port: 4000, stripPrefix: true}
   - {hostPrefix: admin, port: 5000}
-database: {extensions: [pg_trgm]}
+database: {extensions: [pg_trgm], seed: {command: [./seed, "100%"], timeout: 1m}}
 secrets: [STRIPE_KEY]
 probe: {http: {path: /health, port: 3000}}
 `
@@ -125,7 +125,7 @@ routes:
   - {path: /x, port: 2}
   - {path: "/y\n", port: 1}
   - {hostPrefix: Admin, port: 1}
-database: {env: PREVIEW_DB, extensions: [plpython3u]}
+database: {env: PREVIEW_DB, extensions: [plpython3u], seed: {command: [a b]}}
 secrets: [STRIPE_KEY, ROOT_PASSWORD, STRIPE_KEY]
 probe: {http: {port: 1}, tcp: {port: 2}}
 `, []string{
@@ -135,7 +135,7 @@ probe: {http: {port: 1}, tcp: {port: 2}}
 			"5:27: services[1].command[0]: \"npm start\" is one word, no shell splits it; write a list: [npm, start]", "5:59: services[1].workingDirectory:",
 			"6:12: services[2].name: \"api\" is already used by services[1].name", "6:27: services[2].command[0]:", "services[2].environment[A B]:", "services[2].environment[PREVIEW_URL]:",
 			"8:12: routes[0].port:", "9:12: routes[1].path:", "11:5: routes[3]:", "12:12: routes[4].path:", "13:18: routes[5].hostPrefix:",
-			"14:17: database.env:", "14:42: database.extensions[0]:",
+			"14:17: database.env:", "14:42: database.extensions[0]:", "14:72: database.seed.command[0]:",
 			`15:23: secrets[1]: "ROOT_PASSWORD" is not granted to this preview (granted: STRIPE_KEY, UNUSED)`, "15:38: secrets[2]:",
 			"16:1: probe: has http and tcp",
 		}},

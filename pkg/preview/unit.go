@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 )
@@ -24,6 +23,7 @@ const (
 
 	unitDir   = "/run/systemd/system/"
 	setupUnit = "preview-setup.service"
+	seedUnit  = "preview-seed.service"
 	// Services are in a slice of their own: stopping that stops them all, also
 	// those of a commit before that are no more.
 	slice     = "preview.slice"
@@ -40,9 +40,9 @@ func stop() v1alpha1.SetupFile {
 // serviceUnit is the name of a service's unit; none is that of the setup.
 func serviceUnit(name string) string { return "preview-service-" + name + ".service" }
 
-// setup is the unit that sets a commit up.
-func setup(s *v1alpha1.PreviewSetup) v1alpha1.SetupFile {
-	return unit(setupUnit, "Setup of the application", "", nil, s.Command,
+// once is a unit that comes to an end.
+func once(name, description string, s *v1alpha1.PreviewSetup) v1alpha1.SetupFile {
+	return unit(name, description, "", nil, s.Command,
 		"Type=oneshot", fmt.Sprintf("TimeoutStartSec=%dms", s.Timeout.Milliseconds()))
 }
 
@@ -94,13 +94,4 @@ func execQuote(word string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
-}
-
-// setupDeadline is that of a whole setup: its command's own, and some for files and services.
-func setupDeadline(s *v1alpha1.PreviewSetup) v1alpha1.Duration {
-	const beside = 5 * time.Minute
-	if s == nil {
-		return v1alpha1.Duration{Duration: beside}
-	}
-	return v1alpha1.Duration{Duration: s.Timeout.Duration + beside}
 }

@@ -112,6 +112,9 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 	case resource.Checkout:
 		value.Fetch = resource.Fetch{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Fetched{Commit: "to-be-fetched", Dir: "/to-be-fetched"}}
 		r.Value = value
+	case resource.Dump:
+		value.MadeAt = v.facts.Now
+		r.Value = value
 	case resource.Setup:
 		value.Run = resource.SetupRun{Job: resource.Job{EndedAt: v.facts.Now}, Done: value.Revision, Boot: value.Boot}
 		r.Value = value

@@ -88,6 +88,16 @@ func (s *sim) keptData() {
 	for _, r := range s.world.Trash {
 		left[r.ID]++
 	}
+	for oid, n := range s.world.Seeds {
+		if n != 1 {
+			s.t.Fatalf("database %d was seeded %d times; history:\n%s", oid, n, s.history())
+		}
+	}
+	for id, n := range s.world.Dumps {
+		if n != 1 {
+			s.t.Fatalf("%s was made %d times; history:\n%s", id, n, s.history())
+		}
+	}
 	for id, made := range s.world.Made {
 		if _, there := s.world.Things[id]; there {
 			left[id]++

@@ -1,10 +1,13 @@
 package reconcile
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/internal/simworld"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/spec"
 )
@@ -114,4 +117,167 @@ func TestPreviewOfTemplate(t *testing.T) {
 	s.pushes("c2", application)
 	s.looked()
 	s.wantPhase("shop", v1alpha1.PhaseReady)
+}
+
+const seededApplication = "services: [{name: web, command: [serve]}]\nroutes: [{port: 3000}]\ndatabase: {seed: {command: [seed]}}\n"
+
+// offers another base of previews.
+func (s *sim) offers(name string) {
+	s.conf.Host.Previews.Systems = append(s.conf.Host.Previews.Systems, v1alpha1.PreviewSystem{Name: name, System: v1alpha1.System{RootFS: "/srv/" + name}})
+	s.restart()
+}
+
+// postgres cannot be asked, or with nil again.
+func (s *sim) postgres(err error) {
+	s.world.Unknown[resource.KindRole], s.world.Unknown[resource.KindDatabase] = err, err
+}
+
+func (s *sim) seeds() (n int) {
+	for _, times := range s.world.Seeds {
+		n += times
+	}
+	return n
+}
+
+func (s *sim) dumps() (revisions []string) {
+	for _, r := range s.world.Things.Sorted() {
+		if v, ok := r.Value.(resource.Dump); ok {
+			revisions = append(revisions, v.Revision)
+		}
+	}
+	return revisions
+}
+
+// TestPreviewSeed: a seed that fails is told and tried again; one that succeeded
+// is never run again for its database, whatever becomes of machine and daemon.
+func TestPreviewSeed(t *testing.T) {
+	s := newSim(t)
+	s.world.SeedFails = true
+	s.pushes("c1", seededApplication)
+	s.preview("main")
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseFailed)
+	s.wantCondition("shop", v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse, "SeedFailed")
+	if s.world.Setups["c1"] < 2 {
+		t.Error("it is not tried again")
+	}
+	s.world.SeedFails = false
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	s.quiet()
+	s.pushes("c2", seededApplication+"# changed\n")
+	s.looked()
+	s.offers("other")
+	s.pushes("c3", "system: other\n"+seededApplication)
+	s.looked()
+	s.reboot(s.world.PowerCut)
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	if n := s.seeds(); n != 1 || !s.unit("shop-2").Running {
+		t.Errorf("seeded %d times, want once; machine %+v", n, s.unit("shop-2"))
+	}
+
+	// Another database of the name: set up and seeded anew.
+	for id, r := range s.world.Things {
+		if v, ok := r.Value.(resource.Database); ok {
+			v.OID, v.Revision, v.Seeded = 4711, "", false
+			s.world.Things[id] = resource.New(r.Owner, "", r.Name, v)
+		}
+	}
+	s.settle()
+	if n := s.seeds(); n != 2 {
+		t.Errorf("seeded %d times, want twice", n)
+	}
+	s.quiet()
+}
+
+// TestPreviewSeedIsKnownToTheDatabase: a machine and what is known of it may go
+// before PostgreSQL, which could not be asked, has learned of the seed.
+func TestPreviewSeedIsKnownToTheDatabase(t *testing.T) {
+	s := newSim(t)
+	s.world.Images["."] = simworld.Mute
+	s.pushes("c1", seededApplication)
+	s.preview("main")
+	s.building()
+	s.world.EndJobs()
+	s.building()
+	s.postgres(errors.New("PostgreSQL does not answer"))
+	goOn := func() { // it does not settle: it does not answer, and PostgreSQL is looked at
+		for range 200 {
+			if !s.tick() && !s.wait() {
+				break
+			}
+		}
+	}
+	goOn()
+	if n := s.seeds(); n != 1 {
+		t.Fatalf("seeded %d times before", n)
+	}
+	s.conf.Host.Previews.Systems = []v1alpha1.PreviewSystem{{Name: "host", System: v1alpha1.System{RootFS: "/srv/other"}}}
+	s.restart()
+	goOn()
+	s.postgres(nil)
+	s.world.Images["."] = simworld.Works
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	if n := s.seeds(); n != 1 || !s.unit("shop-2").Running {
+		t.Errorf("seeded %d times, want once", n)
+	}
+	if s.setup("shop-1").Revision != "" {
+		t.Error("what the first machine was set up for is left")
+	}
+	s.quiet()
+}
+
+// TestPreviewDumps: one before each changed revision, none before the first, none
+// at retries, and not too many; without it nothing is set up, and what serves goes on.
+func TestPreviewDumps(t *testing.T) {
+	s := newSim(t)
+	s.pushes("c1", application)
+	s.preview("main")
+	s.settle()
+	if got := s.dumps(); len(got) != 0 {
+		t.Errorf("dumps before %s", got)
+	}
+	setupFails("c2", "SetupFailed")(s)
+	s.pushes("c2", application)
+	s.looked()
+	if got := s.dumps(); len(got) != 1 || s.world.Setups["c2"] < 3 {
+		t.Errorf("dumps before %s after %d attempts", got, s.world.Setups["c2"])
+	}
+	// PostgreSQL is down: nobody can dump.
+	s.postgres(errors.New("PostgreSQL does not answer"))
+	s.pushes("c3", application)
+	s.looked()
+	if n := s.world.Setups["c3"]; n != 0 {
+		t.Error("set up without a dump")
+	}
+	s.serves("shop")
+	s.world.Kill("shop-1", 1) // what runs comes back with what it was set up for
+	s.settle()
+	s.serves("shop")
+	s.postgres(nil)
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	// A closure that changes: before the machine is replaced.
+	s.offers("other")
+	s.pushes("c4", "system: other\n"+application)
+	s.looked()
+	if got := s.dumps(); len(got) != 3 {
+		t.Errorf("dumps before %s", got)
+	}
+	for _, c := range []string{"c5", "c6", "c7"} {
+		s.pushes(c, "system: other\n"+application)
+		s.looked()
+	}
+	if got := s.dumps(); strings.Join(got, " ") != "c3 c4 c5 c6 c7" {
+		t.Errorf("dumps before %s", got)
+	}
+	s.quiet()
+	// With the preview nothing of the trash goes.
+	s.delete("shop.yaml")
+	s.settle()
+	if got := s.dumps(); len(got) != 5 {
+		t.Errorf("dumps before %s", got)
+	}
 }

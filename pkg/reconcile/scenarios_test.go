@@ -194,6 +194,8 @@ func scenarios() []scenario {
 		{"repository added, then deleted", []func(*sim){put(a), put(cloning(a, forge)), remove("a")}, true},
 		{"repository that cannot be fetched, then is not wanted", []func(*sim){both(put(cloning(a, forge)), pushed(forge, "")), put(a)}, true},
 		{"repository shared by two, one goes", []func(*sim){both(put(cloning(a, forge)), put(cloning(web("b"), forge))), remove("a")}, true},
+		{"database seeded once, dumped before each revision", []func(*sim){
+			put(setUp(data("Delete"), "r1", seeded)), put(setUp(data("Delete"), "r2", seeded)), put(setUp(command(data("Delete"), "2"), "r3", seeded))}, true},
 	}
 }
 

@@ -48,6 +48,9 @@ func setUp(c v1alpha1.Container, revision string, edits ...func(*v1alpha1.SetupS
 	return c
 }
 
+// seeded works with the database, which it seeds.
+func seeded(s *v1alpha1.SetupSpec) { s.Database, s.Seed = "main", "seed.service" }
+
 func setupFails(revision, reason string) func(*sim) {
 	return func(s *sim) { s.world.SetupFails[revision] = reason }
 }

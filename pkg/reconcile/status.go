@@ -28,7 +28,7 @@ var areas = []struct {
 	{v1alpha1.ConditionDatabaseReady, []resource.Kind{resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess}},
 	{v1alpha1.ConditionNetworkReady, []resource.Kind{resource.KindEndpoint, resource.KindException, resource.KindLink, resource.KindRecord}},
 	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindGCRoot, resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
-	{v1alpha1.ConditionSetUp, []resource.Kind{resource.KindSetup}},
+	{v1alpha1.ConditionSetUp, []resource.Kind{resource.KindDump, resource.KindSetup}},
 	{v1alpha1.ConditionAnswered, []resource.Kind{resource.KindAnswer}},
 	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindRoute}},
 }
@@ -243,7 +243,7 @@ var doing = map[resource.Kind]string{
 	resource.KindLink: "setting up the network", resource.KindRecord: "setting up the network",
 	resource.KindGCRoot: "preparing the machine", resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
 	resource.KindUnit: "starting the machine", resource.KindAttachment: "connecting the machine",
-	resource.KindSetup:  "setting up",
+	resource.KindSetup: "setting up", resource.KindDump: "dumping the database",
 	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route",
 }
 
@@ -414,7 +414,7 @@ func (b *board) unenforced(o compile.Compiled) string {
 }
 
 // underWay are the reasons of an object that comes up.
-var underWay = []string{"Progressing", "SettingUp", "NotAnswered", "NotStarted", "WaitingForDependency"}
+var underWay = []string{"Progressing", "SettingUp", "Dumping", "NotAnswered", "NotStarted", "WaitingForDependency"}
 
 // phase is one word for people.
 func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {

@@ -49,7 +49,7 @@ func groupOf(k resource.Kind, parallelStarts int) group {
 		return group{parallel: parallelStarts, timeout: setupTimeout}
 	case resource.KindAnswer:
 		return group{parallel: unbounded, timeout: dumpTimeout} // its own deadline is in the step
-	case resource.KindDatabase:
+	case resource.KindDatabase, resource.KindDump:
 		return group{parallel: 4, timeout: dumpTimeout}
 	case resource.KindVolume:
 		return group{parallel: 8, timeout: cloneTimeout}

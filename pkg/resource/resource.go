@@ -30,6 +30,7 @@ const (
 	KindPassword   Kind = "password"   // a generated database password, stored 0600
 	KindRole       Kind = "role"       // a PostgreSQL role
 	KindDatabase   Kind = "database"   // a PostgreSQL database
+	KindDump       Kind = "dump"       // a copy of a database from before a revision, in the trash
 	KindAccess     Kind = "access"     // one pg_hba line: role, database, address
 	KindVolume     Kind = "volume"     // a data directory that outlives machines
 	KindEndpoint   Kind = "endpoint"   // the firewall elements of one instance

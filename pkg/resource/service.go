@@ -51,6 +51,21 @@ type Database struct {
 	// Template is the database that it is made as a copy of; "": it begins empty.
 	// Desired only, and not compared: what is there stays as it is.
 	Template string `json:"template,omitempty"`
+	// Revision that a machine was last set up for with it, and whether it was seeded:
+	// it tells itself, as it outlives machines and objects. Neither is taken back.
+	Revision string `json:"revision,omitempty"`
+	Seeded   bool   `json:"seeded,omitempty"`
+	// OID tells it from a later one of its name. Observed only.
+	OID uint32 `json:"oid,omitempty"`
+}
+
+// Dump is a copy of a database in the trash, made before another revision is set
+// up. Name = DATABASE@REVISION.
+type Dump struct {
+	Database string `json:"database"`
+	Revision string `json:"revision"`
+	// MadeAt is observed only.
+	MadeAt time.Time `json:"madeAt,omitzero"`
 }
 
 // Access lets one role reach one database from one address: a pg_hba line.
@@ -128,6 +143,7 @@ func (Password) Kind() Kind { return KindPassword }
 func (Cluster) Kind() Kind  { return KindCluster }
 func (Role) Kind() Kind     { return KindRole }
 func (Database) Kind() Kind { return KindDatabase }
+func (Dump) Kind() Kind     { return KindDump }
 func (Access) Kind() Kind   { return KindAccess }
 func (Proxy) Kind() Kind    { return KindProxy }
 func (Route) Kind() Kind    { return KindRoute }
@@ -149,8 +165,16 @@ func (v Role) Equal(o Value) bool    { return v == o }
 // Equal ignores policy and template: they matter when the database goes, or comes.
 func (v Database) Equal(o Value) bool {
 	w, ok := o.(Database)
-	return ok && v.Name == w.Name && v.Owner == w.Owner && reflect.DeepEqual(v.Extensions, w.Extensions)
+	return ok && v.Name == w.Name && v.Owner == w.Owner && reflect.DeepEqual(v.Extensions, w.Extensions) &&
+		v.Revision == w.Revision && v.Seeded == w.Seeded
 }
+
+// Equal ignores when it was made.
+func (v Dump) Equal(o Value) bool {
+	w, ok := o.(Dump)
+	return ok && v.Database == w.Database && v.Revision == w.Revision
+}
+
 func (v Access) Equal(o Value) bool { return v == o }
 func (v Proxy) Equal(o Value) bool  { return reflect.DeepEqual(v, o) }
 

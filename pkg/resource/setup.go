@@ -25,6 +25,8 @@ type Setup struct {
 	Command []string `json:"command,omitempty"` // with the environment of the machine's own command
 	User    string   `json:"user,omitempty"`    // of the command: a name of the machine's passwd, or UID[:GID]; "": root
 	WorkDir string   `json:"workDir,omitempty"` // of the command
+	// Database that the setup works with; nil: none.
+	Database *SetupDatabase `json:"database,omitempty"`
 	// Services are units of the machine's systemd, (re)started in this order
 	// after a setup that succeeded.
 	Services []string `json:"services,omitempty"`
@@ -67,10 +69,21 @@ type SetupCheckout struct {
 	User   string `json:"user,omitempty"` // who owns it
 }
 
+// SetupDatabase is the database that a setup works with, told from another of its
+// name by its OID.
+type SetupDatabase struct {
+	Name string `json:"name"`
+	OID  uint32 `json:"oid"`
+	// Seed is a oneshot unit of the machine's systemd that ends the setup; "": there
+	// is none, or the database was seeded.
+	Seed string `json:"seed,omitempty"`
+}
+
 // Phases of a setup that runs.
 const (
 	SetupDelivering = "delivering"
 	SetupRunning    = "setting up"
+	SetupSeeding    = "seeding the database"
 	SetupStarting   = "starting"
 )
 
@@ -82,6 +95,10 @@ type SetupRun struct {
 	// of it in which its services were last started.
 	Done string `json:"done,omitempty"`
 	Boot string `json:"boot,omitempty"`
+	// With is the OID of the database that Done was set up with, Seeded that of the
+	// one that was seeded last.
+	With   uint32 `json:"with,omitempty"`
+	Seeded uint32 `json:"seeded,omitempty"`
 }
 
 func (Setup) Kind() Kind { return KindSetup }
@@ -92,10 +109,12 @@ func (v Setup) Equal(o Value) bool {
 	return ok && v.Attempt == w.Attempt && v.SameStart(w) && v.SameWork(w)
 }
 
-// SameWork compares what a whole setup does.
+// SameWork compares what a whole setup does: also with another database. Whether
+// that is to be seeded is no other work, since once it is, it is not any more.
 func (v Setup) SameWork(w Setup) bool {
 	return v.Revision == w.Revision && v.Generation == w.Generation && v.Checkout.equal(w.Checkout) && v.Unit == w.Unit &&
-		slices.Equal(v.Command, w.Command) && v.User == w.User && v.WorkDir == w.WorkDir && v.Boots == w.Boots && v.Ephemeral == w.Ephemeral
+		slices.Equal(v.Command, w.Command) && v.User == w.User && v.WorkDir == w.WorkDir && v.Boots == w.Boots && v.Ephemeral == w.Ephemeral &&
+		(v.Database == nil || w.Database == nil || v.Database.OID == w.Database.OID)
 }
 
 // SameStart compares what services were started with.

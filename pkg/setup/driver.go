@@ -99,10 +99,14 @@ func (d *Driver) read(name string) (description, bool, error) {
 	run := resource.SetupRun{Job: j, Phase: p.Phase}
 	if s.Done != nil {
 		run.Done = s.Done.Revision
+		if db := s.Done.Database; db != nil {
+			run.With = db.OID
+		}
 	}
 	if s.Started != nil {
 		run.Boot = s.Started.Boot
 	}
+	run.Seeded = s.Seeded
 	have.Setup.Run = run
 	return have, found, err
 }

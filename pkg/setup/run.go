@@ -21,6 +21,7 @@ import (
 const (
 	reasonFailed  = "SetupFailed"
 	reasonService = "ServiceFailed"
+	reasonSeed    = "SeedFailed"
 	reasonEnded   = "MachineEnded"
 )
 
@@ -81,6 +82,12 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 		a.Begin(resource.SetupRunning)
 		if err := a.setup(ctx); err != nil {
 			return err
+		}
+		if t.seed {
+			a.Begin(resource.SetupSeeding)
+			if err := a.seed(ctx); err != nil {
+				return err
+			}
 		}
 		a.state.Done = &a.Setup
 		if err := a.Succeed(a.state); err != nil {
@@ -164,6 +171,16 @@ func (a *attempt) setup(ctx context.Context) error {
 		w.Environment = append(w.Environment, env...)
 	}
 	return a.run(ctx, strings.Join(a.Setup.Command, " "), w)
+}
+
+// seed fills the database. That it did is written together with the setup's end.
+func (a *attempt) seed(ctx context.Context) error {
+	err := a.runUnit(ctx, a.Setup.Database.Seed)
+	if err != nil && ctx.Err() == nil && !a.inside.ended(err) {
+		return job.Failed(reasonSeed, "%w", err)
+	}
+	a.state.Seeded = a.Setup.Database.OID
+	return err
 }
 
 // run does a piece of work inside; what it says goes to the log.

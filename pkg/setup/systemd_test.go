@@ -173,3 +173,36 @@ func TestFailedService(t *testing.T) {
 	r.wantStarts("r1")
 	r.wantInside("active", "systemctl", "is-active", "bad.service")
 }
+
+// TestSeed: after the setup, before the services, once for a database; one that
+// fails holds the services back and is tried again.
+func TestSeed(t *testing.T) {
+	r := booted(t)
+	seeding := func(revision, script string, oid uint32) resource.Setup {
+		v := unitSetup(revision, "echo setup $REVISION >>/var/order")
+		v.Files = append(v.Files, unitFile("seed.service", "[Service]\nType=oneshot\nEnvironmentFile=/etc/app.env\nExecStart=/bin/sh -c '"+script+"'\n"))
+		v.Database = &resource.SetupDatabase{Name: "db", OID: oid, Seed: "seed.service"}
+		return v
+	}
+	run := r.run(seeding("r1", "echo no rows; exit 9", 7))
+	if run.Reason != "SeedFailed" || !strings.Contains(run.Message, "ExecMainStatus=9") || !strings.Contains(strings.Join(run.Log, "\n"), "no rows") || run.Seeded != 0 || run.Done != "" {
+		t.Errorf("%+v", run)
+	}
+	if _, err := r.tryInside("cat", "/var/starts"); err == nil {
+		t.Error("services were started before the database was seeded")
+	}
+	good := seeding("r1", "echo seed $REVISION >>/var/order", 7)
+	good.Attempt = 2
+	r.mustRun(good)
+	r.wantStarts("r1")
+	if have, _ := r.have(); have.Value.(resource.Setup).Run.Seeded != 7 || have.Value.(resource.Setup).Run.With != 7 {
+		t.Errorf("%+v", have.Value.(resource.Setup).Run)
+	}
+	// Asked again, as PostgreSQL has not told yet; over a start; then of another database.
+	r.mustRun(seeding("r2", "echo seed $REVISION >>/var/order", 7))
+	r.stop()
+	r.start()
+	r.mustRun(seeding("r2", "echo seed $REVISION >>/var/order", 7))
+	r.mustRun(seeding("r2", "echo seed $REVISION >>/var/order", 8))
+	r.wantInside("setup r1\nsetup r1\nseed r1\nsetup r2\nsetup r2\nseed r2", "cat", "/var/order")
+}

@@ -14,6 +14,8 @@ type state struct {
 	Started *resource.Setup `json:"started,omitempty"`
 	// Tried is the one with which that was last tried.
 	Tried *resource.Setup `json:"tried,omitempty"`
+	// Seeded is the OID of the database that was seeded last.
+	Seeded uint32 `json:"seeded,omitempty"`
 }
 
 // todo is what an attempt does beside delivering the files.
@@ -22,6 +24,7 @@ type todo struct {
 	// has started anew: they run, whatever comes of the setup.
 	recover bool
 	work    bool // checkout and setup
+	seed    bool // of the database, as the end of the work
 	start   bool
 	// again: services that run were restarted already.
 	again bool
@@ -32,6 +35,7 @@ func (s state) plan(want resource.Setup) todo {
 	var t todo
 	fresh := s.Done == nil || want.Ephemeral && s.Done.Boot != want.Boot
 	t.work = fresh || !s.Done.SameWork(want)
+	t.seed = t.work && want.Database != nil && want.Database.Seed != "" && s.Seeded != want.Database.OID
 	t.start = t.work || !sameStart(s.Started, want)
 	t.recover = t.work && !fresh && (s.Started == nil || s.Started.Boot != want.Boot)
 	t.again = !t.work && sameStart(s.Tried, want)

@@ -33,7 +33,7 @@ type PreviewFile struct {
 	Probe *Probe `json:"probe,omitempty"`
 }
 
-// PreviewSetup is what runs once for each commit.
+// PreviewSetup is a command that is to come to an end.
 type PreviewSetup struct {
 	// Command as a list, run in the checkout.
 	Command []string `json:"command"`
@@ -73,6 +73,8 @@ type PreviewFileDatabase struct {
 	Env string `json:"env,omitempty"`
 	// Extensions to create, of those that PostgreSQL calls trusted.
 	Extensions []string `json:"extensions,omitempty"`
+	// Seed runs once for the database, after the setup of a commit and before its services start.
+	Seed *PreviewSetup `json:"seed,omitempty"`
 }
 
 const (
@@ -91,6 +93,9 @@ func (f *PreviewFile) Default() {
 	}
 	if f.Database != nil {
 		setDefault(&f.Database.Env, databaseEnv)
+		if seed := f.Database.Seed; seed != nil {
+			setPointer(&seed.Timeout, Duration{defaultSetupTimeout})
+		}
 	}
 }
 
@@ -127,8 +132,12 @@ func (v *previewFileCheck) base() {
 }
 
 func (v *previewFileCheck) setup() {
-	if s := v.file.Setup; s != nil {
-		p := field.NewPath("setup")
+	v.once(field.NewPath("setup"), v.file.Setup)
+}
+
+// once checks a command that is to come to an end; nil: there is none.
+func (v *previewFileCheck) once(p *field.Path, s *PreviewSetup) {
+	if s != nil {
 		v.program(p.Child("command"), s.Command)
 		v.duration(p.Child("timeout"), s.Timeout, Duration{time.Second})
 	}
@@ -223,6 +232,7 @@ func (v *previewFileCheck) database() {
 			v.invalid(p.Child("env"), d.Env, "is set by tekton; choose another name")
 		}
 	}
+	v.once(p.Child("seed"), d.Seed)
 	for i, name := range d.Extensions {
 		at := p.Child("extensions").Index(i)
 		v.unique(seen, name, at)

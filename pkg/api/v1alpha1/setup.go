@@ -24,6 +24,10 @@ type SetupSpec struct {
 	Command []string
 	// User of the command: a name of the machine's passwd, or UID[:GID]; absent: the spec's user.
 	User string
+	// Database of the spec that the setup works with; "": none. A dump of it is made before another revision is set up.
+	Database string
+	// Seed is a unit of the machine's systemd, a oneshot service, that ends the setup once for that database.
+	Seed string
 	// Services are units of the machine's systemd, restarted in this order after the setup succeeded.
 	Services []string
 	// Deadline of one attempt; zero: 10 minutes.

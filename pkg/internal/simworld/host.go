@@ -89,7 +89,10 @@ func stopped(v resource.Value) resource.Value {
 func (w *World) serve(s resource.Step) error {
 	kind := s.Resource.Kind
 	switch kind {
-	case resource.KindRole, resource.KindDatabase:
+	case resource.KindRole, resource.KindDatabase, resource.KindDump:
+		if s.Verb == resource.Delete && kind == resource.KindDump {
+			return nil // a file
+		}
 		if w.services[resource.KindCluster].down || !w.has(resource.KindCluster, func(resource.Resource) bool { return true }) {
 			return resource.Because("PostgresUnavailable", fmt.Errorf("%s: PostgreSQL does not answer", s))
 		}
@@ -198,7 +201,7 @@ func (w *World) Clone() *World {
 	c.Flakes, c.Builds = maps.Clone(w.Flakes), maps.Clone(w.Builds)
 	c.Texts = maps.Clone(w.Texts)
 	c.Repositories, c.Fetches, c.Clones = maps.Clone(w.Repositories), maps.Clone(w.Fetches), maps.Clone(w.Clones)
-	c.Templates = maps.Clone(w.Templates)
+	c.Templates, c.Seeds, c.Dumps = maps.Clone(w.Templates), maps.Clone(w.Seeds), maps.Clone(w.Dumps)
 	c.SetupFails, c.Setups = maps.Clone(w.SetupFails), maps.Clone(w.Setups)
 	c.Foreign, c.services = maps.Clone(w.Foreign), maps.Clone(w.services)
 	c.Trash, c.dirty = slices.Clone(w.Trash), slices.Clone(w.dirty)

@@ -55,6 +55,8 @@ func (w *World) check(s resource.Step) error {
 		if have, ok := w.Things[resource.ID{Kind: resource.KindSetup, Name: r.Name}].Value.(resource.Setup); ok && s.Verb == resource.Put && have.Run.Boot != v.Boot {
 			return violated("I5 no early exposure", "it is probed before it was set up in this start")
 		}
+	case resource.Setup:
+		return w.checkSetup(s, v, violated)
 	case resource.Volume:
 		return w.checkData(s, v.Policy, violated)
 	case resource.Database:

@@ -12,7 +12,7 @@ func (w *World) beginSetup(r resource.Resource, v resource.Setup) error {
 		if old.Equal(v) {
 			return nil
 		}
-		v.Run.Done, v.Run.Boot = old.Run.Done, old.Run.Boot
+		v.Run.Done, v.Run.Boot, v.Run.With, v.Run.Seeded = old.Run.Done, old.Run.Boot, old.Run.With, old.Run.Seeded
 		if old.SameWork(v) {
 			v.Run.Failures = old.Run.Failures
 		}
@@ -38,7 +38,18 @@ func (w *World) EndSetups() bool {
 			run.Failures++
 			return
 		}
-		run.Failures, run.Done, run.Boot = 0, v.Revision, v.Boot
+		if db := v.Database; db != nil && (run.Done != v.Revision || run.With != db.OID) && db.Seed != "" && run.Seeded != db.OID {
+			if w.SeedFails {
+				run.Reason, run.Message = "SeedFailed", "the seed failed"
+				run.Failures++
+				return
+			}
+			w.Seeds[db.OID]++
+			run.Seeded = db.OID
+		}
+		if run.Failures, run.Done, run.Boot = 0, v.Revision, v.Boot; v.Database != nil {
+			run.With = v.Database.OID
+		}
 	})
 }
 

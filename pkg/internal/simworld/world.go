@@ -42,6 +42,12 @@ type World struct {
 	Templates map[string]bool
 	// SetupFails by revision: the reason with which its setup fails.
 	SetupFails map[string]string
+	// SeedFails has the seed of every database fail.
+	SeedFails bool
+	// Seeds counts the databases' seeds that succeeded, by OID.
+	Seeds map[uint32]int
+	// Dumps counts how often a database was dumped before a revision.
+	Dumps map[resource.ID]int
 	// Setups counts the attempts by revision.
 	Setups map[string]int
 	// Foreign things are not ours: nobody may touch or observe them.
@@ -62,7 +68,7 @@ func New(now time.Time) *World {
 	return &World{
 		Things: resource.Set{}, Claims: map[string]resource.Claim{}, Unknown: map[resource.Kind]error{},
 		Images: map[string]Image{}, Foreign: map[resource.ID]bool{}, Starts: map[string]int{}, Made: map[resource.ID]int{},
-		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Texts: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, Templates: map[string]bool{}, SetupFails: map[string]string{}, Setups: map[string]int{},
+		Flakes: map[string]string{}, Builds: map[string]int{}, Repositories: map[string]string{}, Texts: map[string]string{}, Fetches: map[string]int{}, Clones: map[resource.ID]string{}, Templates: map[string]bool{}, Seeds: map[uint32]int{}, Dumps: map[resource.ID]int{}, SetupFails: map[string]string{}, Setups: map[string]int{},
 		services: map[resource.Kind]service{}, Now: now,
 	}
 }
@@ -70,7 +76,7 @@ func New(now time.Time) *World {
 // AllKinds in the order of resource's constants.
 var AllKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindAccess, resource.KindVolume,
+	resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindDump, resource.KindAccess, resource.KindVolume,
 	resource.KindEndpoint, resource.KindException, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
 	resource.KindSetup, resource.KindAnswer, resource.KindRecord, resource.KindRoute,
 }
@@ -188,12 +194,16 @@ func (w *World) put(s resource.Step) error {
 		v.Clone = resource.Clone{} // not observed
 		r.Value = v
 	case resource.Database:
-		if _, there := w.Things[r.ID]; !there && v.Template != "" && !w.Templates[v.Template] {
-			// For so long that a run comes to its end without it.
-			return resource.Waiting("TemplateMissing", time.Hour, fmt.Errorf("there is no template %s", v.Template))
+		return w.putDatabase(r, v)
+	case resource.Dump:
+		if !w.ownsDatabase(r.Owner, v.Database) {
+			return resource.ErrStale
 		}
-		w.making(r.ID)
-		v.Template = "" // not observed
+		if _, made := w.Things[r.ID]; made {
+			return nil
+		}
+		w.Dumps[r.ID]++
+		v.MadeAt = w.Now
 		r.Value = v
 	case resource.Setup:
 		return w.beginSetup(r, v)
@@ -351,6 +361,9 @@ func (w *World) removeData(r resource.Resource, policy resource.DeletionPolicy) 
 func (w *World) Snapshot() string {
 	var b strings.Builder
 	for _, r := range w.Things.Sorted() {
+		if r.Kind == resource.KindDump {
+			r.Owner = "" // it outlives that
+		}
 		fmt.Fprintf(&b, "%s owner=%s instance=%s", r.ID, r.Owner, r.Instance)
 		if u, ok := r.Value.(resource.Unit); ok {
 			fmt.Fprintf(&b, " running=%v", u.Running)

@@ -1,0 +1,67 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"tekton.host/pkg/resource"
+)
+
+// observeDumps shows the dumps in the trash that were made before a revision was set up.
+func (d *Driver) observeDumps() resource.Domain {
+	infos, err := d.readTrashes()
+	if err != nil {
+		return resource.Unknown(err)
+	}
+	domain := resource.Known()
+	for _, info := range infos {
+		if info.Before != "" {
+			r := resource.New(info.Owner, "", info.Database+"@"+info.Before, resource.Dump{Database: info.Database, Revision: info.Before, MadeAt: info.DeletedAt})
+			domain.Items[r.ID] = r
+		}
+	}
+	return domain
+}
+
+func (d *Driver) applyDump(ctx context.Context, s resource.Step, v resource.Dump) error {
+	infos, err := d.readTrashes()
+	if err != nil {
+		return err
+	}
+	for entry, info := range infos {
+		switch {
+		case info.Database != v.Database || info.Before != v.Revision || info.Owner != s.Resource.Owner:
+		case s.Verb == resource.Delete:
+			err = errors.Join(err, os.RemoveAll(d.trashPath(entry)))
+		default:
+			return nil
+		}
+	}
+	if s.Verb == resource.Delete {
+		return err
+	}
+	return d.dumpBefore(ctx, s, v)
+}
+
+// dumpBefore dumps a database that is in use: as it is at one moment.
+func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dump) error {
+	if strings.ContainsAny(v.Revision, "/\x00") || v.Revision == "" {
+		return resource.Terminal("InvalidName", fmt.Errorf("revision %q can be no part of a file name", v.Revision))
+	}
+	pool, err := d.connections()
+	if err != nil {
+		return err
+	}
+	c, err := readCatalog(ctx, pool, v.Database)
+	if err != nil {
+		return err
+	}
+	b, there := c.databases[v.Database]
+	if mark, ours := c.ours(b, d.opts.Installation); !there || !ours || mark.Owner != s.Resource.Owner {
+		return resource.ErrStale
+	}
+	return d.dump(ctx, trashEntry(b)+"."+v.Revision, v.Revision, b, c.roles[b.owner])
+}
