@@ -111,7 +111,13 @@ func (v view) planObject(w io.Writer, o v1alpha1.PlanObject, steps bool) {
 }
 
 func (v view) restart(o v1alpha1.PlanObject) string {
-	if !o.Restarts() {
+	switch {
+	case o.Restarts():
+	case o.Class == v1alpha1.PlanServices:
+		return v.Green("no") + " (the machine keeps running, its services start again)"
+	case o.Class == v1alpha1.PlanSetup:
+		return v.Green("no") + " (the machine keeps running; another checkout and setup, then its services start again)"
+	default:
 		return v.Green("no")
 	}
 	how := string(o.Class)
@@ -164,6 +170,7 @@ func dataLine(d v1alpha1.PlanData) string {
 		v1alpha1.DataTrashed:  "to the trash (tekton data restore brings it back)",
 		v1alpha1.DataRetained: "retained for a later object of this kind and name",
 		v1alpha1.DataAdopted:  "adopted from an earlier object",
+		v1alpha1.DataDumped:   "kept; a dump of it goes to the trash first",
 	}[d.Effect]
 	if effect == "" {
 		effect = string(d.Effect)

@@ -25,7 +25,7 @@ type Forecast struct {
 // forecast runs passes until nothing is left to do.
 func forecast(c Config, f Facts) (Forecast, error) {
 	core := NewCore(c)
-	v := &virtual{facts: f.clone(), claims: map[string]resource.Claim{}}
+	v := &virtual{facts: f.clone(), claims: map[string]resource.Claim{}, checkouts: f.Observed[resource.KindCheckout].Items}
 	for k, d := range v.facts.Observed {
 		if d.Err == nil {
 			v.facts.Observed[k] = resource.Domain{Items: cloneMap(d.Items), Unreadable: d.Unreadable}
@@ -63,6 +63,8 @@ type virtual struct {
 	facts  Facts
 	claims map[string]resource.Claim
 	boots  int
+	// checkouts as they are.
+	checkouts resource.Set
 }
 
 // forecastHorizon is how far ahead a forecast waits for timers: restarts and
@@ -110,7 +112,8 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 		value.Build = resource.Build{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
 		r.Value = value
 	case resource.Checkout:
-		value.Fetch = resource.Fetch{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Fetched{Commit: "to-be-fetched", Dir: "/to-be-fetched"}}
+		value.Fetch = resource.Fetch{Job: resource.Job{EndedAt: v.facts.Now}, Result: v.fetched(r.ID, value)}
+		value.Lost = false
 		r.Value = value
 	case resource.Dump:
 		value.MadeAt = v.facts.Now
@@ -124,6 +127,21 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 		r.Value = value
 	}
 	items[r.ID] = r
+}
+
+// fetched is what a fetch will bring: as far as anybody knows what there is, and of
+// a reference that was never fetched the files of another one of its repository.
+func (v *virtual) fetched(id resource.ID, want resource.Checkout) resource.Fetched {
+	if have, there := v.checkouts[id].Value.(resource.Checkout); there && have.Fetch.Result.Commit != "" {
+		return have.Fetch.Result
+	}
+	result := resource.Fetched{Commit: "to-be-fetched", Dir: "/to-be-fetched"}
+	for _, r := range v.checkouts.Sorted() {
+		if c := r.Value.(resource.Checkout); c.URL == want.URL && c.Fetch.Result.Commit != "" {
+			result.Files = c.Fetch.Result.Files
+		}
+	}
+	return result
 }
 
 func (v *virtual) remove(items resource.Set, r resource.Resource) {

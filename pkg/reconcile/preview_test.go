@@ -281,3 +281,59 @@ func TestPreviewDumps(t *testing.T) {
 		t.Errorf("dumps before %s", got)
 	}
 }
+
+// TestPreviewPlan: what a change of a preview means, before it is made.
+func TestPreviewPlan(t *testing.T) {
+	other := func(branch string, edits ...func(*v1alpha1.PreviewSpec)) func(*sim) {
+		return func(s *sim) { s.preview(branch, edits...) }
+	}
+	pushed := func(commit, config string) func(*sim) {
+		return func(s *sim) {
+			s.pushes(commit, config)
+			s.world.Now = s.world.Now.Add(time.Hour)
+			s.building()
+			s.world.EndJobs() // it is fetched, and nobody has looked yet
+		}
+	}
+	const fetching = "what will be fetched is not known"
+	for name, tt := range map[string]struct {
+		change         func(*sim)
+		class          v1alpha1.PlanClass
+		strategy, data string
+		warning        string
+	}{
+		"nothing":        {func(*sim) {}, "", "", "kept", ""},
+		"limits":         {other("main", func(p *v1alpha1.PreviewSpec) { p.Resources.TasksMax = 100 }), v1alpha1.PlanHot, "", "kept", ""},
+		"egress":         {other("main", func(p *v1alpha1.PreviewSpec) { p.Egress.Mode = "none" }), v1alpha1.PlanHot, "", "kept", ""},
+		"variables":      {other("main", func(p *v1alpha1.PreviewSpec) { p.Grants.Variables = map[string]string{"A": "b"} }), v1alpha1.PlanServices, "", "kept", ""},
+		"setup again":    {other("main", func(p *v1alpha1.PreviewSpec) { p.Rebuild = 1 }), v1alpha1.PlanSetup, "", "kept", ""},
+		"code":           {pushed("c2", application), v1alpha1.PlanSetup, "", "dumped", "is dumped to the trash"},
+		"base":           {pushed("c2", "system: other\n"+application), v1alpha1.PlanReplacement, "Recreate", "dumped", "is dumped to the trash"},
+		"another branch": {other("other"), v1alpha1.PlanSetup, "", "dumped", fetching},
+		"disabled":       {other("main", func(p *v1alpha1.PreviewSpec) { p.Enabled = new(false) }), v1alpha1.PlanRestarts, "Recreate", "kept", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSim(t)
+			s.offers("other")
+			s.pushes("c1", application)
+			s.preview("main")
+			s.settle()
+			tt.change(s)
+			report, err := Report(s.conf, s.facts())
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := report.Objects[0]
+			data := map[v1alpha1.DataKind]v1alpha1.DataEffect{}
+			for _, d := range o.Data {
+				data[d.What] = d.Effect
+			}
+			if o.Class != tt.class || o.Strategy != tt.strategy || string(data[v1alpha1.DataDatabase]) != tt.data || data[v1alpha1.DataVolume] != v1alpha1.DataKept {
+				t.Errorf("%s %s %s, data %v; want %s %s, database %s\n%s", o.Action, o.Class, o.Strategy, o.Data, tt.class, tt.strategy, tt.data, strings.Join(o.Steps, "\n"))
+			}
+			if warnings := strings.Join(o.Warnings, "\n"); tt.warning == "" != (warnings == "") || !strings.Contains(warnings, tt.warning) {
+				t.Errorf("warnings %q, want %q", warnings, tt.warning)
+			}
+		})
+	}
+}

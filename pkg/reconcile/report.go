@@ -83,6 +83,9 @@ func (r reporter) object(o compile.Compiled) v1alpha1.PlanObject {
 		if n.Status != v1alpha1.ConditionTrue {
 			p.Warnings = append(p.Warnings, n.Message)
 		}
+		if n.Type == v1alpha1.ConditionFetched && n.Status != v1alpha1.ConditionTrue && p.Class != "" {
+			p.Warnings = append(p.Warnings, "what will be fetched is not known: this is the plan for a commit whose configuration is that of now")
+		}
 	}
 	return p
 }
@@ -96,7 +99,7 @@ func (r reporter) classify(o compile.Compiled, p *v1alpha1.PlanObject) {
 	if p.Action != v1alpha1.PlanUpdate && p.Action != v1alpha1.PlanRestart {
 		return
 	}
-	p.Class = v1alpha1.PlanHot
+	p.Class = r.setupClass(o.Record.UID)
 	if r.touchesUnit(o.Record.UID) {
 		p.Class, p.Strategy = v1alpha1.PlanRestarts, cmp.Or(o.Update, compile.StrategyRecreate)
 	}
@@ -107,12 +110,34 @@ func (r reporter) classify(o compile.Compiled, p *v1alpha1.PlanObject) {
 	}
 }
 
+// setupClass says what a change means for what runs in a machine that keeps running.
+func (r reporter) setupClass(uid string) v1alpha1.PlanClass {
+	class := v1alpha1.PlanHot
+	for _, s := range r.steps[uid] {
+		want, ok := s.Resource.Value.(resource.Setup)
+		if !ok || s.Verb != resource.Put || s.Seen == nil {
+			continue
+		}
+		switch have := s.Seen.Value.(resource.Setup); {
+		case !want.SameWork(have) || want.Attempt > have.Attempt:
+			return v1alpha1.PlanSetup
+		case !want.SameStart(have):
+			class = v1alpha1.PlanServices
+		}
+	}
+	return class
+}
+
 // data says what becomes of the object's data.
 func (r reporter) data(o compile.Compiled) []v1alpha1.PlanData {
 	var out []v1alpha1.PlanData
 	for _, s := range r.steps[o.Record.UID] {
+		if dump, isDump := s.Resource.Value.(resource.Dump); isDump && s.Verb == resource.Put {
+			out = append(out, v1alpha1.PlanData{What: v1alpha1.DataDatabase, Name: dump.Database, Effect: v1alpha1.DataDumped})
+		}
 		what, policy, isData := dataOf(s.Resource.Value)
-		if !isData {
+		listed := slices.ContainsFunc(out, func(d v1alpha1.PlanData) bool { return d.What == what && d.Name == s.Resource.Name })
+		if !isData || listed { // what is done to it first counts
 			continue
 		}
 		d := v1alpha1.PlanData{What: what, Name: s.Resource.Name, Effect: v1alpha1.DataRetained}

@@ -17,9 +17,11 @@ const (
 type PlanClass string
 
 const (
-	PlanHot         PlanClass = "hot"     // the machine keeps running
-	PlanRestarts    PlanClass = "restart" // the machine starts anew in the same instance
-	PlanReplacement PlanClass = "replace" // a new instance takes over
+	PlanHot         PlanClass = "hot"      // the machine keeps running
+	PlanServices    PlanClass = "services" // the same, and its services start again
+	PlanSetup       PlanClass = "setup"    // the same, after another checkout and setup
+	PlanRestarts    PlanClass = "restart"  // the machine starts anew in the same instance
+	PlanReplacement PlanClass = "replace"  // a new instance takes over
 )
 
 // PlanReport is the plan that the daemon would carry out, as people and programs read it.
@@ -79,6 +81,7 @@ const (
 	DataTrashed  DataEffect = "trashed"  // restorable until the trash time is over
 	DataRetained DataEffect = "retained" // left for a later object of the same kind and name
 	DataAdopted  DataEffect = "adopted"  // left by an earlier object
+	DataDumped   DataEffect = "dumped"   // kept, and a dump of it goes to the trash first
 )
 
 // DataKind is volume or database.
