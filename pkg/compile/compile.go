@@ -101,6 +101,8 @@ type Compiled struct {
 	Expired   bool
 	// Fetches says that a repository is wanted.
 	Fetches bool
+	// Unused are databases that a preview had for an earlier commit and keeps.
+	Unused []v1alpha1.Database
 	// Setup of the target's machine, and whether that was set up in its present
 	// start: then a later one that fails leaves what runs as it is.
 	Setup resource.Setup

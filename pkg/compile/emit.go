@@ -52,6 +52,7 @@ func (c *compiler) emitData(u *unitOf) {
 		c.emitDataOf(u, u.effective)
 	}
 	c.emitDataOf(u, u.Spec)
+	c.keepUnused(u)
 }
 
 func (c *compiler) emitDataOf(u *unitOf, s *v1alpha1.ContainerSpec) {

@@ -154,6 +154,7 @@ func (c *compiler) addNeeds(h *hostNeeds, u *unitOf) {
 		return
 	}
 	h.machines = true
+	h.databases = h.databases || len(u.Unused) > 0
 	specs := []*v1alpha1.ContainerSpec{u.Spec, u.effective}
 	// What runs, or serves again, may have been made for another spec.
 	for _, i := range u.incarnations() {

@@ -8,6 +8,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/preview"
+	"tekton.host/pkg/resource"
 )
 
 // configure turns a preview into the machine that the fetched commit of its
@@ -101,5 +102,30 @@ func (c *compiler) configureGone(u *unitOf) {
 		with := *last
 		with.Databases = u.Spec.Databases // also one that its configuration has dropped
 		u.Spec = &with
+	}
+}
+
+// keepUnused leaves the database of a preview whose commit asks for none. No access
+// leads to it; a later commit finds it as it was, and its policy decides when the
+// preview goes.
+func (c *compiler) keepUnused(u *unitOf) {
+	if u.Spec.Preview == nil {
+		return
+	}
+	for _, d := range u.Spec.Preview.Machine().Databases {
+		name := c.Naming.DatabaseName(u.Record.Kind, u.Record.Name, d.Name)
+		have, there, _ := c.Observed.Get(resource.ID{Kind: resource.KindDatabase, Name: name})
+		if c.wanted(resource.KindDatabase, name) {
+			continue
+		}
+		for _, k := range []resource.Kind{resource.KindDatabase, resource.KindRole, resource.KindPassword} {
+			c.hold(resource.ID{Kind: k, Name: name})
+		}
+		if !there || have.Owner != u.Record.UID {
+			continue
+		}
+		u.Unused = append(u.Unused, d)
+		u.note(v1alpha1.ConditionDatabaseReady, v1alpha1.ConditionTrue, "Unused",
+			"the commit asks for no database; the one that there is stays, out of its reach, until a later commit asks for one or the preview is deleted (deletionPolicy %s)", d.DeletionPolicy)
 	}
 }

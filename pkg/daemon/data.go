@@ -145,7 +145,7 @@ func (d *Daemon) databasesInUse() []v1alpha1.DataItem {
 		if o.Spec == nil {
 			continue
 		}
-		for _, db := range o.Spec.Databases {
+		for _, db := range slices.Concat(o.Spec.Databases, o.Unused) {
 			name := d.naming.DatabaseName(o.Record.Kind, o.Record.Name, db.Name)
 			out = append(out, v1alpha1.DataItem{
 				ID: databaseID + name, Owner: v1alpha1.Ref{Kind: o.Record.Kind, Name: o.Record.Name},

@@ -337,3 +337,63 @@ func TestPreviewPlan(t *testing.T) {
 		})
 	}
 }
+
+// TestPreviewDropsItsDatabase: a commit that asks for none leaves it, says so, and
+// one that does again finds it; with the preview it goes by its policy.
+func TestPreviewDropsItsDatabase(t *testing.T) {
+	const without = "services: [{name: web, command: [serve]}]\nroutes: [{port: 3000}]\n"
+	for policy, wantLeft := range map[string]bool{"Delete": false, "Retain": true} {
+		t.Run(policy, func(t *testing.T) {
+			s := newSim(t)
+			s.pushes("c1", application)
+			s.preview("main", func(p *v1alpha1.PreviewSpec) { p.Database.DeletionPolicy = policy })
+			s.settle()
+			database := func() (r resource.Resource) {
+				for id, x := range s.world.Things {
+					if id.Kind == resource.KindDatabase {
+						r = x
+					}
+				}
+				return r
+			}
+			first := database()
+			s.pushes("c2", without)
+			s.looked()
+			s.wantPhase("shop", v1alpha1.PhaseReady)
+			s.wantCondition("shop", v1alpha1.ConditionDatabaseReady, v1alpha1.ConditionTrue, "Unused")
+			if now := database(); now.Owner != first.Owner || s.count(resource.KindAccess) != 0 || s.count(resource.KindCluster) != 1 {
+				t.Errorf("the database was %+v, is %+v; %d accesses", first, now, s.count(resource.KindAccess))
+			}
+			if blocked := s.last.Plan.Blocked; len(blocked) > 0 {
+				t.Errorf("blocked: %v", blocked)
+			}
+			s.quiet()
+			report, err := Report(s.conf, s.facts())
+			if err != nil || len(report.Objects[0].Data) == 0 || report.Objects[0].Data[0].Effect != v1alpha1.DataKept {
+				t.Errorf("the plan says %+v (%v)", report.Objects, err)
+			}
+			s.reboot(s.world.PowerCut)
+			s.settle()
+			s.pushes("c3", application)
+			s.looked()
+			s.wantPhase("shop", v1alpha1.PhaseReady)
+			if now := database(); now.Value.(resource.Database).OID != first.Value.(resource.Database).OID || s.count(resource.KindAccess) != 1 {
+				t.Errorf("the database was %+v, is %+v", first, now)
+			}
+			if got := s.dumps(); len(got) != 1 || got[0] != "c3" {
+				t.Errorf("dumps before %s, want c3: it has the data of c1", got)
+			}
+			s.pushes("c4", without)
+			s.looked()
+			s.delete("shop.yaml")
+			s.settle()
+			trashed := false
+			for _, r := range s.world.Trash {
+				trashed = trashed || r.Kind == resource.KindDatabase
+			}
+			if left := database().Name != ""; left != wantLeft || trashed == wantLeft || s.count(resource.KindCluster) != 0 {
+				t.Errorf("left: %v, in the trash: %v", left, trashed)
+			}
+		})
+	}
+}
