@@ -151,8 +151,8 @@ func withSecret(yaml, refused string) rule {
 	return r
 }
 
-func copies(yaml, refused string) rule {
-	r := rule{yaml, refused, shown}
+func copies(yaml string) rule {
+	r := rule{yaml, "spec.database.template", shown}
 	r.allow.DatabaseTemplates = []string{"golden"}
 	return r
 }
@@ -173,7 +173,7 @@ var previewFields = map[string]rule{
 	"grants.secrets.name":     withSecret("grants: {secrets: [{name: key}]}", "spec.grants.secrets[0].name"),
 	"grants.secrets.secret":   withSecret("grants: {secrets: [{name: KEY, secret: key}]}", "spec.grants.secrets[0].secret"),
 	"grants.variables":        ofPreview("grants: {variables: {A: b}}"),
-	"database.template":       copies("database: {template: golden}", "spec.database.template"),
+	"database.template":       copies("database: {template: golden}"),
 	"database.deletionPolicy": ofPreview("database: {deletionPolicy: Retain}"),
 	"egress.mode":             ofPreview("egress: {mode: none}"), // all needs trust, which no Preview has
 	"egress.allow":            ofPreview("egress: {mode: none, allow: [1.1.1.1]}"),
@@ -217,7 +217,7 @@ var repositoryFields = map[string]rule{
 	"preview.grants.secrets.name":     withGrant("preview: {grants: {secrets: [{name: key}]}}", "spec.preview.grants.secrets[0].name"),
 	"preview.grants.secrets.secret":   withGrant("preview: {grants: {secrets: [{name: KEY, secret: key}]}}", "spec.preview.grants.secrets[0].secret"),
 	"preview.grants.variables":        ofRepository("preview: {grants: {variables: {A: b}}}"),
-	"preview.database.template":       copies("preview: {database: {template: golden}}", "spec.preview.database.template"),
+	"preview.database.template":       {"preview: {database: {template: golden}}", "spec.preview.database.template", v1alpha1.Admission{Repositories: []string{"https://git.test/*"}, DatabaseTemplates: []string{"golden"}}},
 	"preview.database.deletionPolicy": ofRepository("preview: {database: {deletionPolicy: Retain}}"),
 	"preview.egress.mode":             ofRepository("preview: {egress: {mode: none}}"),
 	"preview.egress.allow":            ofRepository("preview: {egress: {allow: [1.1.1.1]}}"),
