@@ -91,10 +91,14 @@ func (d *Driver) copyTemplate(ctx context.Context, name string, v resource.Datab
 	return nil
 }
 
-// superuserCode are event triggers: what they run has the rights of who changes
-// something, also ours, and would be the role's to rewrite.
-const superuserCode = `SELECT evtname FROM pg_event_trigger t
-	WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = t.oid AND d.deptype = 'e') ORDER BY 1`
+// superuserCode are event triggers, and casts between types of PostgreSQL's own:
+// what they run has the rights of who changes or asks something, also ours, and
+// would be the role's to rewrite.
+const superuserCode = `
+SELECT pg_describe_object(c.classid, c.oid, 0) FROM (
+	SELECT 'pg_event_trigger'::regclass AS classid, oid FROM pg_event_trigger
+	UNION ALL SELECT 'pg_cast'::regclass, oid FROM pg_cast WHERE oid >= 16384 AND castfunc <> 0 AND castsource < 16384 AND casttarget < 16384
+) c WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = c.classid AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1`
 
 // othersObjects are the statements that give a role what is in a database: all
 // that has an owner, other than what belongs to an extension, to another object
@@ -125,18 +129,19 @@ SELECT format('ALTER %s %s OWNER TO %I', CASE
 	ELSE upper(i.type) END, i.identity, $1::text)
 FROM owned o, pg_identify_object(o.classid, o.objid, 0) i
 WHERE (o.objid >= 16384 OR o.classid = 'pg_namespace'::regclass)
+AND coalesce(i.schema, '') NOT IN ('pg_catalog', 'information_schema')
 AND pg_get_userbyid(o.owner) NOT IN ($1, 'pg_database_owner')
 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i'))
 ORDER BY o.classid <> 'pg_namespace'::regclass, o.classid::oid, o.objid`
 
 // handOver gives all of a copy to the role.
 func handOver(ctx context.Context, conn *pgx.Conn, v resource.Database) error {
-	triggers, err := column(ctx, conn, superuserCode)
+	code, err := column(ctx, conn, superuserCode)
 	if err != nil {
 		return fmt.Errorf("look into the copy of %s: %w", v.Template, err)
 	}
-	if len(triggers) > 0 {
-		return resource.Waiting("TemplateNotAllowed", templateRetry, fmt.Errorf("template %s has event triggers (%s), which would act with the server's rights in somebody else's database; drop them there, or name another template", v.Template, strings.Join(triggers, ", ")))
+	if len(code) > 0 {
+		return resource.Waiting("TemplateNotAllowed", templateRetry, fmt.Errorf("template %s has what would act with the server's rights in somebody else's database (%s); drop that there, or name another template", v.Template, strings.Join(code, ", ")))
 	}
 	statements, err := column(ctx, conn, othersObjects, v.Owner)
 	if err != nil {

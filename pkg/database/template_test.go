@@ -135,13 +135,17 @@ func TestTemplateRefused(t *testing.T) {
 		return w.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'golden'") == "0"
 	})
 	// What would run with the server's rights.
-	w.psql("golden", "CREATE FUNCTION trap() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap()")
+	w.psql("golden", "CREATE FUNCTION trap() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION trap();"+
+		"CREATE FUNCTION yes(text) RETURNS inet LANGUAGE sql AS 'SELECT NULL::inet'; CREATE CAST (text AS inet) WITH FUNCTION yes AS IMPLICIT")
 	err = w.apply(resource.Put, golden)
 	wantReason(t, err, "TemplateNotAllowed")
+	if err == nil || !strings.Contains(err.Error(), "event trigger trap") || !strings.Contains(err.Error(), "cast from text to inet") {
+		t.Error(err)
+	}
 	if got := w.unfinished(); got != "" {
 		t.Errorf("left behind: %s", got)
 	}
-	w.psql("golden", "DROP EVENT TRIGGER trap")
+	w.psql("golden", "DROP EVENT TRIGGER trap; DROP CAST (text AS inet)")
 	w.must(resource.Put, golden)
 	w.login(a)
 }
