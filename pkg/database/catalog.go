@@ -35,8 +35,7 @@ type databaseRow struct {
 	name    string
 	owner   string
 	comment string
-	// altered by its owner: PUBLIC has some privilege on it, it is a template, or
-	// nobody may connect to it.
+	// altered by its owner: PUBLIC has some privilege on it, or it is a template.
 	altered bool
 }
 
@@ -51,7 +50,7 @@ WHERE CASE WHEN $1::text[] IS NULL THEN d.description IS NOT NULL
 
 const databaseQuery = `
 SELECT b.oid, b.datname, r.rolname, coalesce(d.description, ''),
-       b.datistemplate OR NOT b.datallowconn OR b.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(b.datacl) a WHERE a.grantee = 0)
+       b.datistemplate OR b.datacl IS NULL OR EXISTS (SELECT FROM aclexplode(b.datacl) a WHERE a.grantee = 0)
 FROM pg_database b
 JOIN pg_authid r ON r.oid = b.datdba
 LEFT JOIN pg_shdescription d ON d.objoid = b.oid AND d.classoid = 'pg_database'::regclass

@@ -85,7 +85,7 @@ func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog,
 
 // settle gives the database to its role alone and marks both, in one implicit transaction.
 func settle(v resource.Database, text string) string {
-	return fmt.Sprintf("ALTER DATABASE %[1]s OWNER TO %[2]s;\nALTER DATABASE %[1]s IS_TEMPLATE false ALLOW_CONNECTIONS true;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\nCOMMENT ON DATABASE %[1]s IS %[3]s;\nCOMMENT ON ROLE %[2]s IS %[3]s;",
+	return fmt.Sprintf("ALTER DATABASE %[1]s OWNER TO %[2]s;\nALTER DATABASE %[1]s IS_TEMPLATE false;\nREVOKE ALL ON DATABASE %[1]s FROM PUBLIC;\nCOMMENT ON DATABASE %[1]s IS %[3]s;\nCOMMENT ON ROLE %[2]s IS %[3]s;",
 		quoted(v.Name), quoted(v.Owner), literal(text))
 }
 
@@ -165,9 +165,9 @@ func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catal
 	case mark.Owner != s.Resource.Owner:
 		return resource.ErrStale
 	}
-	// Its owner may have closed it to us, or made it a template, which cannot be dropped.
-	if _, err := pool.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s IS_TEMPLATE false ALLOW_CONNECTIONS true", quoted(b.name))); err != nil {
-		return fmt.Errorf("open database %s: %w", b.name, err)
+	// Its owner may have made it a template, which cannot be dropped.
+	if _, err := pool.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s IS_TEMPLATE false", quoted(b.name))); err != nil {
+		return fmt.Errorf("make database %s no template: %w", b.name, err)
 	}
 	role := c.roles[b.owner]
 	if v.Policy != resource.DeleteData {

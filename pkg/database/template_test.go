@@ -35,7 +35,7 @@ func (w *world) template() {
 		CREATE COLLATION "it's".c FROM "C"; CREATE STATISTICS "it's".st (ndistinct) ON at, n FROM "it's".parts;
 		CREATE TEXT SEARCH CONFIGURATION "it's".words (COPY = pg_catalog.simple); CREATE TEXT SEARCH DICTIONARY "it's".dict (TEMPLATE = pg_catalog.simple);
 		CREATE FUNCTION "it's".plus(int, int) RETURNS int LANGUAGE sql AS 'SELECT $1 + $2';
-		CREATE OPERATOR "it's".+++ (FUNCTION = "it's".plus, LEFTARG = int, RIGHTARG = int);
+		CREATE OPERATOR "it's".=+= (FUNCTION = "it's".plus, LEFTARG = int, RIGHTARG = int);
 		GRANT USAGE ON SCHEMA "it's" TO reader`)
 	w.psql("postgres", "ALTER DATABASE golden IS_TEMPLATE true")
 }
