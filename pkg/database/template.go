@@ -128,7 +128,7 @@ SELECT format('ALTER %s %s OWNER TO %I', CASE
 	WHEN o.classid = 'pg_statistic_ext'::regclass THEN 'STATISTICS'
 	ELSE upper(i.type) END, i.identity, $1::text)
 FROM owned o, pg_identify_object(o.classid, o.objid, 0) i
-WHERE (o.objid >= 16384 OR o.classid = 'pg_namespace'::regclass)
+WHERE (o.objid >= 16384 OR o.classid IN ('pg_namespace'::regclass, 'pg_largeobject'::regclass))
 AND coalesce(i.schema, '') NOT IN ('pg_catalog', 'information_schema')
 AND pg_get_userbyid(o.owner) NOT IN ($1, 'pg_database_owner')
 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype IN ('e', 'i'))

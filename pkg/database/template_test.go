@@ -57,7 +57,7 @@ func (w *world) owners(database string) string {
 	return w.psql(database, `SELECT string_agg(DISTINCT pg_get_userbyid(owner), ',') FROM (
 		SELECT relowner AS owner, oid FROM pg_class WHERE relkind <> 't' UNION ALL SELECT proowner, oid FROM pg_proc UNION ALL SELECT nspowner, oid FROM pg_namespace
 		UNION ALL SELECT typowner, oid FROM pg_type WHERE typtype <> 'm' AND typelem = 0 UNION ALL SELECT collowner, oid FROM pg_collation
-		UNION ALL SELECT oprowner, oid FROM pg_operator UNION ALL SELECT stxowner, oid FROM pg_statistic_ext UNION ALL SELECT lomowner, oid FROM pg_largeobject_metadata
+		UNION ALL SELECT oprowner, oid FROM pg_operator UNION ALL SELECT stxowner, oid FROM pg_statistic_ext UNION ALL SELECT lomowner, 16384 FROM pg_largeobject_metadata
 		UNION ALL SELECT dictowner, oid FROM pg_ts_dict UNION ALL SELECT cfgowner, oid FROM pg_ts_config) x
 		WHERE oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = x.oid AND d.deptype IN ('e', 'i'))`)
 }
