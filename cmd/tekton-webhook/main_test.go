@@ -179,6 +179,14 @@ func (r *rig) specs() int {
 	return len(files)
 }
 
+func (r *rig) comments() int {
+	n := 0
+	for _, pr := range r.forge.PullRequests(r.shop) {
+		n += len(r.forge.Comments(r.shop, pr.Number))
+	}
+	return n
+}
+
 // TestKillLosesNothing: killed when it has answered 202 and looked at nothing
 // yet, it looks at all of it when it comes back.
 func TestKillLosesNothing(t *testing.T) {
@@ -227,11 +235,15 @@ func TestKillLosesNothing(t *testing.T) {
 	r.forge.SetFault(noSweep)
 	r.start()
 	r.until("all specs are there", func() bool { return r.specs() == pulls })
+	r.until("all pull requests were told", func() bool { return r.comments() == pulls })
 
 	// Told to end, it ends well.
 	r.cmd.Process.Signal(syscall.SIGTERM)
 	if err := r.cmd.Wait(); err != nil {
 		t.Errorf("ended with %v:\n%s", err, r.log)
+	}
+	if n := r.comments(); n != pulls {
+		t.Errorf("%d comments for %d pull requests", n, pulls)
 	}
 	for _, secret := range []string{"hush hush", "a-token"} {
 		if strings.Contains(r.log.String(), secret) {

@@ -134,7 +134,8 @@ let
       in !(minimal.systemd.services ? tekton-webhook) && one.User == "tekton-webhook" && webhook.users.users.tekton-webhook.isSystemUser
         && one.CapabilityBoundingSet == "" && one.NoNewPrivileges && one.ProtectSystem == "strict" && !(one ? ReadWritePaths)
         && one.LoadCredential == [ "github:/run/secrets/github" ]
-        && webhook.services.tekton.webhook.settings.socket == "/run/tekton-w/tekton.sock";
+        && webhook.services.tekton.webhook.settings.socket == "/run/tekton-w/read.sock"
+        && webhook.services.tekton.hostConfig.spec.readSocketGroup == "tekton-webhook";
     "no secret of the webhook is in the store" = fails {
       services.tekton = { enable = true; webhook = { enable = true; credentials.github = "${builtins.storeDir}/secret"; }; };
     };

@@ -43,7 +43,8 @@ in
       }
     ];
 
-    services.tekton.webhook.settings.socket = lib.mkDefault "${effective.runDir}/tekton.sock";
+    services.tekton.webhook.settings.socket = lib.mkDefault "${effective.runDir}/read.sock";
+    services.tekton.settings.readSocketGroup = lib.mkDefault "tekton-webhook";
     environment.etc."tekton/webhook.yaml".source = builtins.toFile "tekton-webhook.yaml" (builtins.toJSON webhook.settings);
 
     users.groups.tekton-webhook = { };

@@ -28,10 +28,14 @@ type Config struct {
 	Specs string `json:"specs,omitempty"`
 	// State is a directory for what has to outlive a restart.
 	State string `json:"state,omitempty"`
-	// Socket of the daemon.
+	// Socket of the daemon: that which only shows, Host.spec.readSocketGroup.
 	Socket string `json:"socket,omitempty"`
 	// Sweep is how often all open pull requests are looked at, whatever was delivered.
 	Sweep *v1alpha1.Duration `json:"sweep,omitempty"`
+	// Instance names this host in comments, where several tell of the same pull requests with one account.
+	Instance string `json:"instance,omitempty"`
+	// NoLogs leaves the ends of failed builds' and setups' logs out of comments.
+	NoLogs bool `json:"noLogs,omitempty"`
 	// Forges whose deliveries are taken.
 	Forges []ForgeConfig `json:"forges,omitempty"`
 }
@@ -102,7 +106,7 @@ func (c *Config) setDefaults() {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:9180")
 	c.Specs = cmp.Or(c.Specs, "/var/lib/tekton-webhook/specs")
 	c.State = cmp.Or(c.State, "/var/lib/tekton-webhook/state")
-	c.Socket = cmp.Or(c.Socket, "/run/tekton/tekton.sock")
+	c.Socket = cmp.Or(c.Socket, "/run/tekton/read.sock")
 	if c.Sweep == nil {
 		c.Sweep = &v1alpha1.Duration{Duration: defaultSweep}
 	}
@@ -125,6 +129,9 @@ func (c *Config) validate() field.ErrorList {
 	}
 	if c.Sweep.Duration < minSweep {
 		errs = append(errs, field.Invalid(field.NewPath("sweep"), c.Sweep.String(), "must be at least "+minSweep.String()))
+	}
+	if !instanceName.MatchString(c.Instance) {
+		errs = append(errs, field.Invalid(field.NewPath("instance"), c.Instance, "must be letters, digits, dots and dashes"))
 	}
 	if len(c.Forges) == 0 {
 		errs = append(errs, field.Required(field.NewPath("forges"), "name at least one forge"))

@@ -32,8 +32,12 @@ func Serve(ctx context.Context, c *Config, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	teller, err := NewFeedback(FeedbackOptions{State: c.State, Instance: c.Instance, NoLogs: c.NoLogs, Log: log})
+	if err != nil {
+		return err
+	}
 	s, err := New(Options{
-		Specs: c.Specs, State: c.State, Forges: forges, Daemon: client.New(c.Socket), Sweep: c.Sweep.Duration, Log: log,
+		Specs: c.Specs, State: c.State, Forges: forges, Daemon: client.New(c.Socket), Teller: teller, Sweep: c.Sweep.Duration, Log: log,
 	})
 	if err != nil {
 		return err
