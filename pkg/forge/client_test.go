@@ -185,7 +185,7 @@ func testMayWrite(t *testing.T, service forge.Service) {
 	c := client(t, forge.Options{Service: service, URL: url})
 	s.Grant(shop, "adm", "admin")
 	// Forgejo tells only administrators: that is an error, and no answer.
-	if may, err := c.MayWrite(t.Context(), shop, "adm"); may == (service == forge.Forgejo) || errors.Is(err, forge.ErrForbidden) != (service == forge.Forgejo) {
+	if may, err := c.MayWrite(t.Context(), shop, "adm"); may == (service == forge.Forgejo) || errors.Is(err, forge.ErrRefused) != (service == forge.Forgejo) {
 		t.Errorf("%v, %v", may, err)
 	}
 	s.Grant(shop, "tekton-bot", "admin")
@@ -253,15 +253,15 @@ func TestLimitEnds(t *testing.T) {
 	}
 }
 
-// TestForbidden: what we may not do is no limit.
-func TestForbidden(t *testing.T) {
+// TestRefused: what we may not do is no limit.
+func TestRefused(t *testing.T) {
 	s, url := serve(t)
 	s.AddToken("reader", "stranger")
 	c := client(t, forge.Options{URL: url, Token: func() (string, error) { return "reader", nil }})
 	n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
 	id := s.Say(shop, n, "dev", "x")
 	_, err := c.SetComment(t.Context(), shop, n, id, "y")
-	if _, ok := errors.AsType[*forge.RetryError](err); ok || !errors.Is(err, forge.ErrForbidden) {
+	if _, ok := errors.AsType[*forge.RetryError](err); ok || !errors.Is(err, forge.ErrRefused) {
 		t.Errorf("%v", err)
 	}
 	if got := s.Comments(shop, n)[0].Body; got != "x" {

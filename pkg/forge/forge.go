@@ -113,8 +113,9 @@ type Client interface {
 // ErrNotFound is what the forge does not have, or does not show us.
 var ErrNotFound = errors.New("not found")
 
-// ErrForbidden is what the token or the app may not do.
-var ErrForbidden = errors.New("the token or the app may not do that")
+// ErrRefused is what the forge does not do, also when it is asked again: what
+// the token or the app may not, and what it does not accept.
+var ErrRefused = errors.New("refused")
 
 // RetryError is a forge that wants to be asked later: its rate limit, or its
 // own trouble.

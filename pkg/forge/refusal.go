@@ -39,7 +39,9 @@ func (c *API) refused(q call, r response, credential string) error {
 	case r.status == http.StatusUnauthorized:
 		return fmt.Errorf("%w: is the token or the app's key still good?", err)
 	case r.status == http.StatusForbidden:
-		return fmt.Errorf("%w: %w", err, ErrForbidden)
+		return fmt.Errorf("%w (%w: what may the token or the app do?)", err, ErrRefused)
+	case r.status == http.StatusBadRequest || r.status == http.StatusConflict || r.status == http.StatusUnprocessableEntity:
+		return fmt.Errorf("%w (%w)", err, ErrRefused)
 	}
 	return err
 }

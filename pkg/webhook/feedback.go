@@ -109,8 +109,8 @@ func (f *Feedback) Tell(ctx context.Context, c forge.Client, k Key, o Outcome) e
 // may leaves out an error that another try does not change: what we may not do,
 // and what is not there any more.
 func (f *Feedback) may(k Key, err error) error {
-	if errors.Is(err, forge.ErrForbidden) || errors.Is(err, forge.ErrNotFound) {
-		f.o.Log.Info("a pull request is not told; what may the token or the app do?", "what", k.String(), "why", err.Error())
+	if errors.Is(err, forge.ErrRefused) || errors.Is(err, forge.ErrNotFound) {
+		f.o.Log.Info("a pull request is not told", "what", k.String(), "why", err.Error())
 		return nil
 	}
 	return err

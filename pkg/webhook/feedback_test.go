@@ -303,22 +303,25 @@ func TestHiddenIsNotDeleted(t *testing.T) {
 	}
 }
 
-// TestForbiddenIsNoTrouble: what the app may not do is left out.
-func TestForbiddenIsNoTrouble(t *testing.T) {
-	b := newBench(t, forge.GitHub)
-	b.forge.SetFault(func(w http.ResponseWriter, r *http.Request) bool {
-		forbidden := strings.Contains(r.URL.Path, "/deployments")
-		if forbidden {
-			w.WriteHeader(http.StatusForbidden)
-			w.Write([]byte(`{"message":"Resource not accessible by integration"}`))
+// TestRefusalIsNoTrouble: what the app may not do, and what the forge does not
+// accept, is left out, and not tried again and again.
+func TestRefusalIsNoTrouble(t *testing.T) {
+	for _, status := range []int{http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity} {
+		b := newBench(t, forge.GitHub)
+		b.forge.SetFault(func(w http.ResponseWriter, r *http.Request) bool {
+			refused := strings.Contains(r.URL.Path, "/deployments")
+			return refused && forgetest.Unavailable(status)(w, r)
+		})
+		if err := b.tell.Tell(t.Context(), b.client, key7, outcomes["ready"](commitOf("a"))); err != nil {
+			t.Error(err)
 		}
-		return forbidden
-	})
-	if err := b.tell.Tell(t.Context(), b.client, key7, outcomes["ready"](commitOf("a"))); err != nil {
-		t.Error(err)
+		if ours, _ := b.comments(1); len(ours) != 1 {
+			t.Errorf("%q", ours)
+		}
 	}
-	if ours, _ := b.comments(1); len(ours) != 1 {
-		t.Errorf("%q", ours)
+	b := newBench(t, forge.GitHub)
+	if err := b.tell.Tell(t.Context(), b.client, key7, outcomes["ready"](commitOf("f"))); err != nil { // no such commit there
+		t.Error(err)
 	}
 }
 
