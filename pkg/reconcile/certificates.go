@@ -21,6 +21,9 @@ func (b *board) certificates(o compile.Compiled) []v1alpha1.CertificateStatus {
 	}
 	var out []v1alpha1.CertificateStatus
 	for _, r := range o.Spec.Routes {
+		if mode := resource.TLSMode(r.TLS); mode != resource.TLSACME && mode != resource.TLSFiles {
+			continue
+		}
 		name := resource.RouteName(r.Host, r.Path, r.PathType == "Exact")
 		found, present, _ := b.facts.Observed.Get(resource.ID{Kind: resource.KindRoute, Name: name})
 		if !present || found.Owner != o.Record.UID || slices.ContainsFunc(out, func(c v1alpha1.CertificateStatus) bool { return c.Host == r.Host }) {
@@ -33,10 +36,10 @@ func (b *board) certificates(o compile.Compiled) []v1alpha1.CertificateStatus {
 	return out
 }
 
-// certified says of a route that is served how its certificates stand.
-func (b *board) certified(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
+// certified says of routes that are served how their certificates stand.
+func (b *board) certified(cond v1alpha1.Condition, certificates []v1alpha1.CertificateStatus) v1alpha1.Condition {
 	now := b.facts.Now
-	for _, c := range b.certificates(o) {
+	for _, c := range certificates {
 		switch {
 		case c.NotAfter.IsZero() && c.Message == "":
 			cond.Status, cond.Reason = v1alpha1.ConditionFalse, "CertificatePending"

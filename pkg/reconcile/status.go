@@ -127,7 +127,7 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 		b.deleting(&item, o)
 		return item
 	}
-	item.Status.Conditions = b.conditions(o, w)
+	item.Status.Conditions = b.conditions(o, w, item.Status.Certificates)
 	item.Status.Phase = phase(o, item.Status.Conditions)
 	return item
 }
@@ -171,13 +171,16 @@ func (b *board) deleting(item *v1alpha1.Item, o compile.Compiled) {
 }
 
 // conditions are one a relevant area, the extra facts, and Ready.
-func (b *board) conditions(o compile.Compiled, w wanted) []v1alpha1.Condition {
+func (b *board) conditions(o compile.Compiled, w wanted, certificates []v1alpha1.CertificateStatus) []v1alpha1.Condition {
 	cs := make([]v1alpha1.Condition, 1, 1+len(areas)) // the first is Ready
 	for _, a := range areas {
 		if o.RunsNoMachine() && a.condition != v1alpha1.ConditionSpecValid {
 			continue
 		}
 		if c, relevant := b.area(o, w, a.condition, a.kinds); relevant {
+			if c.Type == v1alpha1.ConditionRouteReady && c.Status == v1alpha1.ConditionTrue {
+				c = b.certified(c, certificates)
+			}
 			explainFull(&c)
 			cs = append(cs, c)
 		}
@@ -271,7 +274,7 @@ func (b *board) settled(o compile.Compiled, cond v1alpha1.Condition) (v1alpha1.C
 			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "WaitingForAnswer", "the route enters when the machine has answered"
 			return cond, true
 		}
-		return b.certified(o, cond), true
+		return cond, true
 	case v1alpha1.ConditionStarted:
 		return b.started(o, cond), true
 	case v1alpha1.ConditionAnswered:
