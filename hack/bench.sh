@@ -6,7 +6,7 @@
 #
 #   BENCH_QUICK=1   a few runs and small numbers, two minutes
 #   BENCH_N, BENCH_RUNS, BENCH_OBJECTS, BENCH_IDLE (seconds)
-#   BENCH_ONLY      one part: one, many, agent, route, whole, idle, pass, git
+#   BENCH_ONLY      one part: one, many, agent, route, whole, idle, pass, git, webhook
 #   BENCH_KEEP=1    keep the scratch directory, with the daemon's log
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -62,6 +62,12 @@ if [ -z "${BENCH_ONLY:-}" ] || [ "$BENCH_ONLY" = git ]; then
       printf "%-42s %.0f ms, %.2f × the script (%.0f ms)   aim < 0.5: %s\n", "one of 5,000 files of a repository pushed", v["ms-one-changed"], v["×script"], v["ms-script"], v["×script"] < 0.5 ? "met" : "MISSED"
       printf "    nothing pushed %.0f ms; all 5,000 new %.0f ms\n", v["ms-unchanged"], v["ms-all-files"] }'
   [ "${BENCH_ONLY:-}" != git ] || exit 0
+fi
+if [ -z "${BENCH_ONLY:-}" ] || [ "$BENCH_ONLY" = webhook ]; then
+  TMPDIR=$dir go test ./pkg/webhook -run '^$' -bench '^Benchmark(Delivery|Burst)$' -benchtime 50x |
+    awk '/^BenchmarkDelivery/ { printf "%-42s %.0f ms   aim < 50 ms: %s\n", "delivery answered, its spec on the disk", $3 / 1e6, $3 < 50e6 ? "met" : "MISSED" }
+      /^BenchmarkBurst/ { printf "%-42s %.0f ms\n", "1,000 deliveries at once, 100 specs", $3 / 1e6 }'
+  [ "${BENCH_ONLY:-}" != webhook ] || exit 0
 fi
 export BENCH_BIN=$dir/bin BENCH_DIR=$dir
 mkdir "$dir/sys" # that of the new network namespace

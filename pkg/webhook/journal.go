@@ -43,6 +43,7 @@ type Journal struct {
 	file    *os.File
 	size    int64 // up to which the file is whole
 	lines   int
+	torn    bool           // it may end amid a line: it has to be written anew first
 	pending map[Key]uint64 // by when it was last added
 	seen    map[string]*batch
 	order   []string // of seen, oldest first
@@ -259,22 +260,26 @@ func (j *Journal) commit() {
 }
 
 // write appends a batch. After an error nobody knows what of it is on disk: the
-// file is cut back to where it was whole, or written anew.
+// file is cut back to where it was whole, or written anew before anything else.
 func (j *Journal) write(b *batch) error {
+	if j.torn {
+		j.mu.Lock()
+		err := j.rewrite()
+		j.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
 	_, err := j.file.Write(b.lines.Bytes())
 	if err == nil {
 		err = j.file.Sync()
 	}
-	if err == nil {
-		j.size += int64(b.lines.Len())
-		return nil
-	}
-	if j.file.Truncate(j.size) == nil {
+	if err != nil {
+		j.torn = j.file.Truncate(j.size) != nil
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return fmt.Errorf("write the journal: %w", errors.Join(err, j.rewrite()))
+	j.size += int64(b.lines.Len())
+	return nil
 }
 
 // settle takes back what a batch that failed has entered, or makes it final.
@@ -315,6 +320,6 @@ func (j *Journal) rewrite() error {
 	if j.file != nil {
 		j.file.Close()
 	}
-	j.file, j.size, j.lines = file, int64(text.Len()), len(keys)+len(j.order)
+	j.file, j.size, j.lines, j.torn = file, int64(text.Len()), len(keys)+len(j.order), false
 	return nil
 }

@@ -113,6 +113,33 @@ func TestJournalDisk(t *testing.T) {
 	}
 }
 
+// TestJournalTorn: a line that was half written, and could not be taken back,
+// spoils none that is accepted afterwards.
+func TestJournalTorn(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir)
+	torn, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn.WriteString(`{"add":`)
+	torn.Close()
+	j.mu.Lock()
+	j.torn = true // as after a write that failed, on a disk that let nothing be taken back
+	j.mu.Unlock()
+	if err := j.Add(t.Context(), key(1), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := openJournal(t, dir)
+	defer again.Close()
+	if diff := cmp.Diff([]Key{key(1)}, again.Pending()); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+}
+
 // TestJournalOverKills: cut short anywhere after an answer, it has all that was
 // accepted and not done.
 func TestJournalOverKills(t *testing.T) {
