@@ -7,5 +7,5 @@
 //   - exit codes are those of exitCodes, and an error says what, where, why and
 //     what to do next;
 //   - it knows nothing of the host: all comes from the daemon, or from the
-//     files that it was given.
+//     files that it was given; but for doctor, which looks for itself.
 package cli

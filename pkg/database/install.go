@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,9 +15,6 @@ import (
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
 )
-
-// debianBinDirs is where distributions put several majors beside each other.
-const debianBinDirs = "/usr/lib/postgresql/*/bin"
 
 // user is the unprivileged user of the cluster.
 type user struct{ *syscall.Credential }
@@ -94,7 +89,7 @@ func (d *Driver) binDirFor(ctx context.Context, major string) (string, error) {
 func (d *Driver) binDir(ctx context.Context) (string, error) {
 	dirs := d.binDirs()
 	if len(dirs) == 0 {
-		return "", resource.Terminal("PostgresMissing", fmt.Errorf("no PostgreSQL in %s or PATH; install it, or set Host.spec.postgres.binDir or Host.spec.postgres.mode: none", debianBinDirs))
+		return "", resource.Terminal("PostgresMissing", fmt.Errorf("no PostgreSQL in %s or PATH; install it, or set Host.spec.postgres.binDir or Host.spec.postgres.mode: none", host.PostgresDirs))
 	}
 	major, err := majorOf(ctx, dirs[0])
 	if err != nil {
@@ -107,23 +102,7 @@ func (d *Driver) binDir(ctx context.Context) (string, error) {
 }
 
 // binDirs lists where the programs are, the newest first.
-func (d *Driver) binDirs() []string {
-	if d.opts.BinDir != "" {
-		return []string{d.opts.BinDir}
-	}
-	dirs, _ := filepath.Glob(debianBinDirs) // fails for a bad pattern only
-	dirs = slices.DeleteFunc(dirs, func(dir string) bool { return !exists(filepath.Join(dir, "initdb")) })
-	slices.SortFunc(dirs, func(a, b string) int { return cmp.Compare(numberIn(b), numberIn(a)) })
-	if program, err := exec.LookPath("initdb"); err == nil {
-		dirs = append(dirs, filepath.Dir(program))
-	}
-	return dirs
-}
-
-func numberIn(binDir string) int {
-	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(binDir))) // 0, the oldest, for names that are no version
-	return n
-}
+func (d *Driver) binDirs() []string { return host.PostgresPrograms(d.opts.BinDir) }
 
 // majorOf asks the server program: "postgres (PostgreSQL) 15.18 (Debian …)".
 func majorOf(ctx context.Context, binDir string) (int, error) {

@@ -10,6 +10,29 @@ import (
 	"tekton.host/pkg/resource"
 )
 
+// Clash names what on the host is in the way of ours: something in the subnet, a
+// link or a table of our name. It changes nothing.
+func (d *Driver) Clash() error {
+	k, err := readKernel()
+	if err != nil {
+		return err
+	}
+	if err := d.subnetConflict(k); err != nil {
+		return err
+	}
+	for _, l := range k.Links {
+		if slot, ok := strings.CutPrefix(l.Name, d.naming.LinkPrefix()); !ok || slot == "" || strings.Trim(slot, "0123456789") != "" || d.ourLink(l) {
+			continue
+		}
+		return d.linkConflict(l)
+	}
+	t, err := d.rules.read()
+	if err != nil {
+		return err
+	}
+	return d.tableConflict(t)
+}
+
 // subnetConflict names what of others uses a part of our subnet: an address, a
 // route, or another installation's policy. Two daemons must not share one.
 func (d *Driver) subnetConflict(k *kernel) error {

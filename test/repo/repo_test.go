@@ -57,8 +57,11 @@ var allowed = map[string][]string{
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
-	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
+	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/doctor", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
 	"pkg/internal":   {"pkg/resource"},
+	"pkg/doctor":     {"pkg/api", "pkg/internal/terminal"},
+	"pkg/doctor/onhost": {"pkg/api", "pkg/doctor", "pkg/client", "pkg/spec", "pkg/source", "pkg/secret", "pkg/resource", "pkg/host", "pkg/network", "pkg/machine/launch",
+		"pkg/supervise/contract", "pkg/supervise/cgroup"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
 		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
 }
@@ -67,6 +70,7 @@ var allowed = map[string][]string{
 var pure = map[string][]string{
 	"pkg/preview": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/compile": {"os", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
+	"pkg/doctor":  {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/plan":    {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/absence": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 }
@@ -97,13 +101,14 @@ func list(t *testing.T) []pkg {
 
 func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-func room(path string) string {
+// room is the innermost one that a package is in.
+func room(path string) (innermost string) {
 	for dir := range allowed {
-		if within(path, dir) {
-			return dir
+		if within(path, dir) && len(dir) > len(innermost) {
+			innermost = dir
 		}
 	}
-	return ""
+	return innermost
 }
 
 func TestImportsRunDown(t *testing.T) {

@@ -84,9 +84,29 @@ func (m mapper) clone(from *os.File, recursive bool, attrs uint64) (int, error) 
 	}
 	if err := unix.MountSetattr(fd, "", setFlags, &attr); err != nil {
 		unix.Close(fd)
-		return -1, fail(ExitIDMap, "map the ids of %s: its file system (%s) or this kernel cannot: %w; move it to ext4, xfs, btrfs or a kernel of 6.1 or newer", path, fsType(path), err)
+		return -1, fail(ExitIDMap, "map the ids of %s: its file system (%s) or this kernel cannot: %w; move it to ext4, xfs, btrfs or a kernel of 6.1 or newer", path, FileSystem(path), err)
 	}
 	return fd, nil
+}
+
+// TryIDMap reports why the ids of a path cannot be mapped for a machine, as is
+// done for its root, volumes and mounts. Nothing of it stays.
+func TryIDMap(path string) error {
+	m, err := newMapper(resource.UIDFirst)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, err := m.clone(f, false, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 // attach moves a detached mount to a path of the launcher's own making.
@@ -107,7 +127,8 @@ var fsNames = map[int64]string{
 	unix.PROC_SUPER_MAGIC: "proc", unix.SYSFS_MAGIC: "sysfs",
 }
 
-func fsType(path string) string {
+// FileSystem names the sort of file system that a path is on.
+func FileSystem(path string) string {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return "unknown"

@@ -102,7 +102,7 @@ func (s *stage) hostRoot() error {
 			// Unmapped, the host's programs belong to nobody inside: they are as
 			// readable, and less privileged. Roots on overlay need this.
 			if !told {
-				fmt.Fprintf(os.Stderr, "tekton-launch: %s is on a file system (%s) that cannot map ids: its files belong to nobody in this machine\n", b.Source, fsType(b.Source))
+				fmt.Fprintf(os.Stderr, "tekton-launch: %s is on a file system (%s) that cannot map ids: its files belong to nobody in this machine\n", b.Source, FileSystem(b.Source))
 				told = true
 			}
 			err = s.bindPlain(b.Source, b.Target)
@@ -163,7 +163,7 @@ func (s *stage) overlay(lower string) error {
 	}
 	if err := unix.Mount("overlay", filepath.Join(StageDir, "root"), "overlay", 0, options); err != nil {
 		return fail(ExitSystem, "mount the root as overlay with its writable layer in %s (%s): %w; the state directory must be on a file system that can hold one (ext4, xfs, btrfs; not overlay)",
-			s.opts.Dir, fsType("."), err)
+			s.opts.Dir, FileSystem("."), err)
 	}
 	return nil
 }

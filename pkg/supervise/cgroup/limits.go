@@ -113,6 +113,18 @@ func (g Group) missing(s setting) string {
 	return "this kernel has no " + s.controller + " controller"
 }
 
+// Unenforced says for each controller that limits need why this host does not
+// have it; empty when it has all.
+func (h Host) Unenforced() map[string]string {
+	root, out := h.Group("/"), map[string]string{}
+	for _, s := range settings(contract.Limits{}) {
+		if !slices.Contains(root.Available(), s.controller) {
+			out[s.controller] = root.missing(s)
+		}
+	}
+	return out
+}
+
 // controller reads a line of /proc/cgroups: name, v1 hierarchy, groups, enabled.
 func controller(name string) (hierarchy int, enabled, known bool) {
 	if name == "io" {
