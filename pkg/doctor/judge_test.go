@@ -135,7 +135,9 @@ var faults = []struct {
 	{"kernel: no overlay", func(f *Facts) { feature(f, Overlay).Err = "the kernel has no overlay file system: no such device" }},
 	{"kernel: no nf_tables", func(f *Facts) { feature(f, NfTables).Err = "nft list tables: exit status 1" }},
 	{"kernel: no cgroup v2", func(f *Facts) { feature(f, CgroupV2).Err = "no cgroup v2 hierarchy" }},
-	{"kernel: limits not enforced", func(f *Facts) { feature(f, Limits).Err = "memory: the memory controller is bound to a cgroup v1 hierarchy" }},
+	{"kernel: limits not enforced", func(f *Facts) {
+		feature(f, Limits).Err = "memory: the memory controller is bound to a cgroup v1 hierarchy"
+	}},
 	{"not root", func(f *Facts) {
 		f.Root, f.Network.Unseen = false, "operation not permitted"
 		feature(f, Overlay).Unseen = "only root can try"
