@@ -107,7 +107,7 @@ func (e *examination) show(r doctor.Report) error {
 	for _, f := range r.Findings {
 		if f.Group != group {
 			group = f.Group
-			e.say("%s", e.data.Bold(group))
+			fmt.Fprintln(e.out, e.data.Bold(group))
 		}
 		// What others said is escaped; the colour is ours.
 		fmt.Fprintf(e.out, "  %s %s: %s\n", e.sign(f.Level), terminal.Escape(f.Check), terminal.Escape(f.Says))

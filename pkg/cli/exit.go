@@ -32,7 +32,7 @@ var exitCodes = []struct {
 	what string
 }{
 	{exitOK, "done; plan: nothing to do"},
-	{exitError, "error; validate, plan, apply: the specs have problems"},
+	{exitError, "error; validate, plan, apply: the specs have problems; doctor: something is wrong with the host"},
 	{exitChanges, "plan: there are changes"},
 	{exitNotFound, "no such object, secret, data or source"},
 	{exitTimeout, "wait, --wait: not in time"},

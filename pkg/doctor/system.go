@@ -40,8 +40,8 @@ func (j *judge) kernel() {
 	}
 	for _, f := range k.Features {
 		switch {
-		case f.Unseen != "" || f.Err != "" && !j.f.Root:
-			j.unseen(f.Name, f.Unseen)
+		case f.Unseen != "":
+			j.unseen(f.Name, strings.TrimPrefix(f.Where+": "+f.Unseen, ": "))
 		case f.Err != "":
 			level := Error
 			if f.Warns {

@@ -230,7 +230,7 @@ func TestScriptsParse(t *testing.T) {
 var reasonUse = regexp.MustCompile(`(?:Terminal|Because)\("([A-Z][A-Za-z]+)"|Waiting\("([A-Z][A-Za-z]+)"|\b[rR]eason[A-Za-z]*\s*(?::=|=|:)\s*"([A-Z][A-Za-z]+)"|cond\.Reason, cond\.Message = [^"]*"([A-Z][A-Za-z]+)"|\.note\([^"]*"([A-Z][A-Za-z]+)"`)
 
 func TestReasonsAreDocumented(t *testing.T) {
-	doc, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
+	doc, err := os.ReadFile(filepath.Join(root, "docs/troubleshooting.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 		for _, m := range reasonUse.FindAllStringSubmatch(string(data), -1) {
 			for _, reason := range m[1:] {
 				if reason != "" && !documented[reason] {
-					t.Errorf("%s: reason %s is not in docs/operations.md", path, reason)
+					t.Errorf("%s: reason %s is not in docs/troubleshooting.md", path, reason)
 				}
 			}
 		}

@@ -82,6 +82,37 @@ func tableRows(t *testing.T, doc string, first *regexp.Regexp) [][]string {
 	return rows
 }
 
+// TestDocumentedMessagesExist: what the page says that tekton says, it says.
+func TestDocumentedMessagesExist(t *testing.T) {
+	var code strings.Builder
+	for _, name := range tracked(t) {
+		if strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "test/") {
+			data, _ := os.ReadFile(filepath.Join(root, name))
+			code.Write(data)
+		}
+	}
+	for _, row := range tableRows(t, "docs/troubleshooting.md", regexp.MustCompile("^`")) {
+		for message := range strings.SplitSeq(strings.Trim(row[0], "`"), "`, `") {
+			if strings.HasPrefix(message, "FILE:") {
+				continue // an example of a place
+			}
+			said := 0
+			for part := range strings.SplitSeq(message, "…") {
+				if len(part) < 6 {
+					continue
+				}
+				said++
+				if !strings.Contains(code.String(), part) {
+					t.Errorf("docs/troubleshooting.md explains %q, but nothing says %q", message, part)
+				}
+			}
+			if said == 0 {
+				t.Errorf("docs/troubleshooting.md: %q is too short to be looked for", message)
+			}
+		}
+	}
+}
+
 // TestDocumentedReasonsExist: the table of reasons names none that the code no longer gives.
 func TestDocumentedReasonsExist(t *testing.T) {
 	var code strings.Builder
@@ -93,10 +124,10 @@ func TestDocumentedReasonsExist(t *testing.T) {
 	}
 	// Reasons are CamelCase words; the rows of conditions above them are, too.
 	reasons := regexp.MustCompile(`^[A-Z][A-Za-z]+(, [A-Z][A-Za-z]+)*$`)
-	for _, row := range tableRows(t, "docs/operations.md", reasons) {
+	for _, row := range tableRows(t, "docs/troubleshooting.md", reasons) {
 		for reason := range strings.SplitSeq(row[0], ", ") {
 			if !strings.Contains(code.String(), `"`+reason+`"`) {
-				t.Errorf("docs/operations.md explains %s, which no code gives", reason)
+				t.Errorf("docs/troubleshooting.md explains %s, which no code gives", reason)
 			}
 		}
 	}

@@ -28,6 +28,18 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
+func TestVersionIn(t *testing.T) {
+	for answer, want := range map[string]string{
+		"systemd 252 (252.39-1~deb12u2)": "252.39", "systemd 257 (257.9)": "257.9", "systemd 258": "258", "nftables v1.0.6 (Lester Gooch #5)": "1.0.6",
+		"2.6.2": "2.6.2", "v2.11.4 h1:XKxkuSXsbzNwp1jKfeqi1ZM+r0TpLwHCAyrmPZRtBxk=": "2.11.4", "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)": "15.18",
+		"git version 2.39.5": "2.39.5", "nix (Nix) 2.8.0": "2.8.0", "command not understood": "",
+	} {
+		if got := versionIn(answer); got != want {
+			t.Errorf("%q: %q, want %q", answer, got, want)
+		}
+	}
+}
+
 func TestNetworkd(t *testing.T) {
 	write := func(root, name, text string) {
 		t.Helper()

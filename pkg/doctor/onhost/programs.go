@@ -34,11 +34,23 @@ var asked = []struct {
 // number is a version among the words of an answer.
 var number = regexp.MustCompile(`\bv?([0-9]+(\.[0-9]+)*)\b`)
 
+// versionIn is the first one, or what says it more exactly: "systemd 257 (257.9-1)".
+func versionIn(answer string) string {
+	m := number.FindStringSubmatch(answer)
+	if m == nil {
+		return ""
+	}
+	if more := regexp.MustCompile(`\((` + m[1] + `\.[0-9.]*[0-9])`).FindStringSubmatch(answer); more != nil {
+		return more[1]
+	}
+	return m[1]
+}
+
 func programs(ctx context.Context, h v1alpha1.HostSpec) []doctor.Program {
 	var out []doctor.Program
 	for _, a := range asked {
 		p := doctor.Program{Name: a.name}
-		p.Path, _ = exec.LookPath(a.name)
+		p.Path = find(a.name)
 		if a.name == doctor.Postgres {
 			p.Path = ""
 			if dirs := host.PostgresPrograms(h.Postgres.BinDir); len(dirs) > 0 {
@@ -48,14 +60,22 @@ func programs(ctx context.Context, h v1alpha1.HostSpec) []doctor.Program {
 		if p.Path != "" {
 			answer, err := host.Run(ctx, host.Command{Argv: append([]string{p.Path}, a.flags...)})
 			first, _, _ := strings.Cut(string(answer), "\n")
-			if m := number.FindStringSubmatch(first); m != nil {
-				p.Version = m[1]
-			}
+			p.Version = versionIn(first)
 			p.Err, p.Mended = reason(err), mended(a.packages)
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// find looks also where only root's PATH leads.
+func find(program string) string {
+	for _, p := range []string{program, "/usr/sbin/" + program, "/sbin/" + program} {
+		if path, err := exec.LookPath(p); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // mended returns which known flaws the changelogs of Debian's packages name:
