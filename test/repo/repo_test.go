@@ -61,7 +61,7 @@ var allowed = map[string][]string{
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/doctor":     {"pkg/api", "pkg/internal/terminal"},
 	"pkg/doctor/onhost": {"pkg/api", "pkg/doctor", "pkg/client", "pkg/spec", "pkg/source", "pkg/secret", "pkg/resource", "pkg/host", "pkg/network", "pkg/machine/launch",
-		"pkg/supervise/contract", "pkg/supervise/cgroup"},
+		"pkg/supervise"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
 		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
 }

@@ -32,6 +32,7 @@ type Options struct {
 func Look(ctx context.Context, o Options) doctor.Facts {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
+	_ = os.Setenv("PATH", searchPath(ctx)) // for all that is run below; it fails only for a name that is none
 	f := doctor.Facts{Root: os.Geteuid() == 0}
 	_, f.NixOS = host.CurrentSystem()
 	f.Config, f.Host, f.Problems = configuration(o.Config)

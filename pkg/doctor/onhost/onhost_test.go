@@ -40,6 +40,16 @@ func TestVersionIn(t *testing.T) {
 	}
 }
 
+func TestPathIn(t *testing.T) {
+	for environment, want := range map[string]string{
+		"LOCALE_ARCHIVE=/nix/store/l PATH=/nix/store/a/bin:/nix/store/b/bin TZDIR=/etc/zoneinfo\n": "/nix/store/a/bin:/nix/store/b/bin", "\n": "",
+	} {
+		if got := pathIn(environment); got != want {
+			t.Errorf("%q: %q", environment, got)
+		}
+	}
+}
+
 func TestNetworkd(t *testing.T) {
 	write := func(root, name, text string) {
 		t.Helper()

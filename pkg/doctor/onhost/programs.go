@@ -15,6 +15,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/doctor"
 	"tekton.host/pkg/host"
+	"tekton.host/pkg/supervise"
 )
 
 // asked is how each program tells its version, and whose package it is in.
@@ -50,7 +51,7 @@ func programs(ctx context.Context, h v1alpha1.HostSpec) []doctor.Program {
 	var out []doctor.Program
 	for _, a := range asked {
 		p := doctor.Program{Name: a.name}
-		p.Path = find(a.name)
+		p.Path, _ = exec.LookPath(a.name)
 		if a.name == doctor.Postgres {
 			p.Path = ""
 			if dirs := host.PostgresPrograms(h.Postgres.BinDir); len(dirs) > 0 {
@@ -68,10 +69,22 @@ func programs(ctx context.Context, h v1alpha1.HostSpec) []doctor.Program {
 	return out
 }
 
-// find looks also where only root's PATH leads.
-func find(program string) string {
-	for _, p := range []string{program, "/usr/sbin/" + program, "/sbin/" + program} {
-		if path, err := exec.LookPath(p); err == nil {
+// searchPath is where the daemon finds programs: the path of its unit, as on
+// NixOS, then ours, then what only root's own path has.
+func searchPath(ctx context.Context) string {
+	var unit string
+	if supervise.DetectForm() == supervise.Systemd {
+		if out, err := host.Run(ctx, host.Command{Argv: []string{"systemctl", "show", "--property=Environment", "--value", "tektond.service"}}); err == nil {
+			unit = pathIn(string(out))
+		}
+	}
+	return strings.Join(slices.DeleteFunc([]string{unit, os.Getenv("PATH"), "/usr/sbin", "/sbin"}, func(p string) bool { return p == "" }), ":")
+}
+
+// pathIn reads PATH of a unit's environment.
+func pathIn(environment string) string {
+	for field := range strings.FieldsSeq(environment) {
+		if path, found := strings.CutPrefix(field, "PATH="); found {
 			return path
 		}
 	}
