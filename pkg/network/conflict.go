@@ -21,10 +21,10 @@ func (d *Driver) Clash() error {
 		return err
 	}
 	for _, l := range k.Links {
-		if slot, ok := strings.CutPrefix(l.Name, d.naming.LinkPrefix()); !ok || slot == "" || strings.Trim(slot, "0123456789") != "" || d.ourLink(l) {
-			continue
+		slot, ok := strings.CutPrefix(strings.TrimSuffix(l.Name, "p"), d.naming.LinkPrefix())
+		if ok && slot != "" && strings.Trim(slot, "0123456789") == "" && !d.ourLink(l) {
+			return d.linkConflict(l)
 		}
-		return d.linkConflict(l)
 	}
 	t, err := d.rules.read()
 	if err != nil {

@@ -126,7 +126,13 @@ func TestConflicts(t *testing.T) {
 			if _, there := b.observe()[r.ID]; there {
 				t.Errorf("%s is observed as ours", r.ID)
 			}
+			if err := b.Clash(); c.make != "true" && (resource.Reason(err, "") != c.reason || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("before anything is put: %v", err)
+			}
 			run(t, "sh", "-c", c.undo)
+			if err := b.Clash(); err != nil {
+				t.Errorf("after it is gone: %v", err)
+			}
 		})
 	}
 }
@@ -138,6 +144,9 @@ func TestTwoInstances(t *testing.T) {
 	two.put(append(two.standard(), two.endpoint(1, nil), two.link(1))...)
 	one.expect(append(one.standard(), one.endpoint(1, nil), one.link(1))...)
 	two.expect(append(two.standard(), two.endpoint(1, nil), two.link(1))...)
+	if err := errors.Join(one.Clash(), two.Clash()); err != nil {
+		t.Errorf("two that live side by side: %v", err)
+	}
 
 	clash := newBed(t, "thr", "10.88.128.0/17")
 	err := clash.Apply(context.Background(), steps(resource.Put, clash.standard()[3]))[0]
