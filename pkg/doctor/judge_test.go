@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -229,5 +230,23 @@ func TestFlawsHaveSources(t *testing.T) {
 		if f.source == "" || f.says == "" || len(f.mended) == 0 {
 			t.Errorf("%+v lacks its source, its words or its end", f)
 		}
+	}
+}
+
+// TestReportAsJSON: what -o json prints can be read back.
+func TestReportAsJSON(t *testing.T) {
+	f := good()
+	f.Dirs[2].Mode = 0o755
+	r := Judge(f)
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(raw, &back); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(r, back); d != "" || !strings.Contains(string(raw), `"mode":"0700"`) {
+		t.Errorf("(-want +got):\n%s\n%s", d, raw)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"strconv"
 )
 
 // Level of a finding.
@@ -77,6 +78,13 @@ func (p Perm) String() string { return fmt.Sprintf("%04o", uint32(p)) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (p Perm) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Perm) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 8, 32)
+	*p = Perm(n)
+	return err
+}
 
 // Change is one thing that doctor --fix does.
 type Change struct {
