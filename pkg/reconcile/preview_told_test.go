@@ -39,6 +39,9 @@ func TestPreviewIsTold(t *testing.T) {
 			for _, i := range s.last.Items {
 				text := tell.Text(webhook.Outcome{Verdict: webhook.Verdict{State: webhook.StateShown, Commit: commit(c)}, Preview: "shop", Item: &i})
 				n, _, _ := strings.Cut(text, "\n")
+				if n == "making" && len(news) > 0 && strings.HasPrefix(news[len(news)-1], n) {
+					continue // of the way there people read once
+				}
 				if strings.Contains(text, "https://shop.preview.test") {
 					n += " url"
 				}

@@ -416,9 +416,6 @@ func (b *board) unenforced(o compile.Compiled) string {
 	return strings.Join(whys, "; ")
 }
 
-// underWay are the reasons of an object that comes up.
-var underWay = []string{"Progressing", "SettingUp", "Dumping", "NotAnswered", "NotStarted", "WaitingForDependency"}
-
 // phase is one word for people.
 func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 	is := func(typ string, status v1alpha1.ConditionStatus) *v1alpha1.Condition {
@@ -454,7 +451,7 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 	if ready != nil && (ready.Reason == "Building" || ready.Reason == "BuildQueued") {
 		return v1alpha1.PhaseBuilding
 	}
-	if ready != nil && !slices.Contains(underWay, ready.Reason) {
+	if ready != nil && !ready.UnderWay() {
 		return v1alpha1.PhaseFailed
 	}
 	if o.Target == nil {

@@ -93,8 +93,8 @@ func (f *Feedback) Tell(ctx context.Context, c forge.Client, k Key, o Outcome) e
 		return err
 	}
 	n := newsOf(o)
-	if n.state == newsMaking && t.Want == wanted(o) && (t.State == newsReady || t.State == newsFailed) {
-		return nil // it is being repaired, or tried again: how that ends is news
+	if n.state == newsMaking && t.Want == wanted(o) && (t.State == newsMaking || t.State == newsReady || t.State == newsFailed) {
+		return nil // it goes on, is being repaired, or tried again: how that ends is news
 	}
 	err = errors.Join(f.may(k, f.comment(ctx, c, &t, n)), f.may(k, f.deploy(ctx, c, &t, n, o.Preview)))
 	if err == nil && o.State == StateClosed {

@@ -153,7 +153,7 @@ func TestAtMostOneComment(t *testing.T) {
 						before, _ := b.tell.read(key7)
 						b.tellLossy(rt, last)
 						n := newsOf(last)
-						switch held := n.state == newsMaking && before.Want == wanted(last) && (before.State == newsReady || before.State == newsFailed); {
+						switch held := n.state == newsMaking && before.Want == wanted(last) && (before.State == newsMaking || before.State == newsReady || before.State == newsFailed); {
 						case held || gone:
 						case n.state == newsGone && want == "":
 						default:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -104,7 +103,7 @@ func newsOf(o Outcome) news {
 	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
 		n.state, n.title, n.why = newsStops, "The preview is stopped", reasonOf(trouble)
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected, v1alpha1.PhaseDegraded:
-		if slices.Contains(underWay, trouble.Reason) {
+		if trouble.UnderWay() {
 			break // the commit before serves meanwhile
 		}
 		n.state, n.title, n.why, n.log = newsFailed, "The preview failed", reasonOf(trouble), failedLog(status)
@@ -113,11 +112,6 @@ func newsOf(o Outcome) news {
 		}
 	}
 	return n
-}
-
-// underWay are the reasons of what comes up by itself.
-var underWay = []string{
-	"Progressing", "SettingUp", "NotAnswered", "NotStarted", "WaitingForDependency", "Fetching", "FetchQueued", "Building", "BuildQueued",
 }
 
 // asked reports whether the daemon has read what is asked of it now.

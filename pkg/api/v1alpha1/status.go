@@ -1,6 +1,9 @@
 package v1alpha1
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ConditionStatus is True, False or Unknown.
 type ConditionStatus string
@@ -32,6 +35,15 @@ func (c Condition) Good() bool {
 	}
 	return c.Status == ConditionTrue
 }
+
+// underWay are the reasons of what comes up by itself.
+var underWay = []string{
+	"Progressing", "Fetching", "FetchQueued", "Building", "BuildQueued", "SettingUp", "Dumping", "NotAnswered", "NotStarted", "WaitingForDependency",
+}
+
+// UnderWay reports whether the condition says that something comes up by itself:
+// it is neither well nor a failure.
+func (c Condition) UnderWay() bool { return slices.Contains(underWay, c.Reason) }
 
 // Condition types. Ready is computed from the others.
 const (
