@@ -162,7 +162,7 @@ type SetupStatus struct {
 	Running   bool      `json:"running,omitempty"`
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	EndedAt   time.Time `json:"endedAt,omitzero"`
-	// Phase of a running attempt: delivering, setting up, starting.
+	// Phase of a running attempt: delivering, setting up, seeding the database, starting.
 	Phase string `json:"phase,omitempty"`
 	// Log is the end of that of a failed attempt.
 	Log []string `json:"log,omitempty"`
