@@ -269,7 +269,7 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 		if said := c.build.log.failure; said != "" {
 			return nil, job.Failed(r.reason, "%s", said)
 		}
-		return nil, job.Failed(r.reason, "%s: %w", strings.Join(r.argv, " "), err)
+		return nil, job.Failed(r.reason, "%s: %w", r.argv[0], err)
 	}
 	return out.Bytes(), nil
 }

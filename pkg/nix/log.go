@@ -28,6 +28,8 @@ const (
 
 const (
 	linePrefix = "@nix "
+	// traceHint comes after an error, as one of its own.
+	traceHint = "(use '--show-trace'"
 	// maxActivities and maxText bound what a log makes us remember.
 	maxActivities = 4096
 	maxText       = 4096
@@ -61,8 +63,12 @@ type logEvent struct {
 // line takes one line and returns what of it is for people, "" for nothing.
 func (r *logReader) line(line []byte) string {
 	raw, isEvent := bytes.CutPrefix(line, []byte(linePrefix))
-	if !isEvent {
-		return plain(string(line))
+	if !isEvent { // said by what Nix runs, or by a Nix that has no stack left
+		text := plain(string(line))
+		if strings.HasPrefix(text, "error: ") {
+			r.failure = text
+		}
+		return text
 	}
 	var e logEvent
 	if json.Unmarshal(raw, &e) != nil {
@@ -71,7 +77,7 @@ func (r *logReader) line(line []byte) string {
 	switch e.Action {
 	case "msg":
 		text := plain(e.Msg)
-		if e.Level == levelError && text != "" {
+		if e.Level == levelError && text != "" && !strings.HasPrefix(text, traceHint) {
 			r.failure = text
 		}
 		if e.Level <= levelInfo {

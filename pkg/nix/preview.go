@@ -47,11 +47,29 @@ in {
   meta = derivation (build.previewMeta or (throw "system.build.previewMeta is not set: it is a file with what the preview consists of, as JSON"));
 }`
 
+// archive brings a locked flake and its locked inputs into the store, and returns
+// the reference by which it is found there: its own may lead to the network, or to
+// a directory of the host.
+func (c *client) archive(ctx context.Context, locked string) (string, error) {
+	out, err := c.nix(ctx, reasonLock, "flake", "archive", "--json", "--no-update-lock-file", locked)
+	if err != nil {
+		return "", err
+	}
+	var a struct{ Path string }
+	if err := json.Unmarshal(out, &a); err != nil || filepath.Dir(a.Path) != storeDir {
+		return "", job.Failed(reasonLock, "nix does not say where %s is in the store: %w", locked, errors.Join(err, fmt.Errorf("%q", a.Path)))
+	}
+	if _, query, _ := strings.Cut(locked, "?"); strings.Contains("&"+query, "&dir=") {
+		return locked, nil // a path has no such part; what was fetched is in Nix's cache
+	}
+	return "path:" + a.Path, nil
+}
+
 // evaluatePreview asks for the derivations of a stranger's configuration. It
-// sees the locked flake and its inputs, which are brought before; the network
-// and the host's files are not there.
+// sees the locked flake and its inputs; the network and the host's files are not there.
 func (c *client) evaluatePreview(ctx context.Context, locked, attr string) ([]derivation, error) {
-	if _, err := c.nix(ctx, reasonLock, "flake", "archive", "--no-update-lock-file", "--no-write-lock-file", locked); err != nil {
+	flake, err := c.archive(ctx, locked)
+	if err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(c.home(), "config")
@@ -63,9 +81,9 @@ func (c *client) evaluatePreview(ctx context.Context, locked, attr string) ([]de
 		return nil, err
 	}
 	out, err := c.run(ctx, command{
-		argv: []string{"nix", "--log-format", "internal-json", "eval", "--json", "--no-update-lock-file", "--no-write-lock-file", "--option", "pure-eval", "true",
+		argv: []string{"nix", "--log-format", "internal-json", "eval", "--json", "--no-update-lock-file", "--option", "pure-eval", "true",
 			"--option", "allow-import-from-derivation", "false",
-			"--apply", fmt.Sprintf(previewOutputs, nixString(dir), nixString(strings.TrimSpace(string(hash)))), locked + "#" + attr},
+			"--apply", fmt.Sprintf(previewOutputs, nixString(dir), nixString(strings.TrimSpace(string(hash)))), flake + "#" + attr},
 		env: c.isolatedEnv(), evaluator: true, isolated: true, reason: reasonEvaluation,
 	})
 	if err != nil {

@@ -25,6 +25,19 @@ in {
 ` + more + "}\n"
 }
 
+// repository makes a git repository of a flake's directory, below another one.
+func repository(t *testing.T, flake string) (ref string) {
+	t.Helper()
+	dir := filepath.Join(flake, "..", "repository")
+	if err := errors.Join(os.CopyFS(dir, os.DirFS(flake)), os.CopyFS(filepath.Join(dir, "nix/previews"), os.DirFS(flake))); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "-q", "-b", "main"}, {"add", "-A"}, {"commit", "-qm", "one"}} {
+		nixtest.Run(t, append([]string{"git", "-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.org"}, args...)...)
+	}
+	return "git+file://" + dir + "?ref=main&dir=nix/previews"
+}
+
 func config(text string) func(*resource.Closure) {
 	return func(c *resource.Closure) { c.Config = text }
 }
@@ -33,7 +46,7 @@ func config(text string) func(*resource.Closure) {
 // only of the former something is kept, and as long as somebody asks for it.
 func TestPreview(t *testing.T) {
 	r := newRig(t)
-	flake := "path:" + nixtest.Flake(t, "preview", "") + "#lib.mkPreview"
+	flake := repository(t, nixtest.Flake(t, "preview", "")) + "#lib.mkPreview"
 	asked := r.put(flake, 1, config(configuration(`"one"`, "")))
 	first := r.built(asked).Build.Result
 	if want := `{"appServices":["web"],"database":"container","routes":[],"setupService":"setup"}`; first.Meta != want {
@@ -52,8 +65,8 @@ func TestPreview(t *testing.T) {
 	if second.StorePath != first.StorePath || second.Meta != first.Meta {
 		t.Errorf("then %+v", second)
 	}
-	// A comment changes nothing of the system.
-	other := r.built(r.put(flake, 1, config(asked.Config+"# more\n"))).Build.Result
+	// A comment changes nothing of the system, nor does where in a repository the flake is.
+	other := r.built(r.put(strings.Replace(flake, "&dir=nix/previews", "", 1), 1, config(asked.Config+"# more\n"))).Build.Result
 	if other.StorePath != first.StorePath {
 		t.Errorf("another comment gives %s, was %s", other.StorePath, first.StorePath)
 	}
@@ -106,7 +119,7 @@ func TestHostilePreview(t *testing.T) {
 			tt.reason = "EvaluationFailed"
 		}
 		b := r.ended(r.put(flake, 1, config(configuration(tt.word, tt.more)))).Build
-		if b.Reason != tt.reason || !strings.Contains(b.Message+strings.Join(b.Log, "\n"), tt.says) {
+		if b.Reason != tt.reason || !strings.Contains(b.Message, tt.says) {
 			t.Errorf("%s: %s %s\n%s", name, b.Reason, b.Message, strings.Join(b.Log, "\n"))
 		}
 	}
@@ -136,6 +149,24 @@ func TestPreviewFunction(t *testing.T) {
 		t.Errorf("%+v", c.Build)
 	}
 	r.wantNoSleepers()
+}
+
+// TestPreviewInputs: a flake's inputs are those of its lock file, and without one it
+// is not used.
+func TestPreviewInputs(t *testing.T) {
+	r := newRig(t)
+	base := nixtest.Flake(t, "preview", "")
+	dir := filepath.Join(base, "..", "operator")
+	text := `{ inputs.base.url = "path:` + base + `"; outputs = { self, base }: { lib.mkPreview = base.lib.mkPreview; }; }`
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "flake.nix"), []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	flake := "path:" + dir + "#lib.mkPreview"
+	if b := r.ended(r.put(flake, 1, config(configuration(`"x"`, "")))).Build; b.Reason != "LockFailed" || !strings.Contains(b.Message, "lock file") {
+		t.Errorf("without a lock file: %+v", b)
+	}
+	nixtest.Run(t, "nix", "flake", "lock", "path:"+dir)
+	r.built(r.put(flake, 2, config(configuration(`"x"`, ""))))
 }
 
 // listener counts who connects.
