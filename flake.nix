@@ -32,6 +32,8 @@
         }).config.system.build.toplevel;
     in
     {
+      lib.mkPreview = import ./nix/previews { inherit nixpkgs; };
+
       overlays.default = final: _: { tekton = final.callPackage ./nix/package.nix { inherit version; }; };
 
       nixosModules.default =
@@ -76,6 +78,10 @@
         server = {
           path = ./nix/hosts;
           description = "A dedicated server: RAID 1, Cloudflare Origin CA, specs of the operator and of previews";
+        };
+        previews = {
+          path = ./nix/previews;
+          description = "Systems of previews, out of the preview-config.nix of their repositories";
         };
       };
     };

@@ -89,6 +89,11 @@ in
           refresh = optional duration "none" "refresh is how often a flake's reference that can move, such as a branch, is looked up again; absent: only when the flake field changes.";
         };
       }; })) "none" "systems that a preview.yaml may name as its base; the first is that of one that names none.";
+      nix = optional (types.submodule { options = {
+        flake = required types.str "flake with a function, as REF#ATTR: of what a preview-config.nix evaluates to, it makes what config.system.build is. All its inputs are locked.";
+        refresh = optional duration "none" "refresh looks the flake up again that often; absent: it stays as it was when a configuration was first built.";
+        fetch = optional types.bool "none" "fetch true: what is in no binary cache may be loaded while it is built, by programs that have the host's network.";
+      }; }) "none" "nix lets previews be of a preview-config.nix; absent: of a preview.yaml only.";
     };
     sources = optional (types.listOf (types.submodule { options = {
       name = required types.str "name of the source, a DNS label.";

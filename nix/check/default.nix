@@ -57,6 +57,15 @@ let
       });
     };
   };
+  # A repository's own configuration, with the base of all machines.
+  preview = (import ../previews {
+    nixpkgs.lib = lib // {
+      nixosSystem = { modules }: lib.evalModules {
+        modules = modules ++ [ { config._module.freeformType = types.lazyAttrsOf types.anything; } ];
+        specialArgs.pkgs = pkgs // lib.genAttrs [ "bash" "git" "nodejs" ] derivation;
+      };
+    };
+  } { modules = [ ({ config, ... }: { system.build.toplevel = config; }) ]; } (import ../previews/preview-config.nix));
   package = flake.packages.x86_64-linux.default;
   unit = example.systemd.services.tektond;
   webhook = (evaluate {
@@ -143,6 +152,10 @@ let
     "networks to deny without nftables" = fails { services.tekton = { enable = true; denyNetworks = [ "10.0.0.0/8" ]; }; };
     "containers get no Nix daemon, no DHCP and their name from the spec" =
       lib.all (c: builtins.deepSeq c (c.boot.isContainer && !c.nix.enable && !c.networking.useDHCP && c.networking.hostName == "")) containers;
+    "a preview has its base, its units and what it says of itself" =
+      preview.toplevel.boot.isContainer && !preview.toplevel.nix.enable && preview.toplevel.nixpkgs.hostPlatform == "x86_64-linux"
+        && lib.attrNames preview.toplevel.systemd.services == [ "preview-app" "setup-preview" ]
+        && (builtins.fromJSON preview.previewMeta.text).setupService == "setup-preview";
     "an agent's sshd takes its keys from tekton alone" =
       let sshd = (lib.head containers).services.openssh;
       in sshd.enable && sshd.hostKeys == [ ] && sshd.extraConfig == "HostKey /run/tekton-ssh/host_key" && sshd.authorizedKeysFiles == [ "/run/tekton-keys/%u" ]
@@ -151,7 +164,7 @@ let
       package.subPackages == map (name: "cmd/${name}") (lib.attrNames (builtins.readDir ../../cmd))
       && lib.any (lib.hasSuffix "wire.version=0123456") package.ldflags;
     "the package has the schemas that tekton new names" = lib.hasInfix "$out/share/tekton specs/*.schema.json" package.postInstall;
-    "the flake has what the documents name" = lib.attrNames flake == [ "checks" "devShells" "nixosModules" "overlays" "packages" "templates" ]
+    "the flake has what the documents name" = lib.attrNames flake == [ "checks" "devShells" "lib" "nixosModules" "overlays" "packages" "templates" ]
       && flake.packages.aarch64-linux ? container-agent && builtins.pathExists (flake.templates.default.path + "/flake.nix");
     "right values" = !(fails (enabled { trashFor = "1h30m"; runtime.logMax = "8Mi"; sources = [ { name = "a"; path = "/a"; allow = { }; } ]; }));
   };

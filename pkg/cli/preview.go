@@ -46,6 +46,7 @@ func (a *app) previewCreateCommand() *cobra.Command {
 	flags.StringVar(&p.Metadata.Name, "name", "", "name of the preview and of its URL; default: made of repository and branch")
 	flags.IntVar(&p.Spec.PullRequest, "pull-request", 0, "number of a pull request, instead of a branch")
 	flags.StringVar(&p.Spec.Commit, "commit", "", "commit to stay at")
+	flags.StringVar(&p.Spec.Config, "config", "", "path of the application's configuration in the repository; default: preview.yaml")
 	flags.StringVar(&p.Spec.Repository.Secret, "secret", "", "secret of the host that opens the repository")
 	flags.StringArrayVar(&secrets, "grant", nil, "secret that the application may have: VARIABLE or VARIABLE=SECRET; may be repeated")
 	flags.StringArrayVar(&variables, "variable", nil, "variable of the application: NAME=VALUE; may be repeated")
@@ -244,7 +245,18 @@ func (a *app) previewLogsCommand() *cobra.Command {
 		Annotations:       map[string]string{ownSignals: "yes"},
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			argv := []string{"journalctl", "--no-pager", "--no-hostname", "--unit=preview-*"}
+			items, err := a.previews(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			s, err := previewSpec(items[0])
+			if err != nil {
+				return err
+			}
+			argv := []string{"journalctl", "--no-pager", "--no-hostname"}
+			if !s.UsesNix() { // else the machine's units are the application's
+				argv = append(argv, "--unit=preview-*")
+			}
 			if follow {
 				argv = append(argv, "--follow")
 			}
@@ -288,14 +300,22 @@ func (a *app) previewListCommand() *cobra.Command {
 	}
 }
 
-func (a *app) previewRow(item v1alpha1.Item) ([]terminal.Cell, error) {
-	var s v1alpha1.PreviewSpec // of a rejected one there is none
+// previewSpec is that of an item; of a rejected one there is none.
+func previewSpec(item v1alpha1.Item) (s v1alpha1.PreviewSpec, err error) {
 	raw, err := json.Marshal(item.Spec)
 	if err == nil {
 		err = json.Unmarshal(raw, &s)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the spec of %s: %w", refOf(item), err)
+		return s, fmt.Errorf("read the spec of %s: %w", refOf(item), err)
+	}
+	return s, nil
+}
+
+func (a *app) previewRow(item v1alpha1.Item) ([]terminal.Cell, error) {
+	s, err := previewSpec(item)
+	if err != nil {
+		return nil, err
 	}
 	follows, commit, url := s.Branch, "", ""
 	if s.PullRequest != 0 {

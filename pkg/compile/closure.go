@@ -10,20 +10,15 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-// resolveSystem turns a flake into the store path that it builds to, and wants
-// its closure. Until that is known, what is there of the object runs on.
-func (c *compiler) resolveSystem(u *unitOf) {
-	flake := u.Spec.System.Flake
-	if flake == "" {
-		return
-	}
-	trusted := u.Spec.Trust == "trusted"
-	u.Closure = resource.ClosureName(flake, trusted)
+// build wants a closure, and returns what is known of it.
+func (c *compiler) build(u *unitOf, want resource.Closure, refresh time.Duration) (resource.Closure, job) {
+	u.Closure = want.Name()
 	have, j := newJob[resource.Closure](c, u.Closure)
 	u.Build = have.Build
-	j.lost, j.parallel, j.refresh = have.Unrooted, c.Host.Nix.ParallelBuilds, refreshOf(u.Spec.System)
+	j.lost, j.parallel, j.refresh = have.Unrooted, c.Host.Nix.ParallelBuilds, refresh
 	j.value = func(attempt int, lost bool) resource.Worked {
-		v := resource.Closure{Flake: flake, Trusted: trusted, Attempt: attempt, Unrooted: lost, Deadline: resource.Duration(c.Host.Nix.BuildTimeout.Duration)}
+		v := want
+		v.Attempt, v.Unrooted, v.Deadline = attempt, lost, resource.Duration(c.Host.Nix.BuildTimeout.Duration)
 		if m := c.Host.Nix.MemoryMax; m != nil {
 			v.Limits.MemoryMax = m.Bytes
 		}
@@ -35,23 +30,45 @@ func (c *compiler) resolveSystem(u *unitOf) {
 	} else if j.present {
 		c.hold(j.id)
 	}
+	return have, j
+}
+
+// noteBuilding says why there is no result yet.
+func (c *compiler) noteBuilding(u *unitOf, j job) {
+	c.noteJob(u, j, Note{Type: v1alpha1.ConditionBuilt, Status: v1alpha1.ConditionFalse, Reason: "Building", Message: buildMessage(u.Build.Progress)},
+		Note{Reason: "BuildQueued", Message: fmt.Sprintf("waits until fewer than %d builds run (Host.spec.nix.parallelBuilds)", c.Host.Nix.ParallelBuilds)})
+}
+
+// noteBuilt says how a later attempt went than the one whose result is used.
+func (u *unitOf) noteBuilt(j job) {
+	if u.Build.Reason == "" {
+		return
+	}
+	u.note(v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, u.Build.Reason, "what was built before stays; the latest attempt: %s", u.Build.Message)
+	u.Notes[len(u.Notes)-1].NextRetry = j.due()
+}
+
+// resolveSystem turns a flake into the store path that it builds to, and wants
+// its closure. Until that is known, what is there of the object runs on.
+func (c *compiler) resolveSystem(u *unitOf) {
+	flake := u.Spec.System.Flake
+	if flake == "" {
+		return
+	}
+	have, j := c.build(u, resource.Closure{Flake: flake, Trusted: u.Spec.Trust == "trusted"}, refreshOf(u.Spec.System.Refresh))
 	path := have.Build.Result.StorePath
 	if path == "" {
 		path = c.builtBefore(u, flake)
 	}
 	if path == "" {
 		u.waiting = true
-		c.noteJob(u, j, Note{Type: v1alpha1.ConditionBuilt, Status: v1alpha1.ConditionFalse, Reason: "Building", Message: buildMessage(have.Build.Progress)},
-			Note{Reason: "BuildQueued", Message: fmt.Sprintf("waits until fewer than %d builds run (Host.spec.nix.parallelBuilds)", c.Host.Nix.ParallelBuilds)})
+		c.noteBuilding(u, j)
 		return
 	}
 	resolved := *u.Spec
 	resolved.System.StorePath = path
 	u.Spec, u.effective = &resolved, &resolved
-	if have.Build.Reason != "" {
-		u.note(v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, have.Build.Reason, "what was built before stays; the latest attempt: %s", have.Build.Message)
-		u.Notes[len(u.Notes)-1].NextRetry = j.due()
-	}
+	u.noteBuilt(j)
 }
 
 // builtFor remembers what the flake of the wanted spec was built to.
@@ -62,11 +79,11 @@ func (r *InstanceRecord) builtFor(u *unitOf) {
 	}
 }
 
-func refreshOf(s v1alpha1.System) time.Duration {
-	if s.Refresh == nil {
+func refreshOf(d *v1alpha1.Duration) time.Duration {
+	if d == nil {
 		return 0
 	}
-	return s.Refresh.Duration
+	return d.Duration
 }
 
 // builtBefore is the store path that the newest incarnation of the same flake

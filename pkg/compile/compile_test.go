@@ -98,8 +98,15 @@ func (w *world) adopt(out Output) (changed bool) {
 			u.Boot, u.Leader = "boot-"+u.Name+u.Fingerprint, 7
 			r.Value = u
 		}
+		if s, ok := r.Value.(resource.Setup); ok {
+			s.Run = resource.SetupRun{Done: s.Revision, Boot: s.Boot, Job: resource.Job{EndedAt: w.in.Now}}
+			r.Value = s
+		}
 		have, present, known := w.in.Observed.Get(r.ID)
 		changed = changed || known && (!present || !r.Equal(have))
+		if _, isJob := r.Value.(resource.Worked); isJob && present && r.Equal(have) {
+			r = have // with how it went
+		}
 		if w.in.Observed[r.Kind].Items != nil {
 			w.in.Observed[r.Kind].Items[r.ID] = r
 		}

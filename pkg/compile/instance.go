@@ -367,7 +367,7 @@ func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
 	}
 	key := string(i.Object) + i.StorePath
 	if i.Revision != nil {
-		key += i.Revision.Commit
+		key += i.Revision.Commit + i.Revision.StorePath
 	}
 	if spec, decoded := c.specs[key]; decoded {
 		return spec

@@ -19,7 +19,11 @@ func (c *compiler) configure(u *unitOf) {
 	if base.Preview == nil {
 		return
 	}
-	if r := c.fetched(u); r != nil {
+	r := c.fetched(u)
+	if r != nil && base.Preview.Spec.UsesNix() {
+		r = c.built(u, r)
+	}
+	if r != nil {
 		machine, problems := c.machineAt(u, base, r)
 		if len(problems) == 0 {
 			u.Spec, u.effective, u.revision = machine, machine, r

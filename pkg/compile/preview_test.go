@@ -197,6 +197,143 @@ func TestPreviewAdmitted(t *testing.T) {
 	}
 }
 
+const meta = `{"setupService":"setup","appServices":["web"],"database":"host","routes":[{"path":"/","port":3000}]}`
+
+// nixWorld has a preview of a preview-config.nix, of which commit c1 is fetched.
+func nixWorld() *world {
+	w := previewWorld()
+	w.in.Host.Previews.Nix = &v1alpha1.PreviewsNix{Flake: "path:/srv/previews#lib.mkPreview"}
+	w.in.Observed[resource.KindClosure] = resource.Known()
+	w.shows("main", func(s *v1alpha1.PreviewSpec) { s.Config = "preview-config.nix" })
+	w.fetchedNix("c1", "{ }: one")
+	return w
+}
+
+func (w *world) fetchedNix(commit, config string) {
+	w.fetched("main", commit, "")
+	id := resource.ID{Kind: resource.KindCheckout, Name: resource.CheckoutName(previewURL, "refs/heads/main", "")}
+	r := w.in.Observed[id.Kind].Items[id]
+	v := r.Value.(resource.Checkout)
+	v.Files, v.Fetch.Result.Files = []string{"preview-config.nix"}, map[string]*string{"preview-config.nix": &config}
+	r.Value = v
+	w.set(r)
+}
+
+// builtNix has a configuration be built.
+func (w *world) builtNix(config, path, says string, job resource.Job) {
+	v := resource.Closure{Flake: w.in.Host.Previews.Nix.Flake, Config: config, Attempt: 1, Build: resource.Build{Job: job, Result: resource.Built{StorePath: path, Meta: says}}}
+	v.Build.EndedAt = w.in.Now
+	w.set(resource.New(resource.HostOwner, "", v.Name(), v))
+}
+
+// TestNixPreview: a configuration is built first; the same closure keeps the
+// machine, whatever else it says, and another one keeps the data.
+func TestNixPreview(t *testing.T) {
+	w := nixWorld()
+	out := Compile(w.in)
+	closure := resource.Closure{Flake: "path:/srv/previews#lib.mkPreview", Config: "{ }: one"}.Name()
+	if v, found := out.Desired.Present[resource.ID{Kind: resource.KindClosure, Name: closure}]; !found || v.Owner != resource.HostOwner || v.Value.(resource.Closure).Trusted {
+		t.Errorf("wants %+v", v)
+	}
+	if got := conditions(out); !strings.Contains(got, "Built False Building") || len(w.in.Claims.Instances) > 0 {
+		t.Error(got)
+	}
+	w.builtNix("{ }: one", "/nix/store/one", meta, resource.Job{})
+	out = w.settle()
+	w.serves(t, out, "shop-1", 3000)
+	before := w.in.Claims.Instances["uid-shop"][0]
+	if before.Revision.StorePath != "/nix/store/one" || *before.Revision.Config != meta {
+		t.Errorf("the record says %+v", before.Revision)
+	}
+	if root := out.Desired.Present[resource.ID{Kind: resource.KindGCRoot, Name: "shop-1"}].Value; root != (resource.GCRoot{Target: "/nix/store/one"}) {
+		t.Errorf("kept is %+v", root)
+	}
+	if s := out.Objects[0].Spec.Setup; s.Unit != "setup.service" || s.Revision != "c1" || out.Objects[0].Closure != closure {
+		t.Errorf("setup %+v of closure %s", s, out.Objects[0].Closure)
+	}
+
+	// Code only: another setup of the same machine; so is another text that says
+	// something else of the same closure.
+	w.fetchedNix("c2", "{ }: one")
+	if out = w.settle(); out.Objects[0].Spec.Setup.Revision != "c2" {
+		t.Errorf("setup %+v", out.Objects[0].Spec.Setup)
+	}
+	w.fetchedNix("c3", "{ }: one # port")
+	w.builtNix("{ }: one # port", "/nix/store/one", strings.Replace(meta, "3000", "4000", 1), resource.Job{})
+	out = w.settle()
+	w.serves(t, out, "shop-1", 4000)
+	if got := w.in.Claims.Instances["uid-shop"]; len(got) != 1 || got[0].Revision.Commit != "c3" {
+		t.Errorf("instances %+v", got)
+	}
+
+	// What does not build, says nonsense, or is no more known leaves what serves.
+	was := out.Desired.Present
+	w.fetchedNix("c4", "{ }: bad")
+	w.builtNix("{ }: bad", "", "", resource.Job{Reason: "EvaluationFailed", Message: "syntax error", Failures: 1})
+	out = w.settle()
+	if got := conditions(out); !strings.Contains(got, "Built False EvaluationFailed syntax error") {
+		t.Error(got)
+	}
+	w.stays(t, was, out)
+	w.builtNix("{ }: bad", "/nix/store/bad", `{"setupService":"x"}`, resource.Job{})
+	out = w.settle()
+	if got := conditions(out); !strings.Contains(got, "Configured False ConfigInvalid commit c4: system.build.previewMeta:1:1: database:") {
+		t.Error(got)
+	}
+	w.stays(t, was, out)
+	w.fetchedNix("c3", "{ }: one # port")
+	known := w.in.Observed[resource.KindClosure]
+	w.in.Observed[resource.KindClosure] = resource.Known() // somebody removed the builds
+	w.stays(t, was, w.settle())
+	w.in.Observed[resource.KindClosure] = known
+
+	// Another closure: another machine on the same data.
+	w.fetchedNix("c5", "{ }: two")
+	w.builtNix("{ }: two", "/nix/store/two", strings.Replace(meta, `"host"`, `"container"`, 1), resource.Job{})
+	out = w.settle()
+	w.serves(t, out, "shop-2", 3000)
+	for _, name := range []string{"home", ".root"} {
+		id := resource.ID{Kind: resource.KindVolume, Name: resource.VolumeName("Preview", "shop", name)}
+		if _, found := out.Desired.Present[id]; !found {
+			t.Errorf("%s is not kept", id)
+		}
+	}
+	if out.Desired.Policies[resource.ID{Kind: resource.KindDatabase, Name: w.in.Naming.DatabaseName("Preview", "shop", "main")}] == resource.DeleteData {
+		t.Error("a commit with a database of its own deletes that of the host")
+	}
+}
+
+// stays expects that the machine and all that belongs to it stays as it is.
+func (w *world) stays(t *testing.T, before resource.Set, out Output) {
+	t.Helper()
+	rest := resource.Set{}
+	for id, r := range before {
+		if id.Kind != resource.KindClosure {
+			rest[id] = r
+		}
+	}
+	w.unchanged(t, rest, out)
+}
+
+// TestNixNotAllowed: nothing is evaluated where the host does not ask for it, and
+// what runs does so on.
+func TestNixNotAllowed(t *testing.T) {
+	w := nixWorld()
+	w.builtNix("{ }: one", "/nix/store/one", meta, resource.Job{})
+	before := w.settle().Desired.Present
+	w.in.Host.Previews.Nix = nil
+	out := w.settle()
+	w.stays(t, before, out)
+	if got := conditions(out); !strings.Contains(got, "preview-config.nix is code, which this host does not evaluate") {
+		t.Error(got)
+	}
+	w = nixWorld()
+	w.fetchedNix("c1", " \n")
+	if got := conditions(Compile(w.in)); !strings.Contains(got, "preview-config.nix: the file is empty") {
+		t.Error(got)
+	}
+}
+
 // TestPreviewsShare: two previews of one branch, of which one reads another file.
 func TestPreviewsShare(t *testing.T) {
 	w := previewWorld()

@@ -1,6 +1,6 @@
 // Package preview makes the machine of a Preview out of what its repository
-// says. It is pure: the fetched commit and the text of its preview.yaml are
-// facts that it is given.
+// says: its preview.yaml, or what its built preview-config.nix says of itself. It
+// is pure: the fetched commit and those texts are facts that it is given.
 //
 // Invariants:
 //   - names are deterministic: the same repository and branch give the same

@@ -27,8 +27,11 @@ type Revision struct {
 	Commit string `json:"commit"`
 	// Dir is the bare repository of the host that has it.
 	Dir string `json:"dir"`
-	// Config is the text of its preview.yaml; nil: it has none, or one that is no small regular file.
+	// Config is the text of its preview.yaml, or what its preview-config.nix says of
+	// itself (previewMeta); nil: it has none, or one that is no small regular file.
 	Config *string `json:"config,omitempty"`
+	// StorePath is what its preview-config.nix was built to; "": it has a preview.yaml.
+	StorePath string `json:"storePath,omitempty"`
 }
 
 // Machine is what a preview asks of its machine at a revision, and what is wrong
@@ -36,28 +39,28 @@ type Revision struct {
 // (Preview.Machine), h the defaulted host.
 func Machine(base *v1alpha1.ContainerSpec, h *v1alpha1.HostSpec, r Revision) (*v1alpha1.ContainerSpec, []spec.Problem) {
 	p := base.Preview
-	file, problems := readFile(p, h, r)
-	if file == nil {
+	app, problems := read(p, h, r)
+	if app == nil {
 		return nil, problems
 	}
 	s := *base
 	// No command: the base's systemd boots. The user is whose the home is.
-	s.System, s.User = system(h, file.System), User
+	s.System, s.User = app.system, User
 	s.Databases = nil
-	if d := file.Database; d != nil {
+	if d := app.file.Database; d != nil {
 		s.Databases = []v1alpha1.Database{{
 			Name: v1alpha1.PreviewDatabaseName, Env: d.Env, Extensions: d.Extensions,
 			Template: p.Spec.Database.Template, DeletionPolicy: p.Spec.Database.DeletionPolicy,
 		}}
 	}
-	for _, route := range file.Routes {
+	for _, route := range app.file.Routes {
 		s.Routes = append(s.Routes, v1alpha1.Route{
 			Host: v1alpha1.PreviewHostName(p.Spec.Host, route.HostPrefix), Path: route.Path, PathType: route.PathType,
 			Port: route.Port, StripPrefix: route.StripPrefix, TLS: p.Spec.TLS,
 		})
 	}
-	s.Probe = file.Probe
-	s.Setup = setupSpec(p, h, file, r)
+	s.Probe = app.file.Probe
+	s.Setup = app.setup(p, h, r)
 	// What is left open is as with any container.
 	c := v1alpha1.Container{Spec: s}
 	c.Default(h)
@@ -70,21 +73,32 @@ func Machine(base *v1alpha1.ContainerSpec, h *v1alpha1.HostSpec, r Revision) (*v
 	return &c.Spec, problems
 }
 
-// readFile reads the commit's preview.yaml.
-func readFile(p *v1alpha1.Preview, h *v1alpha1.HostSpec, r Revision) (*v1alpha1.PreviewFile, []spec.Problem) {
+// application is what a commit's configuration says, in either form.
+type application struct {
+	file   *v1alpha1.PreviewFile
+	system v1alpha1.System
+	// meta is nil with a preview.yaml: setup and services are then the file's.
+	meta *v1alpha1.PreviewMeta
+}
+
+// read reads the commit's configuration; nil: it cannot be read.
+func read(p *v1alpha1.Preview, h *v1alpha1.HostSpec, r Revision) (*application, []spec.Problem) {
 	path := p.Spec.Config
 	if r.Config == nil {
 		return nil, []spec.Problem{{Position: spec.Position{File: path}, Reason: spec.ReasonInvalidValue,
 			Message: fmt.Sprintf("commit %.12s has no such file, or it is no regular file of at most %d KiB; add one to the repository: it says which services to start", r.Commit, MaxFile>>10)}}
 	}
-	var file *v1alpha1.PreviewFile
-	read := &v1alpha1.PreviewFile{}
-	problems := spec.DecodeFile(path, []byte(*r.Config), read, func() field.ErrorList {
-		file = read
+	if r.StorePath != "" {
+		return readMeta(p, h, r)
+	}
+	var app *application
+	file := &v1alpha1.PreviewFile{}
+	problems := spec.DecodeFile(path, []byte(*r.Config), file, func() field.ErrorList {
 		file.Default()
+		app = &application{file: file, system: system(h, file.System)}
 		return file.Validate(h, p.Spec.Grants)
 	})
-	return file, problems
+	return app, problems
 }
 
 // system is the base of a name, else the first that the host allows.
@@ -97,23 +111,38 @@ func system(h *v1alpha1.HostSpec, name string) v1alpha1.System {
 	return v1alpha1.System{}
 }
 
-func setupSpec(p *v1alpha1.Preview, h *v1alpha1.HostSpec, file *v1alpha1.PreviewFile, r Revision) *v1alpha1.SetupSpec {
+func (a *application) setup(p *v1alpha1.Preview, h *v1alpha1.HostSpec, r Revision) *v1alpha1.SetupSpec {
 	s := &v1alpha1.SetupSpec{
 		Revision: r.Commit, Generation: int64(p.Spec.Rebuild),
-		Checkout: &v1alpha1.SetupCheckout{Dir: r.Dir, Commit: r.Commit, Path: Checkout, User: User},
-		Files:    []v1alpha1.SetupFile{environment(p, h, file, r)},
-		Deadline: v1alpha1.Duration{Duration: besideCommands},
+		Files: []v1alpha1.SetupFile{environment(p, h, a.file, r)},
 	}
+	if a.file.Database != nil {
+		s.Database = v1alpha1.PreviewDatabaseName
+	}
+	user := User
+	if a.meta != nil {
+		user = builtUser
+		builtUnits(s, a.meta, r)
+	} else {
+		ownUnits(s, a.file, r)
+	}
+	if p.Spec.Grants.RepositoryToken {
+		s.Files = append(s.Files, v1alpha1.SetupFile{Path: TokenFile, Mode: 0o400, User: user, Secret: p.Spec.Repository.Secret, Hot: true})
+	}
+	return s
+}
+
+// ownUnits are those that we make of a preview.yaml.
+func ownUnits(s *v1alpha1.SetupSpec, file *v1alpha1.PreviewFile, r Revision) {
+	s.Checkout = &v1alpha1.SetupCheckout{Dir: r.Dir, Commit: r.Commit, Path: Checkout, User: User}
+	s.Deadline = v1alpha1.Duration{Duration: besideCommands}
 	if file.Setup != nil {
 		s.Unit = setupUnit
 		runs(s, setupUnit, "Setup of the application", file.Setup)
 	}
-	if d := file.Database; d != nil {
-		s.Database = v1alpha1.PreviewDatabaseName
-		if d.Seed != nil {
-			s.Seed = seedUnit
-			runs(s, seedUnit, "Seed of the database", d.Seed)
-		}
+	if d := file.Database; d != nil && d.Seed != nil {
+		s.Seed = seedUnit
+		runs(s, seedUnit, "Seed of the database", d.Seed)
 	}
 	s.Services = []string{sliceUnit}
 	s.Files = append(s.Files, stop())
@@ -121,7 +150,6 @@ func setupSpec(p *v1alpha1.Preview, h *v1alpha1.HostSpec, file *v1alpha1.Preview
 		s.Services = append(s.Services, serviceUnit(one.Name))
 		s.Files = append(s.Files, service(one))
 	}
-	return s
 }
 
 // runs gives a setup a unit that comes to an end, and the time for it.

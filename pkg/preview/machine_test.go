@@ -33,9 +33,21 @@ func example(t testing.TB) (*v1alpha1.Preview, *v1alpha1.HostSpec) {
 }
 
 func machine(t testing.TB, config string) (*v1alpha1.ContainerSpec, []string) {
+	return machineAt(t, Revision{Config: &config})
+}
+
+func machineAt(t testing.TB, r Revision) (*v1alpha1.ContainerSpec, []string) {
 	t.Helper()
 	p, h := example(t)
-	s, problems := Machine(p.Machine(), h, Revision{Commit: strings.Repeat("ab", 20), Dir: "/var/lib/tekton/checkouts/x", Config: &config})
+	if r.StorePath != "" {
+		p.Spec.Config, p.Spec.Grants.RepositoryToken, p.Spec.Repository.Secret = "preview-config.nix", true, "shop-token"
+		h.Previews.Nix = &v1alpha1.PreviewsNix{Flake: "github:me/previews#lib.mkPreview"}
+		if errs := p.Validate(h); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+	}
+	r.Commit, r.Dir = strings.Repeat("ab", 20), "/var/lib/tekton/checkouts/x"
+	s, problems := Machine(p.Machine(), h, r)
 	var texts []string
 	for _, problem := range problems {
 		texts = append(texts, problem.Error())
@@ -60,9 +72,27 @@ secrets: [STRIPE_KEY]
 probe: {http: {path: /health, port: 3000}}
 `
 
+const (
+	storePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-shop"
+	// fullMeta is what builtins.toJSON makes.
+	fullMeta = `{"appServices":["shop-web","shop-worker.timer"],"checkout":true,"database":"host","extraHosts":[{"prefix":"admin","routes":[{"path":"/","port":5000}]}],"hostSecrets":["STRIPE_KEY"],"routes":[{"path":"/api/*","port":4000},{"path":"/docs/*","port":4001,"stripPrefix":true},{"path":"/health","port":4000},{"path":"/","port":3000}],"setupService":"setup-shop"}`
+)
+
 // TestMachine compares what a file asks for with testdata.
 func TestMachine(t *testing.T) {
 	s, problems := machine(t, full)
+	compare(t, "machine.yaml", s, problems)
+}
+
+// TestBuiltMachine: the same of a preview-config.nix.
+func TestBuiltMachine(t *testing.T) {
+	meta := fullMeta
+	s, problems := machineAt(t, Revision{Config: &meta, StorePath: storePath})
+	compare(t, "built.yaml", s, problems)
+}
+
+func compare(t *testing.T, name string, s *v1alpha1.ContainerSpec, problems []string) {
+	t.Helper()
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -72,7 +102,7 @@ func TestMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	text = bytes.ReplaceAll(text, []byte(v1alpha1.PreviewHome), []byte("HOME"))
-	golden := filepath.Join("testdata", "machine.yaml")
+	golden := filepath.Join("testdata", name)
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(golden, text, 0o644); err != nil {
 			t.Fatal(err)
@@ -157,27 +187,77 @@ probe: {http: {port: 1}, tcp: {port: 2}}
 	}
 }
 
+// TestMetaProblems: everything that a previewMeta can have wrong.
+func TestMetaProblems(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meta string
+		want []string
+	}{
+		"no JSON": {"{", []string{"system.build.previewMeta:"}},
+		"list":    {"[]", []string{"system.build.previewMeta:1:1: must be a mapping"}},
+		"nothing": {"{}", []string{"setupService: is required", "appServices: is required", "database:", "routes: is required"}},
+		"types": {`{"setupService": 1, "appServices": "web", "database": "host", "routes": {}}`, []string{
+			"setupService: must be text", "1:36: appServices: must be a list", "routes: must be a list"}},
+		"values": {`{"setupService": "-x", "appServices": ["a b", "web", "web.service", "$(id)", ""], "database": "hosT", "service": [],
+ "routes": [{"path": "/a", "port": 70000}, {"path": "api", "port": 1}, {"path": "/b*", "port": 1}, {"path": "/c/*"}, {"path": "/c", "port": 2, "stripPrefix": true}, {"path": "/d\n}", "port": 1}],
+ "hostSecrets": ["STRIPE_KEY", "ROOT_PASSWORD", "STRIPE_KEY"], "extraHosts": [{"prefix": "Admin", "routes": []}, {"prefix": "", "routes": [{"path": "/", "port": 1}]}, {"prefix": "x"}]}`, []string{
+			`1:18: setupService: "-x" must be the name of a unit`, `appServices[0]: "a b"`, `appServices[2]: "web.service" is already used by appServices[1]`, "appServices[3]:", "appServices[4]:",
+			`database: "hosT" must be one of host, container; did you mean "host"?`, "service: unknown field",
+			"2:36: routes[0].port: 70000 must be from 1 to 65535", "routes[1].path:", "routes[2].path:", "routes[3].port: is required", "routes[4]:", "routes[5].path:",
+			`hostSecrets[1]: "ROOT_PASSWORD" is not granted`, "hostSecrets[2]:", "extraHosts[0].prefix:", "extraHosts[1].prefix: is required", "extraHosts[2].routes: is required",
+		}},
+		"setup is no service": {`{"setupService": "a.target", "appServices": [], "database": "container", "routes": []}`, []string{"setupService: \"a.target\" must be a service"}},
+		"database URL twice":  {`{"setupService": "a", "appServices": [], "database": "host", "routes": [], "hostSecrets": ["DATABASE_URL"]}`, []string{"hostSecrets[0]:"}},
+	} {
+		_, got := machineAt(t, Revision{Config: &tt.meta, StorePath: storePath})
+		for _, want := range tt.want {
+			if !strings.Contains(strings.Join(got, "\n"), want) {
+				t.Errorf("%s: no %q in\n%s", name, want, strings.Join(got, "\n"))
+			}
+		}
+		if name == "values" && len(got) != len(tt.want) {
+			t.Errorf("%s: %d problems, want %d:\n%s", name, len(got), len(tt.want), strings.Join(got, "\n"))
+		}
+	}
+}
+
+// least expects nothing that no preview may have.
+func least(t testing.TB, s *v1alpha1.ContainerSpec) {
+	t.Helper()
+	if s.Trust != "untrusted" || len(s.Mounts) > 0 || len(s.Capabilities) > 0 || len(s.Network.Ports) > 0 || len(s.Network.Links) > 0 {
+		t.Fatalf("more than any preview may have: %+v", s)
+	}
+	for _, r := range s.Routes {
+		if !strings.HasSuffix(r.Host, "shop-main.preview.example.org") {
+			t.Fatalf("route on %s", r.Host)
+		}
+	}
+}
+
 // FuzzMachine: a stranger's file is refused or understood, and nothing that it
 // says reaches a unit but quoted.
 func FuzzMachine(f *testing.F) {
 	f.Add(full)
+	f.Add(fullMeta)
 	f.Add("services: [{name: a, command: [\"\\n[Service]\\nUser=root\", '%n $A \\']}]")
 	f.Fuzz(func(t *testing.T, config string) {
 		s, problems := machine(t, config)
-		if s == nil && len(problems) == 0 {
+		built, wrong := machineAt(t, Revision{Config: &config, StorePath: storePath})
+		if s == nil && len(problems) == 0 || built == nil && len(wrong) == 0 {
 			t.Fatal("neither a machine nor a problem")
+		}
+		if len(wrong) == 0 {
+			least(t, built)
+			for _, unit := range append(built.Setup.Services, built.Setup.Unit) {
+				if strings.HasPrefix(unit, "-") || strings.ContainsAny(unit, "/ \n\x00*?[") {
+					t.Fatalf("unit %q", unit)
+				}
+			}
 		}
 		if len(problems) > 0 {
 			return
 		}
-		if s.Trust != "untrusted" || len(s.Mounts) > 0 || len(s.Capabilities) > 0 || len(s.Network.Ports) > 0 || len(s.Network.Links) > 0 {
-			t.Fatalf("more than any preview may have: %+v", s)
-		}
-		for _, r := range s.Routes {
-			if !strings.HasSuffix(r.Host, "shop-main.preview.example.org") {
-				t.Fatalf("route on %s", r.Host)
-			}
-		}
+		least(t, s)
 		for _, file := range s.Setup.Files {
 			if file.Path == unitDir+sliceUnit && file.Content == stop().Content {
 				continue // nothing of the application

@@ -17,6 +17,8 @@ const (
 	Checkout = v1alpha1.PreviewHome + "/app"
 	// EnvironmentFile has the variables of the preview.
 	EnvironmentFile = "/etc/preview.env"
+	// TokenFile has the repository's token, where that is granted.
+	TokenFile = "/etc/preview-token"
 
 	// asUser begins a command of the application.
 	asUser = "/usr/bin/env -- setpriv --reuid=1000 --regid=1000 --clear-groups --inh-caps=-all -- env --"

@@ -109,7 +109,10 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 	case resource.Claim:
 		v.claims[value.Key] = value
 	case resource.Closure:
-		value.Build = resource.Build{Job: resource.Job{EndedAt: v.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name + "-to-be-built"}}
+		value.Build = resource.Build{Job: resource.Job{EndedAt: v.facts.Now}}
+		if value.Config == "" { // else what it will say of itself is not known
+			value.Build.Result.StorePath = "/nix/store/" + r.Name + "-to-be-built"
+		}
 		r.Value = value
 	case resource.Checkout:
 		value.Fetch = resource.Fetch{Job: resource.Job{EndedAt: v.facts.Now}, Result: v.fetched(r.ID, value)}

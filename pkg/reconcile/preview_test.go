@@ -88,6 +88,41 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// TestNixPreview: what a commit's configuration builds to is started and set up;
+// another one takes its place.
+func TestNixPreview(t *testing.T) {
+	s := newSim(t)
+	const one = `{"setupService":"setup","appServices":["web"],"database":"host","routes":[{"path":"/","port":3000}]}`
+	s.conf.Host.Previews.Nix = &v1alpha1.PreviewsNix{Flake: "path:/srv/previews#lib.mkPreview"}
+	s.restart()
+	s.pushes("c1", one)
+	s.preview("main", func(p *v1alpha1.PreviewSpec) { p.Config = "preview-config.nix" })
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	if got := s.setup("shop-1"); got.Run.Done != "c1" || got.Unit != "setup.service" {
+		t.Errorf("set up is %+v", got)
+	}
+	s.quiet()
+	s.pushes("c2", one)
+	s.looked()
+	if got := s.setup("shop-1").Run.Done; got != "c2" || s.world.Starts["shop-1"] != 1 {
+		t.Errorf("set up for %q after %d starts", got, s.world.Starts["shop-1"])
+	}
+	s.pushes("c3", one+" ")
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	if got := s.setup("shop-2").Run.Done; got != "c3" || s.count(resource.KindUnit) != 1 {
+		t.Errorf("set up for %q, %d machines", got, s.count(resource.KindUnit))
+	}
+	s.delete("shop.yaml")
+	s.settle()
+	for id := range s.world.Things {
+		if id.Kind == resource.KindClosure || id.Kind == resource.KindGCRoot || id.Kind == resource.KindUnit || id.Kind == resource.KindVolume {
+			t.Errorf("%s is left", id)
+		}
+	}
+}
+
 func (s *sim) serves(name string) {
 	s.t.Helper()
 	if s.count(resource.KindRoute) != 1 || !s.unit(name+"-1").Running {

@@ -174,6 +174,7 @@ var previewFields = map[string]rule{
 	"grants.secrets.secret":   withSecret("grants: {secrets: [{name: KEY, secret: key}]}", "spec.grants.secrets[0].secret"),
 	"grants.variables":        ofPreview("grants: {variables: {A: b}}"),
 	"database.template":       copies("database: {template: golden}"),
+	"grants.repositoryToken":  withSecret("repository: {url: \"https://git.test/a\", secret: key}\n  grants: {repositoryToken: true}", "spec.repository.secret"),
 	"database.deletionPolicy": ofPreview("database: {deletionPolicy: Retain}"),
 	"egress.mode":             ofPreview("egress: {mode: none}"), // all needs trust, which no Preview has
 	"egress.allow":            ofPreview("egress: {mode: none, allow: [1.1.1.1]}"),
@@ -216,6 +217,7 @@ var repositoryFields = map[string]rule{
 	"preview.tls":                     ofRepository("preview: {tls: internal}"),
 	"preview.grants.secrets.name":     withGrant("preview: {grants: {secrets: [{name: key}]}}", "spec.preview.grants.secrets[0].name"),
 	"preview.grants.secrets.secret":   withGrant("preview: {grants: {secrets: [{name: KEY, secret: key}]}}", "spec.preview.grants.secrets[0].secret"),
+	"preview.grants.repositoryToken":  withGrant("url: \"https://git.test/a\"\n  secret: key\n  preview: {grants: {repositoryToken: true}}", "spec.secret"),
 	"preview.grants.variables":        ofRepository("preview: {grants: {variables: {A: b}}}"),
 	"preview.database.template":       {"preview: {database: {template: golden}}", "spec.preview.database.template", v1alpha1.Admission{Repositories: []string{"https://git.test/*"}, DatabaseTemplates: []string{"golden"}}},
 	"preview.database.deletionPolicy": ofRepository("preview: {database: {deletionPolicy: Retain}}"),

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"path"
 	"strings"
 	"time"
 )
@@ -47,7 +48,7 @@ type PreviewSpec struct {
 // PreviewTemplate is what a preview is given: by its own spec, or for each preview
 // of a Repository by that.
 type PreviewTemplate struct {
-	// Config is the path of the application's preview.yaml in the repository.
+	// Config is the path of the application's configuration in the repository: a preview.yaml, or, where the host allows it, a preview-config.nix.
 	Config string `json:"config,omitempty"`
 	// TLS of the host names: off, internal, files.
 	TLS string `json:"tls,omitempty" enum:"off,internal,files"`
@@ -76,10 +77,12 @@ type PreviewRepository struct {
 
 // PreviewGrants are what an application may have of the host.
 type PreviewGrants struct {
-	// Secrets that preview.yaml may ask for.
+	// Secrets that the application's configuration may ask for.
 	Secrets []PreviewSecret `json:"secrets,omitempty"`
 	// Variables that the application gets.
 	Variables map[string]string `json:"variables,omitempty"`
+	// RepositoryToken true hands the repository's secret, a token, to the application, as /etc/preview-token: one that clones needs it.
+	RepositoryToken bool `json:"repositoryToken,omitempty"`
 }
 
 // PreviewSecret is one granted secret.
@@ -104,6 +107,19 @@ type PreviewsConfig struct {
 	Domain string `json:"domain,omitempty"`
 	// Systems that a preview.yaml may name as its base; the first is that of one that names none.
 	Systems []PreviewSystem `json:"systems,omitempty"`
+	// Nix lets previews be of a preview-config.nix; absent: of a preview.yaml only.
+	Nix *PreviewsNix `json:"nix,omitempty"`
+}
+
+// PreviewsNix says how a preview-config.nix is built. It is evaluated as the
+// user of spec.nix, without network, host files and import from derivation.
+type PreviewsNix struct {
+	// Flake with a function, as REF#ATTR: of what a preview-config.nix evaluates to, it makes what config.system.build is. All its inputs are locked.
+	Flake string `json:"flake"`
+	// Refresh looks the flake up again that often; absent: it stays as it was when a configuration was first built.
+	Refresh *Duration `json:"refresh,omitempty"`
+	// Fetch true: what is in no binary cache may be loaded while it is built, by programs that have the host's network.
+	Fetch bool `json:"fetch,omitempty"`
 }
 
 // PreviewSystem is a base of previews. It boots systemd.
@@ -152,6 +168,10 @@ func (p *Preview) Machine() *ContainerSpec {
 
 // Declared returns the preview's spec.
 func (p *Preview) Declared() any { return &p.Spec }
+
+// UsesNix reports whether the configuration is a preview-config.nix: code, that is
+// evaluated on the host.
+func (t *PreviewTemplate) UsesNix() bool { return path.Ext(t.Config) == ".nix" }
 
 // Ref is the reference of the repository that the preview shows.
 func (s *PreviewSpec) Ref() string {

@@ -108,8 +108,8 @@ func (f *PreviewFile) Validate(h *HostSpec, grants PreviewGrants) field.ErrorLis
 	v.setup()
 	v.services()
 	v.fileRoutes()
-	v.database()
-	v.secrets(grants)
+	v.database(field.NewPath("database"))
+	v.secrets(field.NewPath("secrets"), grants)
 	v.probe(field.NewPath("probe"), f.Probe, len(f.Routes) > 0)
 	return v.errs
 }
@@ -209,20 +209,30 @@ func (v *previewFileCheck) fileRoutes() {
 	list, seen := field.NewPath("routes"), unique{}
 	for i, r := range v.file.Routes {
 		p := list.Index(i)
-		v.routePath(p.Child("path"), Route{Path: r.Path, PathType: r.PathType})
-		if r.HostPrefix != "" && v.label(p.Child("hostPrefix"), r.HostPrefix, "") && len(r.HostPrefix) > maxHostPrefix {
-			v.invalid(p.Child("hostPrefix"), r.HostPrefix, "has more than %d characters", maxHostPrefix)
+		if r.HostPrefix != "" {
+			v.hostPrefix(p.Child("hostPrefix"), r.HostPrefix)
 		}
-		v.unique(seen, strings.Join([]string{r.HostPrefix, r.PathType, r.Path}, " "), p)
+		v.route(p, r, seen)
 	}
 }
 
-func (v *previewFileCheck) database() {
+func (v *previewFileCheck) hostPrefix(p *field.Path, prefix string) {
+	if v.label(p, prefix, "it begins the host name") && len(prefix) > maxHostPrefix {
+		v.invalid(p, prefix, "has more than %d characters", maxHostPrefix)
+	}
+}
+
+func (v *previewFileCheck) route(p *field.Path, r PreviewRoute, seen unique) {
+	v.routePath(p.Child("path"), Route{Path: r.Path, PathType: r.PathType})
+	v.unique(seen, strings.Join([]string{r.HostPrefix, r.PathType, r.Path}, " "), p)
+}
+
+func (v *previewFileCheck) database(p *field.Path) {
 	d := v.file.Database
 	if d == nil {
 		return
 	}
-	p, seen := field.NewPath("database"), unique{}
+	seen := unique{}
 	if v.host.Postgres.Mode == "none" {
 		v.forbidden(p, "this host has no PostgreSQL (Host spec.postgres.mode is none)")
 	}
@@ -242,13 +252,13 @@ func (v *previewFileCheck) database() {
 	}
 }
 
-func (v *previewFileCheck) secrets(grants PreviewGrants) {
+func (v *previewFileCheck) secrets(list *field.Path, grants PreviewGrants) {
 	var granted []string
 	for _, s := range grants.Secrets {
 		granted = append(granted, s.Name)
 	}
 	for i, name := range v.file.Secrets {
-		p := field.NewPath("secrets").Index(i)
+		p := list.Index(i)
 		v.unique(v.env, name, p)
 		if !slices.Contains(granted, name) {
 			v.invalid(p, name, "is not granted to this preview (%s); its operator adds it to spec.grants.secrets", grantedWords(granted))

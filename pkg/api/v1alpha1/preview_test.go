@@ -37,21 +37,28 @@ func TestPreviewValidate(t *testing.T) {
 		"config above":       {func(s *PreviewSpec) { s.Config = "../preview.yaml" }, "spec.config"},
 		"config from root":   {func(s *PreviewSpec) { s.Config = "/etc/passwd" }, "spec.config"},
 		"config with spaces": {func(s *PreviewSpec) { s.Config = "a b" }, "spec.config"},
-		"no host":            {func(s *PreviewSpec) { s.Host = "" }, "spec.host: Required"},
-		"odd host":           {func(s *PreviewSpec) { s.Host = "a_b.test" }, "spec.host"},
-		"wild host":          {func(s *PreviewSpec) { s.Host = "*.test" }, "spec.host"},
-		"long host":          {func(s *PreviewSpec) { s.Host = strings.Repeat("a", 41) + ".test" }, "spec.host"},
-		"variable":           {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A-B": "x"} }, "spec.grants.variables[A-B]"},
-		"own variable":       {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"PREVIEW_URL": "x"} }, "is set by tekton"},
-		"NUL":                {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A": "x\x00"} }, "NUL"},
-		"twice":              {func(s *PreviewSpec) { s.Grants.Secrets = []PreviewSecret{{Name: "A"}, {Name: "A"}} }, "spec.grants.secrets[1].name: Duplicate"},
-		"template":           {func(s *PreviewSpec) { s.Database.Template = "shop_template-1.0" }, ""},
-		"odd template":       {func(s *PreviewSpec) { s.Database.Template = "shop; drop" }, "spec.database.template"},
-		"all egress":         {func(s *PreviewSpec) { s.Egress.Mode = "all" }, "spec.egress.mode: Forbidden"},
-		"fork":               {func(s *PreviewSpec) { s.Fork = true }, "spec.fork: Forbidden"},
-		"short ttl":          {func(s *PreviewSpec) { s.TTL = &Duration{time.Second} }, "spec.ttl"},
-		"no TLS":             {func(s *PreviewSpec) { s.TLS = "files" }, "spec.tls"},
-		"private egress":     {func(s *PreviewSpec) { s.Egress.Allow = []string{"192.168.1.1"} }, "spec.egress.allow[0]"},
+		"Nix":                {func(s *PreviewSpec) { s.Config = "deploy/preview-config.nix" }, "is code, which this host does not evaluate"},
+		"token":              {func(s *PreviewSpec) { s.Repository.Secret, s.Grants.RepositoryToken = "x", true }, ""},
+		"no token":           {func(s *PreviewSpec) { s.Grants.RepositoryToken = true }, "spec.grants.repositoryToken: Forbidden"},
+		"key as a token": {func(s *PreviewSpec) {
+			s.Repository = PreviewRepository{URL: "ssh://git@example.org/a", Secret: "x"}
+			s.Grants.RepositoryToken = true
+		}, "spec.grants.repositoryToken: Forbidden"},
+		"no host":        {func(s *PreviewSpec) { s.Host = "" }, "spec.host: Required"},
+		"odd host":       {func(s *PreviewSpec) { s.Host = "a_b.test" }, "spec.host"},
+		"wild host":      {func(s *PreviewSpec) { s.Host = "*.test" }, "spec.host"},
+		"long host":      {func(s *PreviewSpec) { s.Host = strings.Repeat("a", 41) + ".test" }, "spec.host"},
+		"variable":       {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A-B": "x"} }, "spec.grants.variables[A-B]"},
+		"own variable":   {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"PREVIEW_URL": "x"} }, "is set by tekton"},
+		"NUL":            {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A": "x\x00"} }, "NUL"},
+		"twice":          {func(s *PreviewSpec) { s.Grants.Secrets = []PreviewSecret{{Name: "A"}, {Name: "A"}} }, "spec.grants.secrets[1].name: Duplicate"},
+		"template":       {func(s *PreviewSpec) { s.Database.Template = "shop_template-1.0" }, ""},
+		"odd template":   {func(s *PreviewSpec) { s.Database.Template = "shop; drop" }, "spec.database.template"},
+		"all egress":     {func(s *PreviewSpec) { s.Egress.Mode = "all" }, "spec.egress.mode: Forbidden"},
+		"fork":           {func(s *PreviewSpec) { s.Fork = true }, "spec.fork: Forbidden"},
+		"short ttl":      {func(s *PreviewSpec) { s.TTL = &Duration{time.Second} }, "spec.ttl"},
+		"no TLS":         {func(s *PreviewSpec) { s.TLS = "files" }, "spec.tls"},
+		"private egress": {func(s *PreviewSpec) { s.Egress.Allow = []string{"192.168.1.1"} }, "spec.egress.allow[0]"},
 	} {
 		errs := preview(tt.edit).Validate(nil)
 		if tt.want == "" && len(errs) == 0 || len(errs) == 1 && tt.want != "" && strings.Contains(errs[0].Error(), tt.want) {
@@ -92,12 +99,12 @@ func TestHostPreviews(t *testing.T) {
 	if got := fmt.Sprint(h.Spec.Previews.Systems); got != "[{host {true    <nil>}}]" {
 		t.Errorf("by default the bases are %s", got)
 	}
-	h.Spec.Previews = PreviewsConfig{Domain: "a_b", Systems: []PreviewSystem{{Name: "A", System: System{Host: true}}, {Name: "b"}, {Name: "b", System: System{RootFS: "/srv/b"}}}}
+	h.Spec.Previews = PreviewsConfig{Domain: "a_b", Systems: []PreviewSystem{{Name: "A", System: System{Host: true}}, {Name: "b"}, {Name: "b", System: System{RootFS: "/srv/b"}}}, Nix: &PreviewsNix{Flake: "here", Refresh: &Duration{1}}}
 	var fields []string
 	for _, e := range h.Validate() {
 		fields = append(fields, e.Field)
 	}
-	if got := strings.Join(fields, " "); got != "spec.previews.domain spec.previews.systems[0].name spec.previews.systems[1].system spec.previews.systems[2].name" {
+	if got := strings.Join(fields, " "); got != "spec.previews.domain spec.previews.systems[0].name spec.previews.systems[1].system spec.previews.systems[2].name spec.previews.nix.flake spec.previews.nix.refresh" {
 		t.Errorf("wrong are %s", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -23,7 +24,7 @@ func (p *Preview) Validate(h *HostSpec) field.ErrorList {
 	v.revision()
 	served := v.url()
 	if p.Spec.Repository.Name == "" {
-		v.template(specPath, p.Spec.PreviewTemplate, v.host)
+		v.template(specPath, p.Spec.PreviewTemplate, p.Spec.Repository, v.host)
 		if served {
 			v.routeTLS(specPath.Child("tls"), Route{Host: p.Spec.Host, TLS: p.Spec.TLS}, v.host)
 		}
@@ -83,12 +84,18 @@ func (v *checker) opened(p *field.Path, url, secret string) {
 
 // template checks what previews are given; what they share with a container is
 // checked as that.
-func (v *checker) template(p *field.Path, t PreviewTemplate, h *HostSpec) {
+func (v *checker) template(p *field.Path, t PreviewTemplate, r PreviewRepository, h *HostSpec) {
 	if !localPath(t.Config) {
 		v.invalid(p.Child("config"), t.Config, "must be a path in the repository in its shortest form, such as deploy/preview.yaml: letters, digits and ._@+-")
 	}
+	if t.UsesNix() && h.Previews.Nix == nil {
+		v.invalid(p.Child("config"), t.Config, "is code, which this host does not evaluate: use a preview.yaml, or have the operator set Host spec.previews.nix")
+	}
 	v.grants(p.Child("grants"), t.Grants)
 	v.databaseTemplate(p.Child("database", "template"), t.Database.Template)
+	if t.Grants.RepositoryToken && (r.Secret == "" || !strings.HasPrefix(r.URL, "https://")) {
+		v.forbidden(p.Child("grants", "repositoryToken"), "needs a repository with an https url and a secret, which is the token")
+	}
 	v.resources(p.Child("resources"), t.Resources)
 	v.ttl(p.Child("ttl"), t.TTL)
 	same := &containerCheck{spec: &ContainerSpec{Trust: "untrusted", Network: Network{Egress: t.Egress}}, host: h}
@@ -193,5 +200,11 @@ func (v *hostCheck) previews() {
 		base := &containerCheck{spec: &ContainerSpec{System: s.System}}
 		base.system(at.Child("system"))
 		v.errs = append(v.errs, base.errs...)
+	}
+	if n := c.Nix; n != nil {
+		if err := checkFlake(n.Flake); err != nil {
+			v.invalid(p.Child("nix", "flake"), n.Flake, "%v", err)
+		}
+		v.duration(p.Child("nix", "refresh"), n.Refresh, Duration{time.Minute})
 	}
 }

@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	"fmt"
-	"path"
 )
 
 // Repository says which pull requests of a repository have previews, and what
@@ -56,9 +55,6 @@ func (r *Repository) Machine() *ContainerSpec { return nil }
 // Declared returns the repository's spec.
 func (r *Repository) Declared() any { return &r.Spec }
 
-// nixConfig is the ending of a configuration that is Nix code.
-const nixConfig = ".nix"
-
 // Values of PullRequestPolicy.
 const (
 	TriggerOpen    = "Open"
@@ -87,7 +83,7 @@ func (r *Repository) Given(p *Preview, h *HostSpec) (*Preview, error) {
 	if s.Fork {
 		s.Grants, s.Database.Template = PreviewGrants{}, ""
 	}
-	if s.Fork && path.Ext(s.Config) == nixConfig {
+	if s.Fork && s.UsesNix() {
 		return nil, fmt.Errorf("Repository %s: spec.preview.config %s is a program of the commit, which one of a fork may not have built; previews of forks need a preview.yaml", r.Metadata.Name, s.Config)
 	}
 	v := &checker{}

@@ -21,7 +21,7 @@ func (r *Repository) Validate(h *HostSpec) field.ErrorList {
 	v.tags(reflect.ValueOf(s), specPath)
 	v.opened(specPath, s.URL, s.Secret)
 	v.pullRequests(specPath.Child("pullRequests"), s.PullRequests)
-	v.template(specPath.Child("preview"), s.Preview, orDefaultHost(h))
+	v.template(specPath.Child("preview"), s.Preview, PreviewRepository{URL: s.URL, Secret: s.Secret}, orDefaultHost(h))
 	return v.errs
 }
 

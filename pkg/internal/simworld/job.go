@@ -53,6 +53,9 @@ func (w *World) EndJobs() bool {
 				return v
 			}
 			v.Unrooted, v.Build.Failures, v.Build.Result = false, 0, resource.Built{StorePath: path, Locked: v.Flake + "?locked", LockedAt: w.Now}
+			if v.Config != "" { // says of itself what it is
+				v.Build.Result.StorePath, v.Build.Result.Meta = StorePath(v.Flake+v.Config+"#preview"), v.Config
+			}
 			return v
 		case resource.Checkout:
 			commit, says := w.Repositories[v.URL]
