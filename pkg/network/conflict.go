@@ -20,9 +20,15 @@ func (d *Driver) Clash() error {
 	if err := d.subnetConflict(k); err != nil {
 		return err
 	}
+	ours := map[int]bool{} // by index; a peer that is still on the host has no mark of its own
+	for _, l := range k.Links {
+		if d.ourLink(l) {
+			ours[l.Index], ours[l.PeerIndex] = true, true
+		}
+	}
 	for _, l := range k.Links {
 		slot, ok := strings.CutPrefix(strings.TrimSuffix(l.Name, "p"), d.naming.LinkPrefix())
-		if ok && slot != "" && strings.Trim(slot, "0123456789") == "" && !d.ourLink(l) {
+		if ok && slot != "" && strings.Trim(slot, "0123456789") == "" && !ours[l.Index] {
 			return d.linkConflict(l)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,20 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
+// built are the programs, beside that of the test, which go removes.
+var built = sync.OnceValues(func() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(filepath.Dir(exe), "programs")
+	out, err := exec.Command("go", "build", "-o", dir+"/", "tekton.host/cmd/...").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return dir, err
+})
+
 // patient is a host, or what of one is in a namespace, with a configuration.
 type patient struct {
 	t        *testing.T
@@ -29,15 +44,36 @@ type patient struct {
 func newPatient(t *testing.T) *patient {
 	t.Helper()
 	testenv.Root(t, "systemd-nspawn", "nft", "ip", "go")
-	p := &patient{t: t, programs: t.TempDir()}
-	p.run("go", "build", "-o", p.programs+"/", "tekton.host/cmd/...")
+	p := &patient{t: t}
 	var err error
+	p.programs, err = built()
+	p.check(err)
 	p.dir, err = os.MkdirTemp("", "tk") // a socket's path has room for 107 bytes
 	p.check(err)
 	t.Cleanup(func() { os.RemoveAll(p.dir) })
+	p.standIns()
 	p.check(os.WriteFile(p.path("host.yaml"), []byte("apiVersion: tekton.host/v1alpha1\nkind: Host\nspec:\n  instance: tdoc\n  stateDir: "+p.path("state")+
 		"\n  runDir: "+p.path("run")+"\n  subnet: 10.77.0.0/24\n  ingress: {httpPort: 18088}\n"), 0o600))
 	return p
+}
+
+// standIns take the place of what is the machine's, not this namespace's:
+// kernel settings and /etc.
+func (p *patient) standIns() {
+	dir := p.t.TempDir()
+	for _, name := range []string{"max_user_instances", "max_user_watches"} {
+		p.check(os.WriteFile(filepath.Join(dir, name), []byte("128\n"), 0o644))
+		p.cover(filepath.Join(dir, name), "/proc/sys/fs/inotify/"+name)
+	}
+	for _, name := range []string{"/etc/sysctl.d", "/etc/systemd"} {
+		p.check(os.MkdirAll(filepath.Join(dir, name), 0o755))
+		p.cover(filepath.Join(dir, name), name)
+	}
+}
+
+func (p *patient) cover(with, path string) {
+	p.check(unix.Mount(with, path, "", unix.MS_BIND, ""))
+	p.t.Cleanup(func() { p.check(unix.Unmount(path, unix.MNT_DETACH)) })
 }
 
 func (p *patient) path(name string) string { return filepath.Join(p.dir, name) }
@@ -136,14 +172,7 @@ func TestFaultsOfAHost(t *testing.T) {
 // TestFix mends, once, and only when it is asked to.
 func TestFix(t *testing.T) {
 	p := newPatient(t)
-	// Kernel settings are the machine's, /etc the host's: stand-ins take their place.
-	p.check(os.WriteFile(p.path("instances"), []byte("128\n"), 0o644))
 	secrets, token := p.path("state/secrets"), p.path("state/secrets/token")
-	p.check(os.MkdirAll(p.path("sysctl.d"), 0o755))
-	for name, path := range map[string]string{"instances": "/proc/sys/fs/inotify/max_user_instances", "sysctl.d": "/etc/sysctl.d"} {
-		p.check(unix.Mount(p.path(name), path, "", unix.MS_BIND, ""))
-		t.Cleanup(func() { p.check(unix.Unmount(path, unix.MNT_DETACH)) })
-	}
 	p.check(os.MkdirAll(secrets, 0o755))
 	p.check(os.Chmod(secrets, 0o755))
 	p.check(os.WriteFile(token, []byte("value"), 0o644))
