@@ -81,7 +81,7 @@ let
     "the daemon says that it is ready, and is watched" = unit.serviceConfig.Type == "notify" && unit.serviceConfig.WatchdogSec != "";
     "machines outlive the daemon" = unit.serviceConfig.KillMode == "process" && !unit.stopIfChanged;
     "the daemon writes below its own directories only" = unit.serviceConfig.ProtectSystem == "strict"
-      && unit.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/nix/var/nix/gcroots" "-/var/lib/tekton-previews" ];
+      && unit.serviceConfig.ReadWritePaths == [ "/var/lib/tekton" "/run/tekton" "-/nix/var/nix/gcroots" "-/var/lib/tekton-previews" "-/var/lib/tekton-webhook/specs" ];
     "the daemon loads no modules and does not set the clock" = unit.serviceConfig.ProtectKernelModules
       && lib.hasPrefix "~" unit.serviceConfig.CapabilityBoundingSet
       && lib.all (c: lib.hasInfix c unit.serviceConfig.CapabilityBoundingSet) [ "CAP_SYS_MODULE" "CAP_SYS_TIME" "CAP_SYS_RAWIO" ];

@@ -135,7 +135,20 @@ in
             maxObjects = 20;
           };
         }
+        {
+          # tekton-webhook writes it: previews of the operator's Repositories.
+          name = "pull-requests";
+          path = "/var/lib/tekton-webhook/specs";
+          allow = {
+            kinds = [ "Preview" ];
+            repositories = [ "shop" ];
+            domains = [ "*.${domain}" ];
+            maxObjects = 20;
+          };
+        }
       ];
+      previews.domain = domain;
+      readSocketGroup = "tekton-webhook"; # may ask, and change nothing
       trashFor = "168h";
     };
   };

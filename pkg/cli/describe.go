@@ -80,6 +80,9 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 		fact("SSH", "as %s, host key %s", s.SSH.User, s.SSH.HostKey)
 	}
 	fact("Expires", "%s", a.timestamp(s.ExpiresAt))
+	if r := s.Repository; r != nil {
+		fact("Previews", "%d%s", r.Previews, labelled(" of ", atMost(r.Max)))
+	}
 	if s.Build != nil {
 		fact("Build", "%s", a.build(*s.Build))
 		fact("Built from", "%s", s.Build.Locked)
@@ -116,6 +119,14 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 		fmt.Fprintf(a.out, "  %s\n", a.event(e))
 	}
 	a.say("%s", why(item, a.now()))
+}
+
+// atMost is a limit; "" where there is none.
+func atMost(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
 }
 
 func (a *app) machine(s v1alpha1.Status) string {

@@ -181,6 +181,8 @@ type compiler struct {
 	Input
 	out   Output
 	slots *slotPool
+	// unsure: what a preview that goes has needed of the host is not known.
+	unsure bool
 	// unclaimed machines: what the ledger has lost.
 	unclaimed unclaimed
 	targets   map[string]*unitOf // live objects by name
@@ -340,7 +342,7 @@ func (c *compiler) hostWide(units []*unitOf) {
 	for _, r := range c.hostResources(need) {
 		c.want(r)
 	}
-	if c.Unread || len(c.unclaimed.machines) > 0 {
+	if c.Unread || c.unsure || len(c.unclaimed.machines) > 0 {
 		c.holdHost()
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Claims.All)) {

@@ -102,11 +102,14 @@ func (c *compiler) configureGone(u *unitOf) {
 	if u.Spec == nil || u.Spec.Preview == nil {
 		return
 	}
-	if last := c.lastMachine(u); last != nil {
-		with := *last
-		with.Databases = u.Spec.Databases // also one that its configuration has dropped
-		u.Spec = &with
+	last := c.lastMachine(u)
+	if last == nil {
+		c.unsure = true
+		return
 	}
+	with := *last
+	with.Databases = u.Spec.Databases // also one that its configuration has dropped
+	u.Spec = &with
 }
 
 // keepUnused leaves the database of a preview whose commit asks for none. No access

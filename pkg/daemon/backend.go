@@ -124,6 +124,9 @@ func (d *Daemon) Restart(ctx context.Context, ref v1alpha1.Ref) error {
 	if err != nil {
 		return err
 	}
+	if !v1alpha1.RunsMachine(r.Kind) {
+		return &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s runs no machine that could be restarted", ref), Next: "restart what it is for: tekton get previews"}
+	}
 	r.Restart++
 	if claim.Value, err = json.Marshal(r); err != nil {
 		return err

@@ -50,6 +50,13 @@ func granting(value string) func(*v1alpha1.RepositorySpec) {
 
 const wantsKey = application + "secrets: [KEY]\n"
 
+func retaining(r *v1alpha1.RepositorySpec) { r.Preview.Database.DeletionPolicy = "Retain" }
+
+func undescribed(s *sim) { s.delete("repository.yaml") }
+
+// serving has the repository be at a commit that is a whole application.
+func serving(commit string) func(*sim) { return func(s *sim) { s.pushes(commit, application) } }
+
 // environment is what the setup of a machine was given.
 func (s *sim) environment(machine string) string {
 	var b strings.Builder
@@ -119,5 +126,182 @@ func TestPreviewOfRepository(t *testing.T) {
 	s.settle()
 	if s.count(resource.KindUnit) > 0 || s.count(resource.KindDatabase) != 1 {
 		t.Errorf("%d units and %d databases are left; its policy was Retain", s.count(resource.KindUnit), s.count(resource.KindDatabase))
+	}
+}
+
+// TestPreviewsOfARefusedRepository: what a Repository's source may not have any
+// more, its previews do not keep; their data stays, and they come back with it.
+func TestPreviewsOfARefusedRepository(t *testing.T) {
+	wide := &v1alpha1.Admission{Repositories: []string{"*"}, Domains: []string{"*.preview.test"}, Secrets: []string{"key"}}
+	narrow := *wide
+	narrow.Secrets = nil
+	s := newSim(t)
+	s.secrets["key"] = "canary-1"
+	s.pushes("c1", wantsKey)
+	s.narrow(wide)
+	describes(granting("one"))(s)
+	shows("a", nil)(s)
+	s.settle()
+	s.wantPhase("a", v1alpha1.PhaseReady)
+
+	s.narrow(&narrow)
+	s.settle()
+	for _, name := range []string{"app", "a"} {
+		s.wantPhase(name, v1alpha1.PhaseRejected)
+		s.wantCondition(name, v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "SourcePolicy")
+	}
+	if s.runs("a") || s.count(resource.KindDatabase) != 1 {
+		t.Errorf("it runs: %v, %d databases", s.runs("a"), s.count(resource.KindDatabase))
+	}
+	s.quiet()
+
+	shows("b", nil)(s)
+	s.settle()
+	s.wantPhase("b", v1alpha1.PhaseRejected)
+
+	s.narrow(wide)
+	s.settle()
+	for _, name := range []string{"app", "a", "b"} {
+		s.wantPhase(name, v1alpha1.PhaseReady)
+	}
+}
+
+// TestUnreadPreviewFollows: a grant that is taken back is taken from a preview
+// whose own document cannot be read just now, too.
+func TestUnreadPreviewFollows(t *testing.T) {
+	s := newSim(t)
+	s.secrets["key"] = "canary-1"
+	s.pushes("c1", wantsKey)
+	describes(granting("one"))(s)
+	shows("a", nil)(s)
+	s.settle()
+	generation := s.item("a").Metadata.Generation
+	torn := s.files["a.yaml"]
+	torn.tear = garbage
+	s.files["a.yaml"] = torn
+	describes(func(r *v1alpha1.RepositorySpec) {
+		granting("two")(r)
+		r.Preview.Egress.Mode = "none"
+	})(s)
+	s.settle()
+	s.wantCondition("a", v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "ParseError")
+	if got := s.environment("a-1"); !strings.Contains(got, "MODE=two") || s.item("a").Metadata.Generation != generation+1 {
+		t.Errorf("in generation %d it has %s", s.item("a").Metadata.Generation, got)
+	}
+	s.quiet()
+	torn.tear = whole
+	s.files["a.yaml"] = torn
+	s.settle()
+	s.wantPhase("a", v1alpha1.PhaseReady)
+	if got := s.item("a").Metadata.Generation; got != generation+1 {
+		t.Errorf("read again, it is generation %d", got)
+	}
+}
+
+// TestPreviewOfFork: what the Repository grants is not for a fork's commit.
+func TestPreviewOfFork(t *testing.T) {
+	s := newSim(t)
+	s.secrets["key"] = "canary-1"
+	s.pushes("c1", application)
+	describes(granting("one"))(s)
+	shows("a", func(p *v1alpha1.PreviewSpec) { p.Fork = true })(s)
+	s.settle()
+	s.wantPhase("a", v1alpha1.PhaseReady)
+	if got := s.environment("a-1"); strings.Contains(got, "MODE=") || strings.Contains(got, "KEY") {
+		t.Errorf("a fork has %s", got)
+	}
+	s.pushes("c2", wantsKey)
+	s.looked()
+	s.wantCondition("a", v1alpha1.ConditionConfigured, v1alpha1.ConditionFalse, "ConfigInvalid")
+	describes(func(r *v1alpha1.RepositorySpec) { r.Preview.Config = "preview.nix" })(s)
+	s.settle()
+	s.wantCondition("a", v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "InvalidValue")
+	s.serves("a")
+}
+
+// TestTTLOfRepository: the end that a Repository gives comes for its previews.
+func TestTTLOfRepository(t *testing.T) {
+	s := newSim(t)
+	s.pushes("c1", application)
+	describes(func(r *v1alpha1.RepositorySpec) { r.Preview.TTL = &v1alpha1.Duration{Duration: 2 * time.Hour} })(s)
+	shows("a", nil)(s)
+	s.settle()
+	s.sleep(time.Hour)
+	if at := s.item("a").Status.ExpiresAt; at.IsZero() {
+		t.Error("it has no end")
+	}
+	s.sleep(2 * time.Hour)
+	s.wantPhase("a", v1alpha1.PhaseExpired)
+	describes(nil)(s)
+	s.settle()
+	s.wantPhase("a", v1alpha1.PhaseReady)
+}
+
+// TestNamesOfRepositories: a Repository takes its name from no machine, and no
+// machine takes it from the Repository.
+func TestNamesOfRepositories(t *testing.T) {
+	for _, first := range []string{"Repository", "Container"} {
+		t.Run(first+" first", func(t *testing.T) {
+			s := newSim(t)
+			before := s.world.Snapshot()
+			if first == "Container" {
+				s.put("app.yaml", web("app"))
+				s.settle()
+			}
+			describes(nil)(s)
+			s.settle()
+			if first == "Repository" && len(s.world.Things) > 0 {
+				t.Errorf("a Repository alone needs of the host: %v", s.world.Things)
+			}
+			s.put("app.yaml", web("app"))
+			s.settle()
+			for _, i := range s.last.Items {
+				if i.Status.Phase != v1alpha1.PhaseReady {
+					t.Errorf("%s is %s: %+v", i.Kind, i.Status.Phase, i.Status.Conditions)
+				}
+			}
+			if len(s.last.Items) != 2 || !s.runs("app") {
+				t.Errorf("items %+v", s.last.Items)
+			}
+			s.delete("repository.yaml")
+			s.settle()
+			if len(s.last.Items) != 1 || !s.runs("app") || s.world.Starts["app-1"] != 1 {
+				t.Errorf("without the Repository: %+v", s.last.Items)
+			}
+			s.delete("app.yaml")
+			s.pause()
+			if after := s.world.Snapshot(); after != before {
+				t.Errorf("left: %s", after)
+			}
+		})
+	}
+}
+
+// TestRepositoryTwice: of two documents of a name one has it, as for every kind.
+func TestRepositoryTwice(t *testing.T) {
+	s := newSim(t)
+	describes(nil)(s)
+	s.settle()
+	other := s.files["repository.yaml"]
+	other.docs = []spec.Object{other.docs[0]}
+	other.docs[0].Position.File = "a.yaml"
+	s.files["a.yaml"] = other
+	s.settle()
+	if len(s.last.Items) != 1 || len(s.last.Problems) != 1 || s.last.Problems[0].Reason != spec.ReasonDuplicateName || s.last.Problems[0].File != "a.yaml" {
+		t.Errorf("%+v, problems %+v", s.last.Items, s.last.Problems)
+	}
+}
+
+// TestRemovedRepositoryWithoutServices: nothing of it is on the host, so nothing
+// that cannot be looked at delays it.
+func TestRemovedRepositoryWithoutServices(t *testing.T) {
+	s := newSim(t)
+	describes(nil)(s)
+	s.settle()
+	s.world.Unknown[resource.KindDatabase], s.world.Unknown[resource.KindRole] = errUnknown, errUnknown
+	s.delete("repository.yaml")
+	s.settle()
+	if len(s.last.Items) > 0 || len(s.world.Claims) > 0 {
+		t.Errorf("left: %+v %v", s.last.Items, s.world.Claims)
 	}
 }

@@ -270,7 +270,8 @@ func (s *sim) explained(r Result) {
 			continue
 		}
 		spec, _ := i.Spec.(*v1alpha1.ContainerSpec)
-		usesData := spec != nil && len(spec.Databases) > 0
+		_, preview := i.Spec.(*v1alpha1.PreviewSpec) // whose application has a database
+		usesData := preview || spec != nil && len(spec.Databases) > 0
 		if local && !s.concerns(i.Metadata.UID, usesData) && strings.Contains(fmt.Sprint(i.Status.Conditions), "injected") {
 			s.t.Fatalf("I7 independence: the fault of %s is said of %s: %+v", s.hit, i.Metadata.Name, i.Status.Conditions)
 		}

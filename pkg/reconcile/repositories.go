@@ -9,8 +9,8 @@ import (
 	"tekton.host/pkg/spec"
 )
 
-// repositories are the Repository objects that the ledger has, by name: what
-// Previews that name one are given.
+// repositories are the Repository objects by name: what Previews that name one
+// are given.
 type repositories map[string]compile.Object
 
 func repositoriesOf(objects []compile.Object) repositories {
@@ -62,14 +62,6 @@ func wishesOf(winners []absence.Winner) []wish {
 	out := make([]wish, len(winners))
 	for i, n := range winners {
 		out[i].Winner = n
-	}
-	return out
-}
-
-func byKey(wishes []wish) map[objectKey]wish {
-	out := make(map[objectKey]wish, len(wishes))
-	for _, n := range wishes {
-		out[keyOf(n.Object)] = n
 	}
 	return out
 }
@@ -143,17 +135,14 @@ func incomplete(wishes []wish) []Problem {
 	return out
 }
 
-// repositoryStatus counts the previews that take what they are given from an object.
-func repositoryStatus(o compile.Compiled, all []compile.Compiled) *v1alpha1.RepositoryStatus {
-	r, is := o.Declared.(*v1alpha1.RepositorySpec)
-	if !is {
-		return nil
-	}
-	s := &v1alpha1.RepositoryStatus{Max: r.PullRequests.Max}
-	for _, other := range all {
-		if p, is := other.Declared.(*v1alpha1.PreviewSpec); is && p.Repository.Name == o.Record.Name {
-			s.Previews++
+// previewsByRepository counts the previews that take what they are given from a
+// Repository, by its name.
+func previewsByRepository(objects []compile.Compiled) map[string]int {
+	out := map[string]int{}
+	for _, o := range objects {
+		if p, is := o.Declared.(*v1alpha1.PreviewSpec); is && p.Repository.Name != "" {
+			out[p.Repository.Name]++
 		}
 	}
-	return s
+	return out
 }

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -72,30 +71,20 @@ func (c *Core) resolve(f Facts, claims compile.Claims) wanted {
 	w.missing, w.nextWake, w.reread = judged.State, judged.NextWake, judged.Reread
 	winners, duplicates := absence.Resolve(sources, f.Snapshots, known)
 	w.objects = make([]compile.Object, 0, max(len(known), len(winners))+len(claims.Tombstones))
-	taken := make(map[string]bool, len(known))
+	r := &round{wanted: &w, facts: f, claims: claims, verdicts: judged.Verdicts, known: known, taken: make(map[string]bool, len(known)), count: map[string]int{}}
+	r.reckon()
 	for _, uid := range slices.Sorted(maps.Keys(claims.Tombstones)) {
 		t := claims.Tombstones[uid]
-		taken[v1alpha1.UniqueName(t.Kind, t.Name)] = true
 		w.objects = append(w.objects, compile.Object{Record: t.ObjectRecord, Verdict: compile.Gone, Why: t.Why, Spec: c.decode(t.ObjectRecord)})
 	}
-	add := func(byKey map[objectKey]wish, rs repositories, runsMachine bool) {
-		for _, k := range known {
-			if v1alpha1.RunsMachine(k.Kind) == runsMachine {
-				taken[v1alpha1.UniqueName(k.Kind, k.Name)] = true
-				delete(c.pending, objectKey{k.Kind, k.Name})
-				w.objects = append(w.objects, c.knownObject(claims.ByUID[k.UID], claims.Instances[k.UID], judged.Verdicts[k.UID], byKey, rs))
-			}
-		}
-	}
-	// What others take from is known first.
+	// What others take from comes first.
 	c.given, c.nextGiven = c.nextGiven, map[givenKey]given{}
 	wishes := wishesOf(winners)
-	add(byKey(wishes), nil, false)
+	c.enter(r, wishes, nil, false)
 	rs := repositoriesOf(w.objects)
 	c.complete(wishes, rs)
 	c.collectProblems(&w, f, duplicates, incomplete(wishes))
-	add(byKey(wishes), rs, true)
-	c.addNew(&w, f, wishes, taken)
+	c.enter(r, wishes, rs, true)
 	c.sourceStatus(&w, f, judged, claims)
 	return w
 }
@@ -248,80 +237,6 @@ func marshal(o v1alpha1.Object) json.RawMessage {
 	// API types are plain structs: marshalling cannot fail.
 	raw, _ := json.Marshal(o)
 	return raw
-}
-
-// addNew gives new objects a UID, unless their name is not free yet.
-func (c *Core) addNew(w *wanted, f Facts, wishes []wish, taken map[string]bool) {
-	have := make(map[objectKey]bool, len(w.objects))
-	for _, o := range w.objects {
-		if o.Verdict != compile.Gone {
-			have[objectKey{o.Record.Kind, o.Record.Name}] = true
-		}
-	}
-	count := map[string]int{}
-	for _, o := range w.objects {
-		if o.Verdict != compile.Gone {
-			count[o.Record.Source]++
-		}
-	}
-	for _, n := range wishes {
-		k := keyOf(n.Object)
-		if have[k] || n.why != "" {
-			continue
-		}
-		if taken[v1alpha1.UniqueName(k.kind, k.name)] {
-			w.rejected = append(w.rejected, c.pendingItem(n.Winner, "NameTaken", fmt.Sprintf("another object named %s is still there, or is being deleted; this one follows when the name is free", k.name)))
-			continue
-		}
-		if limit := c.maxObjects(n.Source); limit > 0 && count[n.Source] >= limit {
-			w.rejected = append(w.rejected, c.pendingItem(n.Winner, "SourcePolicy", fmt.Sprintf("source %s may have %d objects (maxObjects)", n.Source, limit)))
-			continue
-		}
-		count[n.Source]++
-		taken[v1alpha1.UniqueName(k.kind, k.name)] = true
-		r := compile.ObjectRecord{
-			UID: c.uidOf(k, f.Now), Kind: k.kind, Name: k.name, Source: n.Source,
-			File: n.Position.File, Line: n.Position.Line, Generation: 1, Digest: n.Digest, Object: marshal(n.Object.Object), Document: n.document,
-		}
-		c.specs[r.Digest] = n.Object.Object
-		w.objects = append(w.objects, compile.Object{Record: r, Verdict: compile.Wanted, Spec: n.Object.Object})
-	}
-}
-
-// uidOf is the UID of an object that the ledger does not have yet.
-func (c *Core) uidOf(k objectKey, now time.Time) string {
-	if c.pending[k] == "" {
-		c.pending[k] = compile.NewUID(c.Installation, k.kind, k.name, now)
-	}
-	return c.pending[k]
-}
-
-func (c *Core) maxObjects(sourceName string) int {
-	if a := c.allow(sourceName); a != nil {
-		return a.MaxObjects
-	}
-	return 0
-}
-
-// pendingItem shows a good document that is not an object yet.
-func (c *Core) pendingItem(n absence.Winner, reason, message string) v1alpha1.Item {
-	k := keyOf(n.Object)
-	phase := v1alpha1.PhasePending
-	if reason == spec.ReasonSourcePolicy {
-		phase = v1alpha1.PhaseRejected
-	}
-	return rejectedItem(k, v1alpha1.SourcePosition{Name: n.Source, File: n.Position.File, Line: n.Position.Line}, phase, reason, message)
-}
-
-func rejectedItem(k objectKey, at v1alpha1.SourcePosition, phase v1alpha1.Phase, reason, message string) v1alpha1.Item {
-	return v1alpha1.Item{
-		TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: k.kind},
-		Metadata: v1alpha1.ItemMeta{Name: k.name, Source: at},
-		Status: v1alpha1.Status{Phase: phase, Conditions: []v1alpha1.Condition{
-			{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: reason, Message: message},
-			{Type: v1alpha1.ConditionSpecValid, Status: v1alpha1.ConditionFalse, Reason: reason, Message: message},
-		}},
-	}
 }
 
 // collectProblems gathers what is wrong, and shows refused documents that

@@ -196,6 +196,10 @@ func scenarios() []scenario {
 		{"repository shared by two, one goes", []func(*sim){both(put(cloning(a, forge)), put(cloning(web("b"), forge))), remove("a")}, true},
 		{"database seeded once, dumped before each revision", []func(*sim){
 			put(setUp(data("Delete"), "r1", seeded)), put(setUp(data("Delete"), "r2", seeded)), put(setUp(command(data("Delete"), "2"), "r3", seeded))}, true},
+		// What previews are given, said by somebody else.
+		{"preview whose Repository changes, disappears, comes back otherwise and goes before it", []func(*sim){
+			both(serving("c1"), secret("key", "canary-1"), describes(granting("one")), shows("a", nil)), describes(granting("two")),
+			undescribed, describes(retaining), both(undescribed, remove("a"))}, true},
 	}
 }
 

@@ -36,11 +36,13 @@ var areas = []struct {
 // status computes what is said of every object. Steps and compile leave
 // negative facts; Ready is computed from them here and nowhere else.
 func (c *Core) status(f Facts, w wanted, out compile.Output, p plan.Plan) []v1alpha1.Item {
-	b := newBoard(c, f, p)
+	b, previews := newBoard(c, f, p), previewsByRepository(out.Objects)
 	items := make([]v1alpha1.Item, 0, len(out.Objects)+len(w.rejected))
 	for _, o := range out.Objects {
 		item := b.item(o, w)
-		item.Status.Repository = repositoryStatus(o, out.Objects)
+		if r, is := o.Declared.(*v1alpha1.RepositorySpec); is {
+			item.Status.Repository = &v1alpha1.RepositoryStatus{Previews: previews[o.Record.Name], Max: r.PullRequests.Max}
+		}
 		items = append(items, item)
 	}
 	items = append(items, w.rejected...)

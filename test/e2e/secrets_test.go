@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ type secretTest struct {
 // and looks for them in all other places, also in the arguments and environment
 // of every program that starts meanwhile.
 func TestSecrets(t *testing.T) {
-	k := start(t)
+	k := start(t, "readSocketGroup: nogroup")
 	s := &secretTest{tekton: k, canary: "canary-" + k.instance + "-of-the-secret-", since: time.Now(), traces: t.TempDir()}
 	s.values = []string{s.canary}
 	programs := s.traced()
@@ -166,8 +167,12 @@ func (s *secretTest) leaks(when string, objects ...string) {
 	s.t.Helper()
 	said := map[string]string{}
 	asks := [][]string{{"get", "-o", "yaml"}, {"get", "-o", "json"}, {"plan"}, {"plan", "-f", s.specs("app.yaml")}, {"secret", "list"}, {"data", "list"}, {"events"}}
+	readers := []string{"--socket", s.path("run/read.sock")}
+	for _, args := range asks[:3] {
+		asks = append(asks, slices.Concat(readers, args))
+	}
 	for _, o := range objects {
-		asks = append(asks, []string{"describe", o}, []string{"logs", o})
+		asks = append(asks, []string{"describe", o}, []string{"logs", o}, slices.Concat(readers, []string{"describe", o}))
 	}
 	for _, args := range asks {
 		out, err := s.run(args...)
@@ -302,10 +307,12 @@ func (s *secretTest) executed(traces ...string) {
 // written to a disk when it crashes, and metrics do not tell of them.
 func (s *secretTest) undumped() {
 	s.t.Helper()
-	metrics, err := overSocket(s.path("run/tekton.sock"), "/metrics")
-	s.check(err)
-	if !strings.Contains(metrics, "tekton_host_read 1") || strings.Contains(metrics, s.canary) {
-		s.t.Errorf("metrics tell:\n%s", metrics)
+	for _, socket := range []string{"tekton.sock", "read.sock"} {
+		metrics, err := overSocket(s.path("run", socket), "/metrics")
+		s.check(err)
+		if !strings.Contains(metrics, "tekton_host_read 1") || strings.Contains(metrics, s.canary) {
+			s.t.Errorf("metrics on %s tell:\n%s", socket, metrics)
+		}
 	}
 	s.signal(syscall.SIGTERM)
 	crash := func(cmd *exec.Cmd, ready func() error) bool {

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
@@ -58,11 +57,22 @@ func TestExamplesMakeAServer(t *testing.T) {
 		copyInto(t, *at[name], path)
 		count++
 	}
+	writeInto(t, *at["pull-requests"], "preview-shop-7.yaml", asWebhookWrites)
 	w := newPaper(t, h)
-	if w.planned(t); len(w.objects) < count {
+	if w.planned(t); len(w.objects) < count+1 {
 		t.Errorf("%d objects of %d files", len(w.objects), count)
 	}
 }
+
+// asWebhookWrites is what the example host gets from tekton-webhook.
+const asWebhookWrites = `apiVersion: tekton.host/v1alpha1
+kind: Preview
+metadata: {name: shop-pull-7}
+spec:
+  repository: {name: shop}
+  pullRequest: 7
+  commit: 0123456789abcdef0123456789abcdef01234567
+`
 
 // exampleHost is the Host file that nix/hosts/example.nix renders.
 func exampleHost(t *testing.T) *v1alpha1.Host {
@@ -126,10 +136,15 @@ func copyInto(t *testing.T, dir, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	writeInto(t, dir, filepath.Base(path), string(data))
+}
+
+func writeInto(t *testing.T, dir, name, text string) {
+	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), data, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -203,8 +218,10 @@ func newPaper(t *testing.T, h v1alpha1.HostSpec) *paper {
 		w.objects = append(w.objects, snap.Objects...)
 	}
 	for _, o := range w.objects {
-		for _, name := range compile.SecretsOf(o.Machine()) {
-			w.facts.Secrets[name] = "digest"
+		for _, n := range o.Object.(interface{ Needs() []v1alpha1.Need }).Needs() {
+			if n.Sort == v1alpha1.NeedSecret {
+				w.facts.Secrets[n.Value] = "digest"
+			}
 		}
 	}
 	return w
@@ -233,6 +250,9 @@ func read(t *testing.T, c v1alpha1.SourceConfig, h *v1alpha1.HostSpec) source.Sn
 	return snap
 }
 
+// application is every repository's preview.yaml.
+const application = "services: [{name: web, command: [serve]}]\nroutes: [{port: 3000}]\nsecrets: [STRIPE_KEY]\n"
+
 // take lets a step have its effect.
 func (w *paper) take(t *testing.T, s resource.Step) {
 	r := s.Resource
@@ -248,12 +268,18 @@ func (w *paper) take(t *testing.T, s resource.Step) {
 		v.Build = resource.Build{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Built{StorePath: "/nix/store/" + r.Name}}
 		r.Value = v
 	case resource.Checkout:
-		v.Fetch = resource.Fetch{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Fetched{Commit: "c0ffee"}}
+		v.Fetch = resource.Fetch{Job: resource.Job{EndedAt: w.facts.Now}, Result: resource.Fetched{Commit: "c0ffee", Dir: "/fetched", Files: map[string]*string{}}}
+		for _, path := range v.Files {
+			v.Fetch.Result.Files[path] = new(application)
+		}
 		r.Value = v
 	case resource.Claim:
 		v.Value = compact(v.Value)
 		r.Value, w.claims[v.Key] = v, v
 		w.facts.Claims = slices.SortedFunc(maps.Values(w.claims), func(a, b resource.Claim) int { return strings.Compare(a.Key, b.Key) })
+	case resource.Setup:
+		v.Run = resource.SetupRun{Job: resource.Job{EndedAt: w.facts.Now}, Done: v.Revision, Boot: v.Boot}
+		r.Value = v
 	case resource.Unit:
 		v.Leader, v.Boot, v.StartedAt = 4711, "first", w.facts.Now
 		r.Value = v
