@@ -51,29 +51,34 @@ func newPatient(t *testing.T) *patient {
 	p.dir, err = os.MkdirTemp("", "tk") // a socket's path has room for 107 bytes
 	p.check(err)
 	t.Cleanup(func() { os.RemoveAll(p.dir) })
-	p.standIns()
 	p.check(os.WriteFile(p.path("host.yaml"), []byte("apiVersion: tekton.host/v1alpha1\nkind: Host\nspec:\n  instance: tdoc\n  stateDir: "+p.path("state")+
 		"\n  runDir: "+p.path("run")+"\n  subnet: 10.77.0.0/24\n  ingress: {httpPort: 18088}\n"), 0o600))
 	return p
 }
 
-// standIns take the place of what is the machine's, not this namespace's:
-// kernel settings and /etc.
-func (p *patient) standIns() {
+// standIns take the place of what is the machine's, not this namespace's: kernel
+// settings and /etc. Until they are taken away no machine starts, for the kernel
+// lets nobody mount a /proc that shows more than the host's.
+func (p *patient) standIns() (takeAway func()) {
 	dir := p.t.TempDir()
+	var covered []string
+	cover := func(with, path string) {
+		p.check(unix.Mount(filepath.Join(dir, with), path, "", unix.MS_BIND, ""))
+		covered = append(covered, path)
+	}
 	for _, name := range []string{"max_user_instances", "max_user_watches"} {
 		p.check(os.WriteFile(filepath.Join(dir, name), []byte("128\n"), 0o644))
-		p.cover(filepath.Join(dir, name), "/proc/sys/fs/inotify/"+name)
+		cover(name, "/proc/sys/fs/inotify/"+name)
 	}
-	for _, name := range []string{"/etc/sysctl.d", "/etc/systemd"} {
-		p.check(os.MkdirAll(filepath.Join(dir, name), 0o755))
-		p.cover(filepath.Join(dir, name), name)
+	for _, path := range []string{"/etc/sysctl.d", "/etc/systemd"} {
+		p.check(os.MkdirAll(filepath.Join(dir, path), 0o755))
+		cover(path, path)
 	}
-}
-
-func (p *patient) cover(with, path string) {
-	p.check(unix.Mount(with, path, "", unix.MS_BIND, ""))
-	p.t.Cleanup(func() { p.check(unix.Unmount(path, unix.MNT_DETACH)) })
+	return func() {
+		for _, path := range covered {
+			p.check(unix.Unmount(path, unix.MNT_DETACH))
+		}
+	}
 }
 
 func (p *patient) path(name string) string { return filepath.Join(p.dir, name) }
@@ -172,6 +177,7 @@ func TestFaultsOfAHost(t *testing.T) {
 // TestFix mends, once, and only when it is asked to.
 func TestFix(t *testing.T) {
 	p := newPatient(t)
+	t.Cleanup(p.standIns())
 	secrets, token := p.path("state/secrets"), p.path("state/secrets/token")
 	p.check(os.MkdirAll(secrets, 0o755))
 	p.check(os.Chmod(secrets, 0o755))
@@ -236,7 +242,9 @@ func TestThrowAwayMachine(t *testing.T) {
 	cmd.Wait()
 	_, found = p.doctor()
 	p.want(found, "throw-away machine", doctor.Warning, p.path("state/doctor"))
+	takeAway := p.standIns()
 	_, found = p.doctor("--fix")
+	takeAway()
 	if f, there := found["throw-away machine"]; there {
 		t.Errorf("--fix left it: %+v", f)
 	}
