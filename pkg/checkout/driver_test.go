@@ -1,6 +1,7 @@
 package checkout_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +49,25 @@ func TestRefs(t *testing.T) {
 			t.Fatalf("after removing %s: %+v", c.Ref, left)
 		}
 	}
+}
+
+// TestSeenBeforeItRuns: an attempt that is described counts as running, and is
+// made, though who asked for it sees that and cancels.
+func TestSeenBeforeItRuns(t *testing.T) {
+	r := newRig(t)
+	want := resource.Checkout{URL: r.server.Address(), Ref: r.remote.Push(map[string]string{"a": "1"}), Attempt: 1, Deadline: resource.Duration(patience), MaxSize: 64 << 20}
+	ctx, cancel := context.WithCancel(t.Context())
+	begun := make(chan error, 1)
+	go func() { begun <- r.step(ctx, resource.Put, want) }()
+	first := r.until(want, "begun", func(c resource.Checkout) bool { return c.Attempt == 1 })
+	cancel()
+	if f := first.Fetch; !f.Running && f.EndedAt.IsZero() || f.Reason != "" {
+		t.Errorf("as it begins it is %+v", f)
+	}
+	if err := <-begun; err != nil {
+		t.Error(err)
+	}
+	r.fetched(want, want.Ref)
 }
 
 // TestBranchMoves: each attempt looks anew, a branch that is gone leaves its last

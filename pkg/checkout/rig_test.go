@@ -141,7 +141,7 @@ func (r *rig) put(ref string, attempt int, change ...func(*resource.Checkout)) r
 func (r *rig) until(want resource.Checkout, what string, is func(resource.Checkout) bool) resource.Checkout {
 	r.t.Helper()
 	var last resource.Checkout
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		for _, c := range r.observe() {
 			if nameOf(c) == nameOf(want) {
 				if last = c; is(c) {

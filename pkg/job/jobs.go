@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 
 const (
 	stopTimeout = 5 * time.Second
-	logMax      = 2 << 20
+	// beginTimeout of a supervisor that is started; on a busy host it takes seconds.
+	beginTimeout = time.Minute
+	logMax       = 2 << 20
 	// watchProgress is how often a running job is looked at.
 	watchProgress = 500 * time.Millisecond
 	// defaultPath finds programs on Debian and NixOS.
@@ -42,6 +45,9 @@ type Jobs struct {
 
 	// running jobs as observed last: while there are some, their progress is watched.
 	running atomic.Int64
+	// beginning holds the names of jobs that are described, and of which the
+	// supervisor is being started.
+	beginning sync.Map
 }
 
 // Dir is the directory of a job; a supervisor keeps the log of its attempts in it.
@@ -75,10 +81,8 @@ func (j *Jobs) Read(name string, d Description, progress, result any) (v resourc
 	}
 	h := d.Head()
 	v.StartedAt, v.Failures = h.AskedAt, h.Failures
-	if _, err := readJSON(dir, resultFile, result); err != nil {
-		return v, true, err
-	}
-	// The status first: who ends writes the outcome before.
+	// The status first: who ends writes the outcome before, and who begins has a status before that is over.
+	_, begins := j.beginning.Load(name)
 	s, _, err := j.Supervisor.Status(dir)
 	if err != nil {
 		return v, true, err
@@ -87,13 +91,17 @@ func (j *Jobs) Read(name string, d Description, progress, result any) (v resourc
 	if _, err := readJSON(dir, outcomeFile, &o); err != nil {
 		return v, true, err
 	}
+	// The result after the outcome that says there is one.
+	if _, err := readJSON(dir, resultFile, result); err != nil {
+		return v, true, err
+	}
 	switch {
 	case o.Attempt == h.Attempt && o.Reason == "":
 		v.EndedAt, v.Failures = o.EndedAt, 0
 	case o.Attempt == h.Attempt:
 		v.EndedAt, v.Reason, v.Message, v.Log = o.EndedAt, o.Reason, o.Message, o.Log
 		v.Failures++
-	case s.Running:
+	case s.Running || begins:
 		v.Running = true
 		_, err = readJSON(dir, progressFile, progress)
 	default:
@@ -159,6 +167,12 @@ func (j *Jobs) Begin(ctx context.Context, name string, d Description, l supervis
 		}
 	}
 	h.Version, h.Installation, h.Name, h.AskedAt = j.Version, j.Installation, name, time.Now()
+	// Once it is described it is observed, and this step no longer wanted. Who is
+	// cancelled then would leave an attempt that nobody makes.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginTimeout)
+	defer cancel()
+	j.beginning.Store(name, nil)
+	defer j.beginning.Delete(name)
 	if err := writeJSON(dir, DescriptionFile, d); err != nil {
 		return err
 	}
