@@ -41,6 +41,8 @@ type attempt struct {
 	description
 	inside *inside
 	state  state
+	// reloaded: systemd knows the units that were delivered.
+	reloaded bool
 }
 
 // work does what is left to be done.

@@ -76,11 +76,16 @@ func TestUnits(t *testing.T) {
 	r.wantInside("r1\nr2", "cat", "/var/setups")
 	r.wantStarts("r1\nr2\nr2")
 
-	// Other variables alone restart the services, a hot file nothing.
+	// Other variables alone restart the services, a hot file nothing. Units that
+	// are as before stay untouched: systemd need not read all of its own anew.
 	v := unitSetup("r2", "echo $REVISION >>/var/setups")
+	read := r.inside("systemctl", "show", "--property=UnitsLoadTimestampMonotonic")
+	unit := r.inside("stat", "--format=%i %z", "/run/systemd/system/app.service")
 	v.Files[2].Environment = append(v.Files[2].Environment, "MORE=1")
 	r.mustRun(v)
 	r.wantStarts("r1\nr2\nr2\nr2")
+	r.wantInside(unit, "stat", "--format=%i %z", "/run/systemd/system/app.service")
+	r.wantInside(read, "systemctl", "show", "--property=UnitsLoadTimestampMonotonic")
 	v.Files = append(v.Files, resource.SetupFile{Path: "/etc/token", Mode: 0o400, Content: "t1", Hot: true})
 	r.mustRun(v)
 	v.Files[3].Content = "t2"
