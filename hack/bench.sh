@@ -6,7 +6,7 @@
 #
 #   BENCH_QUICK=1   a few runs and small numbers, two minutes
 #   BENCH_N, BENCH_RUNS, BENCH_OBJECTS, BENCH_IDLE (seconds)
-#   BENCH_ONLY      one part: one, many, agent, route, whole, idle, pass, git, webhook
+#   BENCH_ONLY      one part: one, many, agent, preview, route, whole, idle, pass, git, webhook
 #   BENCH_KEEP=1    keep the scratch directory, with the daemon's log
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -10,12 +10,14 @@ import (
 
 // payload is what the machines of both sides run.
 type payload struct {
-	name     string // to the script
-	answer   string // to people
-	rootfs   string // of the script's machines
-	agent    bool   // tekton's objects are Agents
-	port     uint16
-	answered func(netip.AddrPort) bool
+	name   string // to the script
+	answer string // to people
+	rootfs string // of the script's machines
+	agent  bool   // tekton's objects are Agents
+	// repository and commit of tekton's objects that are Previews
+	repository, commit string
+	port               uint16
+	answered           func(netip.AddrPort) bool
 }
 
 func (b *bench) httpd() payload {

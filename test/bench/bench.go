@@ -145,7 +145,7 @@ func (b *bench) runScript(action string, p payload, first, last int) error {
 	cmd := exec.Command(filepath.Join(b.s.bin, "script.sh"), action, strconv.Itoa(first), strconv.Itoa(last))
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "BENCH="+b.s.dir, "ROOTFS="+p.rootfs, "PAYLOAD="+p.name, "NET="+scriptNet, "TABLE="+scriptTable, "GROUP="+b.group,
-		"HELPER="+filepath.Join(b.s.bin, "bench"))
+		"HELPER="+filepath.Join(b.s.bin, "bench"), "REPOSITORY="+p.repository, "COMMIT="+p.commit)
 	if err := cmd.Run(); err != nil {
 		text, _ := os.ReadFile(out.Name())
 		return fmt.Errorf("script.sh %s: %w: %s", action, err, text)
@@ -185,7 +185,7 @@ func (b *bench) objects(n int, p payload) []object {
 	objects := make([]object, n)
 	for i := range objects {
 		b.serial++
-		objects[i] = object{name: "m" + strconv.Itoa(b.serial), agent: p.agent}
+		objects[i] = object{name: "m" + strconv.Itoa(b.serial), agent: p.agent, repository: p.repository, commit: p.commit}
 	}
 	return objects
 }

@@ -36,6 +36,7 @@ spec:
   subnet: 10.77.0.0/16
   ingress: {httpPort: %[2]d, httpsPort: 0, tls: "off"}
   runtime: {supervisor: supervised}
+  git: {user: nobody}
 `
 
 const ingressPort = 8077
@@ -81,17 +82,22 @@ func (d *daemon) logTail() string {
 	return string(bytes.Join(lines[max(0, len(lines)-15):], []byte("\n")))
 }
 
-// object is one Container, or Agent, of the benchmark.
+// object is one Container, Agent or Preview of the benchmark.
 type object struct {
 	name     string
 	routes   []string // host names
 	database bool
 	agent    bool
+	// repository and commit of a Preview
+	repository, commit string
 }
 
 func (o object) yaml(rootfs string) []byte {
 	if o.agent {
 		return fmt.Appendf(nil, "apiVersion: tekton.host/v1alpha1\nkind: Agent\nmetadata: {name: %s}\nspec: {system: {host: true}, home: {deletionPolicy: Delete}}\n", o.name)
+	}
+	if o.repository != "" {
+		return fmt.Appendf(nil, "apiVersion: tekton.host/v1alpha1\nkind: Preview\nmetadata: {name: %s}\nspec: {repository: {url: %q}, branch: main, commit: %s, host: %[1]s.example.org}\n", o.name, o.repository, o.commit)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name: %s}\nspec:\n  system: {rootfs: %s}\n", o.name, rootfs)

@@ -19,7 +19,7 @@ type settings struct {
 	runs int    // BENCH_RUNS: of each side, interleaved
 	big  int    // BENCH_OBJECTS: objects while memory and idleness are measured
 	idle time.Duration
-	only string // BENCH_ONLY: one of one, many, agent, route, whole, idle
+	only string // BENCH_ONLY: one of one, many, agent, preview, route, whole, idle
 }
 
 func main() {
@@ -63,6 +63,7 @@ func run(s settings) error {
 		{"one", func() error { return b.compare(1, b.httpd(), 1.25) }},
 		{"many", func() error { return b.compare(s.many, b.httpd(), 1.2) }},
 		{"agent", b.agents},
+		{"preview", b.previews},
 		{"route", b.routes},
 		{"whole", b.whole},
 		{"idle", b.idle},

@@ -8,8 +8,9 @@
 #
 #   script.sh up FIRST LAST     starts machines FIRST..LAST, all at once
 #   script.sh down FIRST LAST   ends them
+#   script.sh update SLOT SLOT  gives a machine with an application the commit
 #
-# Environment: BENCH (directory), ROOTFS, PAYLOAD (httpd, sshd), NET (first two octets), TABLE (nft), GROUP (of links), HELPER (makes
+# Environment: BENCH (directory), ROOTFS, PAYLOAD (httpd, sshd, preview), REPOSITORY and COMMIT (of preview), NET (first two octets), TABLE (nft), GROUP (of links), HELPER (makes
 # the idmapped clone: util-linux of Debian 12 cannot).
 set -euo pipefail
 
@@ -35,9 +36,37 @@ prepare() { # slot
   nft "add element inet $TABLE bound { $link . $addr }; add element inet $TABLE internet { $addr }"
   mkdir -p "$dir/upper" "$dir/work" "$dir/stage" "$cgroup/$name"
   chown "$base:$base" "$dir/upper" "$dir/work"
+  echo "$BASHPID" >"$dir/pid" # nspawn's, in the end
   echo "$BASHPID" >"$cgroup/$name/cgroup.procs"
+  [ "$PAYLOAD" != preview ] || application
   # In a mount namespace of its own, like tekton's: a dead machine leaves no mount.
   exec unshare --mount --propagation slave "$0" launch "$1" >"$dir/log" 2>&1 </dev/null
+}
+
+application() { # the commit's files go where the machine will find them
+  fetch
+  git -C "$BENCH/script/mirror" archive "$COMMIT" | install_into "$dir/upper/home/preview"
+  chown -R $((base + 1000)):$((base + 1000)) "$dir/upper/home/preview"
+}
+
+fetch() { # one mirror for all, as a careful script would have it
+  (
+    flock 9
+    [ -d "$BENCH/script/mirror" ] || git init --quiet --bare "$BENCH/script/mirror"
+    git -C "$BENCH/script/mirror" cat-file -e "$COMMIT" 2>/dev/null || git -C "$BENCH/script/mirror" fetch --quiet --depth 1 "$REPOSITORY" "$COMMIT"
+  ) 9>"$BENCH/script/lock"
+}
+
+install_into() { mkdir -p "$1/app" && tar -x --no-same-owner -C "$1/app"; }
+
+update() { # slot: the running machine gets the commit, its setup runs, its service starts again
+  names "$1"
+  fetch
+  local leader
+  read -r leader _ <"/proc/$(<"$dir/pid")/task/$(<"$dir/pid")/children" || true # it ends without a newline
+  git -C "$BENCH/script/mirror" archive "$COMMIT" | nsenter --target "$leader" --all -- sh -c '
+    cd /home/preview && rm -rf app.new && mkdir app.new && tar -x --no-same-owner -C app.new && chown -R 1000:1000 app.new && rm -rf app && mv app.new app
+    systemctl restart app.service'
 }
 
 configure() { # slot: the host's end, as soon as nspawn has made it
@@ -80,11 +109,15 @@ launch() { # slot
   if [ "$PAYLOAD" = sshd ]; then # out of the host's own userland
     binds=(--bind-ro=/usr) payload="mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f /etc/sshd_config"
   fi
+  local console=(--as-pid2 --console=pipe)
+  if [ "$PAYLOAD" = preview ]; then # the same, booted
+    binds=(--bind-ro=/usr) payload="exec /usr/lib/systemd/systemd" console=(--console=passive)
+  fi
   # The machine configures its end itself: the fastest way for a script.
   exec systemd-nspawn --keep-unit --register=no --quiet --settings=no --link-journal=no --resolv-conf=off --timezone=off \
     --private-network --network-veth-extra="$link:host0" --machine="$name" --hostname="$name" --directory="$dir/stage/root" \
     --private-users="$base:65536" --private-users-ownership=off \
-    --drop-capability=CAP_AUDIT_CONTROL,CAP_MKNOD,CAP_NET_RAW,CAP_SYS_TIME --kill-signal=SIGRTMIN+3 --as-pid2 --console=pipe "${binds[@]}" -- \
+    --drop-capability=CAP_AUDIT_CONTROL,CAP_MKNOD,CAP_NET_RAW,CAP_SYS_TIME --kill-signal=SIGRTMIN+3 "${console[@]}" "${binds[@]}" -- \
     /usr/bin/busybox sh -c "
       ifconfig lo up; ifconfig host0 hw ether $inside $addr netmask 255.255.255.255 up
       ip route add $host dev host0 scope link; ip route add default via $host
@@ -110,5 +143,6 @@ down)
   for ((slot = $2; slot <= $3; slot++)); do down "$slot" & done
   wait
   ;;
+update) update "$2" ;;
 launch) launch "$2" ;;
 esac
