@@ -121,11 +121,10 @@ func TestNixPreview(t *testing.T) {
 	}
 
 	// Code only: set up again in the same machine, over a change that fails.
-	push(map[string]string{"page": "second", "broken": ""})
+	push(map[string]string{"page": "second", "broken": "yes"})
 	k.condition("shop", v1alpha1.ConditionSetUp, "SetupFailed")
 	k.shownAt(host, "/page", "first")
-	r.Git("rm", "--quiet", "broken")
-	second := push(map[string]string{"page": "third"})
+	second := push(map[string]string{"page": "third", "broken": ""})
 	k.previewed(host, second)
 	k.ready("shop")
 	k.shownAt(host, "/page", "third")
