@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"tekton.host/pkg/activator"
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/checkout"
 	tektond "tekton.host/pkg/daemon"
@@ -78,6 +79,9 @@ func command() *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "dns DIR", Short: "serve names to machines; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return dns.Serve(cmd.Context(), args[0]) },
+	}, &cobra.Command{
+		Use: "activator DIR", Short: "let objects sleep until somebody asks for them; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error { return activator.Serve(cmd.Context(), args[0]) },
 	}, &cobra.Command{
 		Use: "build DIR", Short: "build a flake; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return nix.RunBuild(cmd.Context(), args[0], os.Stdout) },

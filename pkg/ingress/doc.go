@@ -22,6 +22,7 @@
 //     starts no process and changes nothing.
 //   - No byte of a route reaches a Caddyfile but through a check of its own and
 //     quote. Site files are imported by name, so that a planted one is not read.
+//   - A header that names a gate of the activator only ever is one of ours.
 //   - Caddy runs as an unprivileged user whose admin socket only it and root
 //     can reach; nothing of the host's own is touched but by loading its
 //     operator's file. Certificate files are copied for it, so that keys may stay

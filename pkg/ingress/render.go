@@ -302,9 +302,20 @@ func pattern(v resource.Route) string {
 // the connection and what a client sent of them is dropped.
 func (g *generation) proxyTo(d *draft, indent string, v resource.Route) {
 	d.linef("%svars label %s", indent, d.quote(label(v.Label)))
+	var options []string
 	if atLeast(g.Caddy, 2, 7) && v.Backend != (netip.AddrPort{}) {
-		d.linef("%sreverse_proxy %s {\n%s\tstream_close_delay %s\n%s}", indent, d.quote(v.Backend.String()), indent, time.Duration(g.Proxy.GracePeriod), indent)
-		return
+		options = append(options, fmt.Sprintf("stream_close_delay %s", time.Duration(g.Proxy.GracePeriod)))
 	}
-	d.linef("%sreverse_proxy %s", indent, d.quote(v.Backend.String()))
+	if v.Gate != "" { // in the place of what a client may have sent
+		options = append(options, fmt.Sprintf("header_up %s %s", resource.GateHeader, d.quote(fmt.Sprintf("%s:%d", v.Gate, v.GatePort))))
+	}
+	d.linef("%sreverse_proxy %s%s", indent, d.quote(v.Backend.String()), block(indent, options))
+}
+
+// block of options, if there are some.
+func block(indent string, options []string) string {
+	if len(options) == 0 {
+		return ""
+	}
+	return " {\n" + indent + "\t" + strings.Join(options, "\n"+indent+"\t") + "\n" + indent + "}"
 }

@@ -44,6 +44,10 @@ func testGeneration() *generation {
 	add("uid-5", "safe.example.org", "/only", false, false, resource.TLSInternal, "[fd00::1]:80", "Container/safe")
 	add("uid-7", "public.example.org", "/", false, false, resource.TLSACME, "10.0.0.13:80", "Container/public")
 	add("uid-8", "*.example.com", "/", false, false, resource.TLSInternal, "10.0.0.15:80", "Container/all")
+	add("uid-9", "sleepy.example.org", "/", false, false, resource.TLSOff, "10.0.0.1:7850", "Preview/sleepy")
+	sleepy := g.Routes["sleepy.example.org/"]
+	sleepy.Route.Gate, sleepy.Route.GatePort = "sleepy", 3000
+	g.Routes[sleepy.Name] = sleepy
 	add("uid-6", "shop.example.net", "/", false, false, resource.TLSFiles, "10.0.0.11:80", "Container/shop")
 	return g
 }

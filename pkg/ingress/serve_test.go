@@ -345,3 +345,44 @@ func TestTLSModesOfOneHost(t *testing.T) {
 		t.Errorf("routes left: %v", slices.Collect(maps.Keys(routes)))
 	}
 }
+
+func gated(v *resource.Route) { v.Gate, v.GatePort = "web", 3000 }
+
+// TestGate: what goes through the activator names its gate, whatever the client
+// says, in a Caddy of ours and in the host's own.
+func TestGate(t *testing.T) {
+	for name, newRig := range map[string]func(*testing.T) *rig{
+		"ours":           func(t *testing.T) *rig { return newRig(t) },
+		"the host's own": func(t *testing.T) *rig { return newOperator(t).rig },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			activator := serve(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				fmt.Fprintf(w, "%q at %s", req.Header[resource.GateHeader], req.URL.Path)
+			}))
+			r.must(put(r.proxy))
+			r.must(put(route("web.example.org", "/", activator, gated)), put(route("web.example.org", "/api", activator, gated, strip)))
+			for path, want := range map[string]string{"/": `["web:3000"] at /`, "/api/x": `["web:3000"] at /x`} {
+				req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", httpPort, path), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Host = "web.example.org"
+				req.Header[resource.GateHeader] = []string{"other:22", "more:23"}
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil || string(body) != want {
+					t.Errorf("%s: the activator is told %s (%v), want %s", path, body, err, want)
+				}
+			}
+			want := []resource.Resource{r.proxy, route("web.example.org", "/", activator, gated), route("web.example.org", "/api", activator, gated, strip)}
+			if left := r.pending(want...); len(left) != 0 {
+				t.Errorf("it differs: %v", left)
+			}
+		})
+	}
+}

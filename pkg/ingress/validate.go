@@ -32,6 +32,9 @@ func checkRoute(v resource.Route) error {
 	if !v.Backend.IsValid() || v.Backend.Port() == 0 {
 		return resource.Terminal(reasonRefused, fmt.Errorf("backend %s of host %q is no address with a port", v.Backend, v.Host))
 	}
+	if v.Gate != "" && (checkHost(v.Gate) != nil || v.GatePort <= 0) {
+		return resource.Terminal(reasonRefused, fmt.Errorf("gate %q of host %q is no name with a port", v.Gate, v.Host))
+	}
 	return nil
 }
 

@@ -13,15 +13,16 @@ type Kind string
 
 // Kinds that belong to the host itself (Owner is HostOwner).
 const (
-	KindSysctl   Kind = "sysctl"   // one changed kernel setting; the original is in the ledger
-	KindAddress  Kind = "address"  // the service address on lo
-	KindTable    Kind = "table"    // the static part of our nft table
-	KindPolicy   Kind = "policy"   // our routing table and the two ip rules that lead to it
-	KindCluster  Kind = "cluster"  // the managed PostgreSQL
-	KindProxy    Kind = "proxy"    // the managed Caddy
-	KindResolver Kind = "resolver" // the supervised DNS server
-	KindClosure  Kind = "closure"  // what a flake builds to; objects that want the same share it
-	KindCheckout Kind = "checkout" // what a reference of a git repository is; shared like closures
+	KindSysctl    Kind = "sysctl"    // one changed kernel setting; the original is in the ledger
+	KindAddress   Kind = "address"   // the service address on lo
+	KindTable     Kind = "table"     // the static part of our nft table
+	KindPolicy    Kind = "policy"    // our routing table and the two ip rules that lead to it
+	KindCluster   Kind = "cluster"   // the managed PostgreSQL
+	KindProxy     Kind = "proxy"     // the managed Caddy
+	KindResolver  Kind = "resolver"  // the supervised DNS server
+	KindActivator Kind = "activator" // the supervised process in front of objects that may sleep
+	KindClosure   Kind = "closure"   // what a flake builds to; objects that want the same share it
+	KindCheckout  Kind = "checkout"  // what a reference of a git repository is; shared like closures
 )
 
 // Kinds that belong to an object.
@@ -44,6 +45,7 @@ const (
 	KindAnswer     Kind = "answer"     // the fact that an instance has answered its probe
 	KindRecord     Kind = "record"     // a DNS name and who may resolve it
 	KindRoute      Kind = "route"      // a (host, path) served by the ingress
+	KindGate       Kind = "gate"       // an object's place in the activator
 )
 
 // HostOwner is the owner of what belongs to the host itself.

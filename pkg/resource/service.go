@@ -123,6 +123,9 @@ type Route struct {
 	TLS         TLSMode        `json:"tls"`
 	Backend     netip.AddrPort `json:"backend"`
 	Label       string         `json:"label"` // KIND/NAME, a comment in the site file and in our 503 page
+	// Gate and GatePort tell the activator, which Backend is then, where a request is to go.
+	Gate     string `json:"gate,omitempty"`
+	GatePort int    `json:"gatePort,omitempty"`
 	// MovedAt is when the proxy began to send requests to Backend. Observed, never desired.
 	MovedAt time.Time `json:"movedAt,omitzero"`
 	// Certificate that the host is served with. Observed, never desired; of the modes files and acme.

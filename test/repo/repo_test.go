@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"pkg/database":   {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/ingress":    {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/dns":        {"pkg/resource", "pkg/host", "pkg/supervise"},
+	"pkg/activator":  {"pkg/resource", "pkg/host", "pkg/supervise"},
 	"pkg/nix":        {"pkg/resource", "pkg/host", "pkg/supervise", "pkg/internal", "pkg/job"},
 	"pkg/repository": {"pkg/host"},
 	"pkg/checkout":   {"pkg/resource", "pkg/host", "pkg/job", "pkg/repository", "pkg/supervise"},
@@ -63,7 +64,7 @@ var allowed = map[string][]string{
 	"pkg/doctor/onhost": {"pkg/api", "pkg/doctor", "pkg/client", "pkg/spec", "pkg/source", "pkg/secret", "pkg/resource", "pkg/host", "pkg/network", "pkg/machine/launch",
 		"pkg/supervise"},
 	"pkg/daemon": {"pkg/api", "pkg/spec", "pkg/source", "pkg/absence", "pkg/compile", "pkg/reconcile", "pkg/resource", "pkg/host", "pkg/ledger", "pkg/secret",
-		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
+		"pkg/network", "pkg/machine", "pkg/database", "pkg/ingress", "pkg/dns", "pkg/activator", "pkg/nix", "pkg/checkout", "pkg/setup", "pkg/supervise", "pkg/server", "pkg/event", "pkg/metrics", "pkg/notify"},
 }
 
 // pure packages read nothing but their arguments.
