@@ -129,8 +129,8 @@ func TestTemplates(t *testing.T) {
 		all := commented.ReplaceAllString(text, "$1$2")
 		_, problems := spec.Decode(kind, []byte(all), spec.Options{})
 		for _, p := range problems {
-			// Exactly one of the userlands; a branch or a pull request; only with a Repository.
-			if !slices.Contains([]string{"spec.system", "spec.pullRequest", "spec.fork"}, p.Field) {
+			// Exactly one of the userlands; a branch or a pull request; only with a Repository; not beside ports.
+			if !slices.Contains([]string{"spec.system", "spec.pullRequest", "spec.fork", "spec.sleepAfter"}, p.Field) {
 				t.Errorf("%s with all fields: %v in\n%s", kind, p, all)
 			}
 		}

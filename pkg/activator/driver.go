@@ -50,7 +50,7 @@ type Options struct {
 type Driver struct {
 	opts    Options
 	dir     string
-	mu      sync.Mutex    // held over each change of the table
+	mu      sync.Mutex    // held over each change of the table, until the process goes by it
 	started chan struct{} // there may be a state to watch
 }
 
@@ -97,6 +97,8 @@ func (d *Driver) Observe(context.Context) map[resource.Kind]resource.Domain {
 	unknown := func(err error) map[resource.Kind]resource.Domain {
 		return map[resource.Kind]resource.Domain{resource.KindActivator: resource.Unknown(err), resource.KindGate: resource.Unknown(err)}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	t, sum, err := d.readTable()
 	if err != nil {
 		return unknown(err)

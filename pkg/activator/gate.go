@@ -1,9 +1,6 @@
 package activator
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // gate is one object's place in the process. The server's lock guards it.
 type gate struct {
@@ -62,6 +59,3 @@ func (g *gate) end(now time.Time) {
 func (g *gate) fallAsleep(now time.Time) {
 	g.asleep = &sleep{Owner: g.Owner, Since: now.UTC().Truncate(time.Second), Generation: g.Value.Generation}
 }
-
-// backend of a request, and what to wait for while there is none.
-func (g *gate) backend() (netip.Addr, <-chan struct{}) { return g.Value.Backend, g.changed }

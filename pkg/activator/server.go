@@ -3,8 +3,8 @@ package activator
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -53,7 +53,7 @@ func newServer(dir string) *server {
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 	}
 	s.proxy = &httputil.ReverseProxy{
-		Transport: s.pool, ErrorLog: log.New(discard{}, "", 0), FlushInterval: -1,
+		Transport: s.pool, ErrorLog: log.New(io.Discard, "", 0), FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", targetOf(r.In.Context()).addr.String()
 			r.Out.URL.RawQuery = r.In.URL.RawQuery // as it came
@@ -68,10 +68,6 @@ func newServer(dir string) *server {
 	}
 	return s
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // target is where a request goes.
 type target struct {
@@ -144,7 +140,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, g *gate, port int
 	defer deadline.Stop()
 	for {
 		s.mu.Lock()
-		addr, changed := g.backend()
+		addr, changed := g.Value.Backend, g.changed
 		label, crowded, gone := g.Value.Label, g.open > maxHeld, g.gone
 		s.mu.Unlock()
 		switch {
@@ -319,7 +315,7 @@ func (s *server) load() (table, error) {
 // read is forgotten: who slept is awake then, and falls asleep again.
 func (s *server) restore() {
 	was, err := readState(s.dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "who was asleep is forgotten:", err)
 	}
 	s.restored = was.Asleep

@@ -81,13 +81,13 @@ func (v view) applied(action v1alpha1.ApplyAction) string {
 }
 
 // applied reports whether an applied object is as its spec says: Ready, or
-// stopped because the spec asks for it.
+// stopped because the spec asks for it, or nobody for the object.
 func applied(item *v1alpha1.Item) (bool, error) {
 	if item == nil {
 		return false, nil
 	}
 	switch item.Status.Phase {
-	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused:
+	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseAsleep:
 		return true, nil
 	case v1alpha1.PhaseRejected:
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))

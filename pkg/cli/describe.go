@@ -80,6 +80,7 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 		fact("SSH", "as %s, host key %s", s.SSH.User, s.SSH.HostKey)
 	}
 	fact("Expires", "%s", a.timestamp(s.ExpiresAt))
+	fact("Asleep since", "%s", a.timestamp(s.AsleepSince))
 	if r := s.Repository; r != nil {
 		fact("Previews", "%d%s", r.Previews, labelled(" of ", atMost(r.Max)))
 	}

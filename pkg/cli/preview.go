@@ -33,7 +33,7 @@ func (a *app) previewCommand() *cobra.Command {
 func (a *app) previewCreateCommand() *cobra.Command {
 	p := v1alpha1.Preview{TypeMeta: v1alpha1.TypeMeta{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.KindPreview}}
 	var secrets, variables []string
-	var refresh, ttl time.Duration
+	var refresh, ttl, sleepAfter time.Duration
 	cmd := &cobra.Command{
 		Use:   "create URL [BRANCH]",
 		Short: "Write the spec of a preview",
@@ -52,6 +52,7 @@ func (a *app) previewCreateCommand() *cobra.Command {
 	flags.StringArrayVar(&variables, "variable", nil, "variable of the application: NAME=VALUE; may be repeated")
 	flags.DurationVar(&refresh, "refresh", 0, "how often the branch is looked at")
 	flags.DurationVar(&ttl, "ttl", 0, "remove it after that time")
+	flags.DurationVar(&sleepAfter, "sleep-after", 0, "stop it when nobody has asked for it so long; the next request starts it")
 	create := a.creates(cmd, 20*time.Minute)
 	cmd.RegisterFlagCompletionFunc("secret", a.completeSecrets)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -59,7 +60,7 @@ func (a *app) previewCreateCommand() *cobra.Command {
 		if len(args) > 1 {
 			p.Spec.Branch = args[1]
 		}
-		p.Spec.Refresh, p.Spec.TTL = optional(refresh), optional(ttl)
+		p.Spec.Refresh, p.Spec.TTL, p.Spec.SleepAfter = optional(refresh), optional(ttl), optional(sleepAfter)
 		if err := grant(&p.Spec.Grants, secrets, variables); err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ func condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 // cause is the condition that says most about why an object is as it is: the
 // first that is not good, else Ready.
 func cause(item v1alpha1.Item) *v1alpha1.Condition {
+	if item.Status.Phase == v1alpha1.PhaseAsleep { // that it is stopped is as it should be
+		return condition(item, v1alpha1.ConditionReady)
+	}
 	for i, c := range item.Status.Conditions {
 		if c.Type != v1alpha1.ConditionReady && !c.Good() && c.Status != v1alpha1.ConditionUnknown {
 			return &item.Status.Conditions[i]
@@ -74,7 +77,7 @@ func (v view) phase(p v1alpha1.Phase) terminal.Cell {
 		paint = v.Green
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected:
 		paint = v.Red
-	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting, v1alpha1.PhaseExpired:
+	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting, v1alpha1.PhaseExpired, v1alpha1.PhaseAsleep:
 		paint = v.Faint
 	}
 	return terminal.Cell{Text: string(p), Paint: paint}
@@ -94,6 +97,8 @@ func nextStep(item v1alpha1.Item, now time.Time) string {
 		return "none needed; it is as its spec says"
 	case v1alpha1.PhaseRejected:
 		return correct(item.Metadata.Source)
+	case v1alpha1.PhaseAsleep:
+		return "none needed; the next request wakes it, or: tekton restart " + ref.String()
 	case v1alpha1.PhaseExpired:
 		return "remove it from " + file + ", or make spec.ttl longer there to start it again; its data is kept until then"
 	case v1alpha1.PhaseDisabled:

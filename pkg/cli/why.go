@@ -49,10 +49,13 @@ func why(item v1alpha1.Item, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %s", refOf(item), item.Status.Phase)
 	c := cause(item)
-	if c != nil && !c.LastTransitionTime.IsZero() {
+	asleep := item.Status.Phase == v1alpha1.PhaseAsleep
+	if asleep {
+		fmt.Fprintf(&b, " since %s", terminal.Since(item.Status.AsleepSince, now))
+	} else if c != nil && !c.LastTransitionTime.IsZero() {
 		fmt.Fprintf(&b, " since %s", terminal.Since(c.LastTransitionTime, now))
 	}
-	if c != nil && !c.Good() {
+	if c != nil && (!c.Good() || asleep) {
 		fmt.Fprintf(&b, ": %s", joined(", ", c.Reason, strings.TrimSuffix(c.Message, ".")))
 	}
 	if at := item.Status.ExpiresAt; !at.IsZero() && item.Status.Phase != v1alpha1.PhaseExpired {

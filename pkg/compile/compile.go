@@ -99,6 +99,10 @@ type Compiled struct {
 	// is stopped until it goes.
 	ExpiresAt time.Time
 	Expired   bool
+	// Asleep says that nobody asks for it, since AsleepSince: its machine is stopped.
+	// Waking: it is not asleep any more, and does not answer yet.
+	Asleep, Waking bool
+	AsleepSince    time.Time
 	// Fetches says that a repository is wanted.
 	Fetches bool
 	// Unused are databases that a preview had for an earlier commit and keeps.
@@ -264,8 +268,13 @@ func (c *compiler) ownedBy(u *unitOf) (rs []resource.Resource, complete bool) {
 // and why: a volume of its name, or a part of a machine that it has claimed.
 func (c *compiler) unreadable(u *unitOf) (resource.ID, error) {
 	for _, id := range c.unread {
-		mine := strings.HasPrefix(id.Name, resource.VolumeName(u.Record.Kind, u.Record.Name, ""))
-		if id.Kind != resource.KindVolume {
+		mine := false
+		switch id.Kind {
+		case resource.KindVolume:
+			mine = strings.HasPrefix(id.Name, resource.VolumeName(u.Record.Kind, u.Record.Name, ""))
+		case resource.KindGate:
+			mine = id.Name == u.Record.Name
+		default:
 			mine = slices.ContainsFunc(c.Claims.Instances[u.Record.UID], func(r InstanceRecord) bool {
 				return id.Name == c.Naming.Machine(c.objectName(u.Record.UID), r.Ordinal)
 			})
@@ -296,7 +305,7 @@ func (c *compiler) hasDatabases(u *unitOf) bool {
 
 // objectKinds are those that an object's deletion waits for; its claims go last.
 var objectKinds = []resource.Kind{
-	resource.KindRoute, resource.KindRecord, resource.KindSetup, resource.KindUnit, resource.KindAttachment, resource.KindLink,
+	resource.KindRoute, resource.KindGate, resource.KindRecord, resource.KindSetup, resource.KindUnit, resource.KindAttachment, resource.KindLink,
 	resource.KindException, resource.KindEndpoint, resource.KindPassword, resource.KindVolume, resource.KindInstance, resource.KindGCRoot,
 }
 
@@ -353,7 +362,7 @@ func (c *compiler) hostWide(units []*unitOf) {
 // hostKinds are those of the host's own things.
 var hostKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClosure, resource.KindCheckout,
+	resource.KindActivator, resource.KindClosure, resource.KindCheckout,
 }
 
 // holdHost leaves the host's own things as they are where no known object needs them.

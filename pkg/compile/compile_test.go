@@ -234,6 +234,21 @@ func TestGolden(t *testing.T) {
 			w.want("web", func(s *v1alpha1.ContainerSpec) { all(s); s.Enabled = new(false) })
 			return Compile(w.in)
 		},
+		"asleep keeps all but what runs": func() Output {
+			w := newWorld("10.99.0.0/24")
+			w.want("web", func(s *v1alpha1.ContainerSpec) {
+				all(s)
+				s.SleepAfter, s.Network.Ports = &v1alpha1.Duration{Duration: time.Hour}, nil
+			})
+			w.settle()
+			id := resource.ID{Kind: resource.KindGate, Name: "web"}
+			r := w.in.Observed[resource.KindGate].Items[id]
+			gate := r.Value.(resource.Gate)
+			gate.Asleep, gate.Since = true, w.in.Now
+			r.Value = gate
+			w.in.Observed[resource.KindGate].Items[id] = r
+			return Compile(w.in)
+		},
 		"paused changes nothing": func() Output {
 			w := newWorld("10.99.0.0/24")
 			w.want("web", routed("web.example.org"))

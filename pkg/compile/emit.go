@@ -26,6 +26,7 @@ func (c *compiler) emit(u *unitOf) {
 	}
 	c.emitExceptions(u)
 	c.emitRecord(u)
+	c.emitGate(u)
 	c.emitRoutes(u)
 }
 
@@ -116,9 +117,9 @@ func (c *compiler) emitIncarnation(u *unitOf, i *Incarnation) {
 	if target := c.inStore(instance); target != "" {
 		c.want(resource.New(uid, i.Machine, i.Machine, resource.GCRoot{Target: target}))
 	}
-	enabled := !u.Spec.Disabled() && !u.refused(i)
+	enabled := !u.Spec.Disabled() && !u.Asleep && !u.refused(i)
 	// The former stops only when the directory of its successor is ready.
-	if !enabled || (isFormer && u.Update == StrategyRecreate && c.prepared(u.Target)) {
+	if !enabled || c.givesWay(u, i) {
 		c.emitSetup(u, i, "")
 		return
 	}

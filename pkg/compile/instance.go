@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -329,15 +330,21 @@ func (c *compiler) draining(u *unitOf, i *Incarnation) bool {
 	addr := c.Naming.Addr(i.Slot)
 	owned, _ := c.ownedBy(u)
 	for _, r := range owned {
-		route, ok := r.Value.(resource.Route)
-		if !ok {
+		var backend netip.Addr
+		var movedAt time.Time
+		switch v := r.Value.(type) {
+		case resource.Route:
+			backend, movedAt = v.Backend.Addr(), v.MovedAt
+		case resource.Gate:
+			backend, movedAt = v.Backend, v.MovedAt
+		default:
 			continue
 		}
-		until, moving := c.waits(route.MovedAt, drainFor)
+		until, moving := c.waits(movedAt, drainFor)
 		if moving {
 			c.wake(until)
 		}
-		draining = draining || moving || route.Backend.Addr() == addr
+		draining = draining || moving || backend == addr
 	}
 	return draining
 }

@@ -146,6 +146,7 @@ func (c *compiler) emitExceptions(u *unitOf) {
 type hostNeeds struct {
 	machines, routes, databases bool
 	acme                        bool // a route whose certificate an authority gives
+	activator                   bool // an object that may sleep
 }
 
 // addNeeds adds what an object needs.
@@ -164,6 +165,7 @@ func (c *compiler) addNeeds(h *hostNeeds, u *unitOf) {
 		if s != nil {
 			h.routes = h.routes || len(s.Routes) > 0
 			h.databases = h.databases || len(s.Databases) > 0
+			h.activator = h.activator || len(s.Routes) > 0 && s.SleepAfter != nil && s.SleepAfter.Duration > 0
 			h.acme = h.acme || slices.ContainsFunc(s.Routes, func(r v1alpha1.Route) bool { return r.TLS == string(resource.TLSACME) })
 		}
 	}
@@ -206,6 +208,9 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 		rs = append(rs, add(migrateSetting, resource.Sysctl{Key: migrateSetting, Value: "1"}))
 		if need.routes {
 			rs = append(rs, add("caddy", c.proxy(need.acme)))
+		}
+		if need.activator {
+			rs = append(rs, add("activator", resource.Activator{Listen: netip.AddrPortFrom(n.Service(), activatorPort)}))
 		}
 		if h.Ingress.HTTPSPort != nil && *h.Ingress.HTTPSPort != 0 {
 			table.IngressPorts = append(table.IngressPorts, *h.Ingress.HTTPSPort)

@@ -98,6 +98,7 @@ func (c *compiler) settle(u *unitOf) {
 		u.keep = true
 	}
 	c.configure(u)
+	c.rest(u)
 	c.resolveSystem(u)
 	c.resolveVolumes(u)
 	fingerprint, ok := c.inputs(u)
@@ -106,6 +107,7 @@ func (c *compiler) settle(u *unitOf) {
 	}
 	c.keepUnclaimed(u)
 	c.chooseIncarnations(u, fingerprint)
+	u.rouse()
 	u.asWanted = u.Target != nil && u.Target.Fingerprint == fingerprint && !u.waiting && !u.noStart
 	c.noteSetup(u)
 	if u.keep {

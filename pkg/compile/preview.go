@@ -36,7 +36,7 @@ func (c *compiler) configure(u *unitOf) {
 	waiting.Volumes, waiting.Databases = nil, nil // which it will have is not known
 	if last := c.lastMachine(u); last != nil {
 		waiting = *last
-		waiting.Enabled, waiting.Reason, waiting.Paused = base.Enabled, base.Reason, base.Paused
+		waiting.Enabled, waiting.Reason, waiting.Paused, waiting.SleepAfter = base.Enabled, base.Reason, base.Paused, base.SleepAfter
 	}
 	u.Spec, u.effective = &waiting, &waiting
 }

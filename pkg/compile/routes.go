@@ -39,10 +39,7 @@ func (c *compiler) emitRecord(u *unitOf) {
 
 // emitRoutes claims (host, path) pairs and serves them once an incarnation has answered.
 func (c *compiler) emitRoutes(u *unitOf) {
-	spec := u.effective
-	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
-		spec = c.specOf(u, u.Serving)
-	}
+	spec := c.servingSpec(u)
 	enabled := !u.Spec.Disabled()
 	if u.Serving == nil && c.answersUnknown() {
 		c.keepRoutes(u, enabled)
@@ -66,12 +63,25 @@ func (c *compiler) emitRoutes(u *unitOf) {
 			}
 			continue
 		}
-		c.want(resource.New(u.Record.UID, "", name, resource.Route{
+		route := resource.Route{
 			Host: r.Host, Path: r.Path, Exact: exact, StripPrefix: r.StripPrefix, TLS: resource.TLSMode(r.TLS),
 			Backend: netip.AddrPortFrom(c.Naming.Addr(u.Serving.Slot), uint16(r.Port)),
 			Label:   u.Record.Kind + "/" + u.Record.Name,
-		}))
+		}
+		if u.gated() {
+			route.Backend = netip.AddrPortFrom(c.Naming.Service(), activatorPort)
+			route.Gate, route.GatePort = u.Record.Name, r.Port
+		}
+		c.want(resource.New(u.Record.UID, "", name, route))
 	}
+}
+
+// servingSpec is that of the incarnation that routes point to.
+func (c *compiler) servingSpec(u *unitOf) *v1alpha1.ContainerSpec {
+	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
+		return c.specOf(u, u.Serving)
+	}
+	return u.effective
 }
 
 // keepRoutes keeps all routes that an object has claimed: it cannot be seen which

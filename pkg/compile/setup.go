@@ -179,6 +179,10 @@ func (c *compiler) noteSetup(u *unitOf) {
 	case !known:
 		note.Status, note.Reason = v1alpha1.ConditionUnknown, "Unknown"
 		note.Message = "cannot look at it: " + c.Observed.Unknown(resource.ID{Kind: resource.KindSetup, Name: u.Target.Machine}).Error()
+	case u.Asleep && present && run.Done == revision:
+		note.Status, note.Reason, note.Message = v1alpha1.ConditionTrue, "SetUp", "revision "+run.Done
+	case u.Asleep:
+		note.Reason, note.Message = ReasonAsleep, "revision "+revision+" is set up when the next request wakes it"
 	case !unit.Running, !present, have.Boot != unit.Boot, have.Revision != revision:
 		note.Message = "it begins when the machine runs"
 	case run.Running:

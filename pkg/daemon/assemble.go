@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"tekton.host/pkg/absence"
+	"tekton.host/pkg/activator"
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/checkout"
 	"tekton.host/pkg/compile"
@@ -271,6 +272,12 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	gates, err := activator.New(activator.Options{
+		Layout: d.layout, Naming: d.naming, Installation: d.id, Supervisor: d.supervisor, Program: o.Self, User: o.Host.Ingress.User, Log: o.Log.WithName("activator"),
+	})
+	if err != nil {
+		return nil, err
+	}
 	evaluator, err := host.LookupUser(o.Host.Nix.User)
 	if err != nil {
 		return nil, fmt.Errorf("look up who evaluates Nix code (spec.nix.user of the Host): %w", err)
@@ -302,7 +309,7 @@ func (d *Daemon) moreDrivers() ([]resource.Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, d.builds, d.fetches, d.setups}, nil
+	return []resource.Driver{ledger.NewDriver(d.ledger), d.networks, nix.NewRootDriver(d.id), d.machines, passwords, d.databases, names, proxy, gates, d.builds, d.fetches, d.setups}, nil
 }
 
 // systemCaddy is the host's own Caddy, nil where ours is to be used.

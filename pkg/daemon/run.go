@@ -118,7 +118,7 @@ func notReady(items []v1alpha1.Item) error {
 	var errs []error
 	for _, i := range items {
 		switch i.Status.Phase {
-		case v1alpha1.PhaseReady, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
+		case v1alpha1.PhaseReady, v1alpha1.PhaseAsleep, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
 			continue
 		}
 		for _, c := range i.Status.Conditions {

@@ -23,6 +23,7 @@ type Snapshot struct {
 // object gets Ready, and no news.
 var progress = []string{
 	"Progressing", "NotAnswered", "NotStarted", "NotRunning", "WaitingForAnswer", "CertificatePending", "WaitingForDependency",
+	"Asleep", // Ready tells it once
 }
 
 // Between returns what happened from one snapshot to the next, by name of the
@@ -119,6 +120,8 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	old, _ := condition(was, v1alpha1.ConditionReady)
 	switch {
 	case !there || (old.Status == ready.Status && old.Reason == ready.Reason) || told[ready.Reason]:
+	case ready.Status == v1alpha1.ConditionTrue && is.Status.Phase == v1alpha1.PhaseAsleep:
+		t.tell(is, v1alpha1.EventNormal, ready.Reason, "%s", ready.Message)
 	case ready.Status == v1alpha1.ConditionTrue:
 		t.tell(is, v1alpha1.EventNormal, "Ready", "%s", strings.Join(is.Status.URLs, " "))
 	case !slices.Contains(progress, ready.Reason):
@@ -127,6 +130,8 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 			typ = v1alpha1.EventNormal
 		}
 		t.tell(is, typ, ready.Reason, "%s", ready.Message)
+	case was.Phase == v1alpha1.PhaseAsleep:
+		t.tell(is, v1alpha1.EventNormal, "Woken", "it is started again")
 	case old.Status == v1alpha1.ConditionTrue:
 		t.tell(is, v1alpha1.EventNormal, "NotReady", "%s", ready.Message)
 	}

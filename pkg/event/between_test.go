@@ -45,6 +45,8 @@ func TestBetween(t *testing.T) {
 		"still the cause":    {missing, missing, nil},
 		"all is well again":  {missing, ready, []string{"Normal Ready (http://web/)"}},
 		"under way again":    {ready, starting, []string{"Normal NotReady (because)"}},
+		"asleep":             {ready, []v1alpha1.Item{object("Asleep", "Started=False:Asleep", "Answered=False:Asleep", "Ready=True:Asleep")}, []string{"Normal Asleep (because)"}},
+		"woken":              {[]v1alpha1.Item{object("Asleep", "Started=False:Asleep", "Ready=True:Asleep")}, starting, []string{"Normal Woken (it is started again)"}},
 		"gone":               {ready, nil, []string{"Normal Deleted (nothing of it is left but what its policies keep)"}},
 		"switched off":       {ready, []v1alpha1.Item{object("Disabled", "Ready=False:Disabled")}, []string{"Normal Disabled (because)"}},
 		"deleted":            {ready, []v1alpha1.Item{object("Deleting", "Ready=False:Deleting")}, []string{"Normal Deleting (because)"}},

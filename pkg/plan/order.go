@@ -46,22 +46,24 @@ var putNeeds = map[resource.Kind][]need{
 	resource.KindAttachment: append(own(resource.KindUnit, resource.KindLink), host(resource.KindAddress)...),
 	resource.KindSetup:      own(resource.KindUnit, resource.KindAttachment),
 	resource.KindAnswer:     own(resource.KindUnit, resource.KindAttachment),
-	resource.KindRoute:      append(own(resource.KindClaim), host(resource.KindProxy)...),
+	resource.KindGate:       append(own(resource.KindClaim), host(resource.KindActivator)...),
+	resource.KindRoute:      append(own(resource.KindClaim, resource.KindGate), host(resource.KindProxy)...),
 	resource.KindUnit: append(
 		own(resource.KindClaim, resource.KindGCRoot, resource.KindVolume, resource.KindAccess, resource.KindEndpoint, resource.KindException,
 			resource.KindInstance, resource.KindLink),
 		host(resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl)...),
 
 	// Of the host itself: the claim that keeps a setting's original is written by the driver.
-	resource.KindSysctl:   nil,
-	resource.KindAddress:  nil,
-	resource.KindTable:    nil,
-	resource.KindPolicy:   nil,
-	resource.KindCluster:  host(resource.KindAddress),
-	resource.KindResolver: host(resource.KindAddress),
-	resource.KindProxy:    nil,
-	resource.KindClosure:  nil,
-	resource.KindCheckout: nil,
+	resource.KindSysctl:    nil,
+	resource.KindAddress:   nil,
+	resource.KindTable:     nil,
+	resource.KindPolicy:    nil,
+	resource.KindCluster:   host(resource.KindAddress),
+	resource.KindResolver:  host(resource.KindAddress),
+	resource.KindActivator: host(resource.KindAddress),
+	resource.KindProxy:     nil,
+	resource.KindClosure:   nil,
+	resource.KindCheckout:  nil,
 }
 
 // deleteNeeds lists what must be gone, of the same owner (and instance), before
@@ -71,7 +73,8 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindRecord:     nil,
 	resource.KindException:  {resource.KindUnit},
 	resource.KindSetup:      nil,
-	resource.KindUnit:       {resource.KindRoute},
+	resource.KindGate:       {resource.KindRoute},
+	resource.KindUnit:       {resource.KindRoute, resource.KindGate},
 	resource.KindAttachment: {resource.KindUnit},
 	resource.KindLink:       {resource.KindUnit},
 	resource.KindEndpoint:   {resource.KindUnit, resource.KindAttachment, resource.KindLink},
@@ -86,13 +89,14 @@ var deleteNeeds = map[resource.Kind][]resource.Kind{
 	resource.KindClaim:      nil,
 
 	// Of the host itself: when nothing of any object stands on it.
-	resource.KindSysctl:   {resource.KindLink, resource.KindAttachment},
-	resource.KindAddress:  {resource.KindLink, resource.KindAttachment, resource.KindCluster, resource.KindResolver},
-	resource.KindTable:    {resource.KindLink, resource.KindAttachment, resource.KindEndpoint, resource.KindException},
-	resource.KindPolicy:   {resource.KindLink, resource.KindAttachment, resource.KindEndpoint, resource.KindException},
-	resource.KindCluster:  {resource.KindRole, resource.KindAccess},
-	resource.KindResolver: {resource.KindRecord, resource.KindUnit},
-	resource.KindProxy:    {resource.KindRoute},
-	resource.KindClosure:  nil, // what runs has a root of its own
-	resource.KindCheckout: nil,
+	resource.KindSysctl:    {resource.KindLink, resource.KindAttachment},
+	resource.KindAddress:   {resource.KindLink, resource.KindAttachment, resource.KindCluster, resource.KindResolver, resource.KindActivator},
+	resource.KindTable:     {resource.KindLink, resource.KindAttachment, resource.KindEndpoint, resource.KindException},
+	resource.KindPolicy:    {resource.KindLink, resource.KindAttachment, resource.KindEndpoint, resource.KindException},
+	resource.KindCluster:   {resource.KindRole, resource.KindAccess},
+	resource.KindResolver:  {resource.KindRecord, resource.KindUnit},
+	resource.KindActivator: {resource.KindGate},
+	resource.KindProxy:     {resource.KindRoute},
+	resource.KindClosure:   nil, // what runs has a root of its own
+	resource.KindCheckout:  nil,
 }

@@ -359,8 +359,8 @@ func (p *planner) stands(have resource.Resource, k resource.Kind) string {
 			continue
 		}
 		switch {
-		case k == resource.KindRoute:
-			// A route that stays must point elsewhere first; one that does not must be out.
+		case k == resource.KindRoute, k == resource.KindGate:
+			// What stays must point elsewhere first; what does not must be out.
 			// Of one that is left alone nobody knows where it is to point.
 			if p.absent(r) || p.puts[r.ID] || p.Desired.Held[r.ID] {
 				return "waits for " + r.ID.String()

@@ -70,7 +70,7 @@ var names = []string{"a", "b", "c", "d"}
 var unknowable = []resource.Kind{
 	resource.KindDatabase, resource.KindRole, resource.KindRoute, resource.KindUnit, resource.KindLink,
 	resource.KindAnswer, resource.KindInstance, resource.KindVolume, resource.KindEndpoint, resource.KindTable,
-	resource.KindGCRoot, resource.KindCheckout,
+	resource.KindGCRoot, resource.KindCheckout, resource.KindGate,
 }
 
 func (h *history) event() {
@@ -116,7 +116,7 @@ var happenings = map[string]func(h *history, name string){
 	},
 	"all known": func(h *history, _ string) { h.world.Unknown = map[resource.Kind]error{} },
 	"service down": func(h *history, _ string) {
-		kind := rapid.SampledFrom([]resource.Kind{resource.KindCluster, resource.KindProxy, resource.KindResolver}).Draw(h.rt, "service")
+		kind := rapid.SampledFrom([]resource.Kind{resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindActivator}).Draw(h.rt, "service")
 		h.world.Stop(kind, rapid.Bool().Draw(h.rt, "stuck"))
 	},
 	"services up": func(h *history, _ string) { h.world.Repair() },
@@ -133,6 +133,8 @@ var happenings = map[string]func(h *history, name string){
 			}
 		}
 	},
+	"nobody asks":   func(h *history, name string) { h.world.Idle(name) },
+	"somebody asks": func(h *history, name string) { h.world.Request(name) },
 	"image breaks": func(h *history, _ string) {
 		word := rapid.SampledFrom([]string{"1", "2", "3"}).Draw(h.rt, "image")
 		h.world.Images[word] = rapid.SampledFrom([]simworld.Image{simworld.Crashes, simworld.Mute}).Draw(h.rt, "how")
@@ -204,7 +206,7 @@ func (h *history) variant(name string) v1alpha1.Container {
 	case 1:
 		c = withData(c, "Delete")
 	}
-	switch rapid.IntRange(0, 7).Draw(h.rt, "extra") {
+	switch rapid.IntRange(0, 9).Draw(h.rt, "extra") {
 	case 0:
 		c = disabled(c)
 	case 1:
@@ -221,6 +223,8 @@ func (h *history) variant(name string) v1alpha1.Container {
 		c = routed(c, "shared.example.org")
 	case 6:
 		c = cloning(c, forge)
+	case 7, 8:
+		c = sleepy(c)
 	}
 	return c
 }
@@ -247,6 +251,9 @@ func (h *history) end() {
 	h.world.Images = map[string]simworld.Image{}
 	delete(h.world.Repositories, forge)
 	h.world.Repair()
+	for _, name := range names {
+		h.world.Request(name)
+	}
 	h.mend()
 	h.settle()
 	h.release()

@@ -213,7 +213,7 @@ func (s *sim) independent(want outcome) {
 		}
 	}
 	usesData := strings.Contains(strings.Join(want.steps["z"], " "), " database/")
-	if uid == "" || s.concerns(uid, usesData) {
+	if uid == "" || s.concerns(uid, usesData, false) {
 		return
 	}
 	// Slots: those of an object that has a fault may go to another.
@@ -225,7 +225,7 @@ func (s *sim) independent(want outcome) {
 // concerns reports whether an object may notice the fault: it is that of a step
 // of its own, of a claim in the same commit, or of what it stands on. On the
 // table, the address and the settings all machines stand, and all here have routes.
-func (s *sim) concerns(uid string, usesData bool) bool {
+func (s *sim) concerns(uid string, usesData, maySleep bool) bool {
 	return slices.ContainsFunc(s.hits, func(r resource.Resource) bool {
 		if r.Owner != resource.HostOwner {
 			return r.Owner == uid
@@ -233,6 +233,8 @@ func (s *sim) concerns(uid string, usesData bool) bool {
 		switch r.Kind {
 		case resource.KindClaim, resource.KindResolver:
 			return false
+		case resource.KindActivator:
+			return maySleep
 		case resource.KindCluster:
 			return usesData
 		}
@@ -272,7 +274,8 @@ func (s *sim) explained(r Result) {
 		spec, _ := i.Spec.(*v1alpha1.ContainerSpec)
 		_, preview := i.Spec.(*v1alpha1.PreviewSpec) // whose application has a database
 		usesData := preview || spec != nil && len(spec.Databases) > 0
-		if local && !s.concerns(i.Metadata.UID, usesData) && strings.Contains(fmt.Sprint(i.Status.Conditions), "injected") {
+		maySleep := spec != nil && spec.SleepAfter != nil
+		if local && !s.concerns(i.Metadata.UID, usesData, maySleep) && strings.Contains(fmt.Sprint(i.Status.Conditions), "injected") {
 			s.t.Fatalf("I7 independence: the fault of %s is said of %s: %+v", s.hit, i.Metadata.Name, i.Status.Conditions)
 		}
 		var ready *v1alpha1.Condition

@@ -200,6 +200,12 @@ func scenarios() []scenario {
 		{"preview whose Repository changes, disappears, comes back otherwise and goes before it", []func(*sim){
 			both(serving("c1"), secret("key", "canary-1"), describes(granting("one")), shows("a", nil)), describes(granting("two")),
 			undescribed, describes(retaining), both(undescribed, remove("a"))}, true},
+		{"falls asleep and is woken", []func(*sim){put(sleepy(data("Delete"))), idle("a"), request("a")}, false},
+		{"woken while it falls asleep", []func(*sim){put(sleepy(a)), both(idle("a"), after(2, request("a")))}, true},
+		{"changed while it sleeps, then woken", []func(*sim){put(sleepy(data("Retain"))), idle("a"), put(command(sleepy(data("Retain")), "2")), request("a")}, false},
+		{"deleted while it sleeps", []func(*sim){put(sleepy(data("Delete"))), idle("a"), remove("a")}, false},
+		{"may sleep, then not any more", []func(*sim){put(a), put(sleepy(a)), idle("a"), put(a)}, false},
+		{"set up for another revision while it sleeps", []func(*sim){put(sleepy(setUp(a, "r1"))), idle("a"), put(sleepy(setUp(a, "r2"))), request("a")}, true},
 	}
 }
 

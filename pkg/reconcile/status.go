@@ -30,7 +30,7 @@ var areas = []struct {
 	{v1alpha1.ConditionStarted, []resource.Kind{resource.KindGCRoot, resource.KindVolume, resource.KindInstance, resource.KindUnit, resource.KindAttachment}},
 	{v1alpha1.ConditionSetUp, []resource.Kind{resource.KindDump, resource.KindSetup}},
 	{v1alpha1.ConditionAnswered, []resource.Kind{resource.KindAnswer}},
-	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindRoute}},
+	{v1alpha1.ConditionRouteReady, []resource.Kind{resource.KindGate, resource.KindRoute}},
 }
 
 // status computes what is said of every object. Steps and compile leave
@@ -107,7 +107,7 @@ func (b *board) item(o compile.Compiled, w wanted) v1alpha1.Item {
 			Name: r.Name, UID: r.UID, Labels: o.Meta.Labels, Annotations: o.Meta.Annotations, Generation: r.Generation,
 			Source: v1alpha1.SourcePosition{Name: r.Source, File: r.File, Line: r.Line},
 		},
-		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs, ExpiresAt: o.ExpiresAt, Certificates: b.certificates(o)},
+		Status: v1alpha1.Status{ObservedGeneration: r.Generation, URLs: o.URLs, ExpiresAt: o.ExpiresAt, AsleepSince: o.AsleepSince, Certificates: b.certificates(o)},
 	}
 	item.Spec = o.Declared
 	if o.HostKey != "" {
@@ -249,7 +249,7 @@ var doing = map[resource.Kind]string{
 	resource.KindGCRoot: "preparing the machine", resource.KindVolume: "preparing the machine", resource.KindInstance: "preparing the machine",
 	resource.KindUnit: "starting the machine", resource.KindAttachment: "connecting the machine",
 	resource.KindSetup: "setting up", resource.KindDump: "dumping the database",
-	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route",
+	resource.KindAnswer: "waiting for the machine's answer", resource.KindRoute: "changing the route", resource.KindGate: "changing the route",
 }
 
 // settled says what holds in an area where nothing is to be done.
@@ -293,6 +293,8 @@ func (b *board) started(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Co
 	id := resource.ID{Kind: resource.KindUnit, Name: o.Target.Machine}
 	r, present, known := b.facts.Observed.Get(id)
 	switch {
+	case o.Asleep:
+		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, compile.ReasonAsleep, "nobody asks for it; the next request starts it"
 	case !known:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(id)
 	case !present:
@@ -311,6 +313,10 @@ func (b *board) unseen(id resource.ID) string {
 func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.Condition {
 	cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "NotAnswered", "the machine has not answered its probe yet"
 	if o.Target == nil {
+		return cond
+	}
+	if o.Asleep {
+		cond.Reason, cond.Message = compile.ReasonAsleep, "it answers when the next request has started it"
 		return cond
 	}
 	id := resource.ID{Kind: resource.KindAnswer, Name: o.Target.Machine}
@@ -361,8 +367,15 @@ func (b *board) ready(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Cond
 		if c.Type == v1alpha1.ConditionSetUp && o.SetUp {
 			continue
 		}
+		// That it stops, and is stopped, is as it should be.
+		if o.Asleep && (c.Reason == compile.ReasonAsleep || c.Reason == "Progressing") {
+			continue
+		}
 		r.Status, r.Reason, r.Message, r.NextRetry = v1alpha1.ConditionFalse, c.Reason, c.Message, c.NextRetry
 		return r
+	}
+	if o.Asleep {
+		r.Reason, r.Message = compile.ReasonAsleep, fmt.Sprintf("nobody has asked for it for %s; the next request starts it, and waits", o.Spec.SleepAfter)
 	}
 	return r
 }
@@ -437,16 +450,22 @@ func phase(o compile.Compiled, cs []v1alpha1.Condition) v1alpha1.Phase {
 		return v1alpha1.PhaseExpired
 	case o.Spec != nil && o.Spec.Disabled():
 		return v1alpha1.PhaseDisabled
+	case o.Asleep && is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:
+		return v1alpha1.PhaseAsleep
 	case is(v1alpha1.ConditionReady, v1alpha1.ConditionTrue) != nil:
 		if is(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue) != nil || is(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse) != nil ||
 			is(v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse) != nil {
 			return v1alpha1.PhaseDegraded
 		}
 		return v1alpha1.PhaseReady
+	}
+	ready := is(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
+	switch {
+	case o.Waking && ready != nil && ready.UnderWay():
+		return v1alpha1.PhaseStarting
 	case o.Serving != nil:
 		return v1alpha1.PhaseDegraded
 	}
-	ready := is(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
 	if ready != nil && (ready.Reason == "Fetching" || ready.Reason == "FetchQueued") {
 		return v1alpha1.PhaseFetching
 	}

@@ -40,7 +40,7 @@ const (
 func groupOf(k resource.Kind, parallelStarts int) group {
 	switch k {
 	case resource.KindClaim, resource.KindAccess, resource.KindRecord, resource.KindRoute,
-		resource.KindEndpoint, resource.KindException:
+		resource.KindGate, resource.KindEndpoint, resource.KindException:
 		return group{batch: true, chunk: unbounded, timeout: stepTimeout}
 	case resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy,
 		resource.KindLink, resource.KindAttachment:
@@ -53,7 +53,7 @@ func groupOf(k resource.Kind, parallelStarts int) group {
 		return group{parallel: 4, timeout: dumpTimeout}
 	case resource.KindVolume:
 		return group{parallel: 8, timeout: cloneTimeout}
-	case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindClosure, resource.KindCheckout:
+	case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindActivator, resource.KindClosure, resource.KindCheckout:
 		return group{parallel: 1, timeout: setupTimeout}
 	}
 	return group{parallel: 8, timeout: stepTimeout}

@@ -102,6 +102,7 @@ var containerFields = map[string]rule{
 	"probe.interval":  {"probe: {tcp: {port: 80}, interval: 10s}", inside, v1alpha1.Admission{}},
 
 	"ttl":             {"ttl: 8h", inside, v1alpha1.Admission{}}, // ends only itself
+	"sleepAfter":      {"sleepAfter: 1h\n  routes: [{host: web.test, port: 80}]", "spec.routes[0].host", v1alpha1.Admission{Domains: []string{"web.test"}}},
 	"restartPolicy":   {"restartPolicy: Always", inside, v1alpha1.Admission{}},
 	"stopTimeout":     {"stopTimeout: 1h", inside, v1alpha1.Admission{}}, // delays its own end only
 	"update.strategy": {"update: {strategy: Recreate}", inside, v1alpha1.Admission{}},
@@ -186,6 +187,7 @@ var previewFields = map[string]rule{
 	"resources.tasksMax":      ofPreview("resources: {tasksMax: 10}"),
 	"resources.diskMax":       ofPreview("resources: {diskMax: 1G}"),
 	"ttl":                     ofPreview("ttl: 8h"),
+	"sleepAfter":              ofPreview("sleepAfter: 1h"),
 	"rebuild":                 ofPreview("rebuild: 1"),
 	"enabled":                 ofPreview("enabled: false"),
 	"reason":                  ofPreview("reason: later"),
@@ -231,6 +233,7 @@ var repositoryFields = map[string]rule{
 	"preview.resources.tasksMax":      ofRepository("preview: {resources: {tasksMax: 10}}"),
 	"preview.resources.diskMax":       ofRepository("preview: {resources: {diskMax: 1G}}"),
 	"preview.ttl":                     ofRepository("preview: {ttl: 8h}"),
+	"preview.sleepAfter":              ofRepository("preview: {sleepAfter: 1h}"),
 }
 
 // fieldsByKind is the table that a new kind enters.

@@ -100,6 +100,12 @@ func newsOf(o Outcome) news {
 		if status.Setup == nil || done == o.Commit {
 			n.state, n.title, n.url, n.took = newsReady, "The preview is ready", url, took(status.Setup)
 		}
+	case v1alpha1.PhaseAsleep:
+		if status.Setup == nil || status.Setup.Done == o.Commit {
+			n.state, n.title, n.took = newsReady, "The preview is ready", took(status.Setup)
+			break
+		}
+		n.state, n.title, n.why = newsWaits, "The preview sleeps", "nobody asks for it; it shows this commit when somebody opens it"
 	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
 		n.state, n.title, n.why = newsStops, "The preview is stopped", reasonOf(trouble)
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected, v1alpha1.PhaseDegraded:

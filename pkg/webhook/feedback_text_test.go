@@ -59,6 +59,9 @@ func TestNews(t *testing.T) {
 			o.Commit = a
 			return o
 		}(), newsMaking, "**The preview is being made** · commit ` aaaaaaaaaaaa `\n\nMeanwhile there is what was before: <https://shop-pr-7.preview.example.org>\n"},
+		"ready, and asleep": {shown(a, v1alpha1.PhaseAsleep, done), newsReady, "**The preview is ready** · commit ` aaaaaaaaaaaa ` · took 1m32s\n\n<https://shop-pr-7.preview.example.org>\n"},
+		"asleep": {shown(a, v1alpha1.PhaseAsleep, &v1alpha1.SetupStatus{Done: b}), newsWaits,
+			"**The preview sleeps** · commit ` aaaaaaaaaaaa `\n\nMeanwhile there is what was before: <https://shop-pr-7.preview.example.org>\n\n` nobody asks for it; it shows this commit when somebody opens it `\n"},
 		"ready, and yet the commit before": {shown(a, v1alpha1.PhaseReady, &v1alpha1.SetupStatus{Done: b}, ready), newsMaking,
 			"**The preview is being made** · commit ` aaaaaaaaaaaa `\n\nMeanwhile there is what was before: <https://shop-pr-7.preview.example.org>\n"},
 		"a failed update": {shown(a, v1alpha1.PhaseDegraded, failed, ready, fails), newsFailed,

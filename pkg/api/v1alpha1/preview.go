@@ -62,6 +62,9 @@ type PreviewTemplate struct {
 	Egress Egress `json:"egress,omitzero"`
 	// TTL removes a preview that long after it was created, as `tekton delete` does; absent or 0s: it stays.
 	TTL *Duration `json:"ttl,omitempty"`
+	// SleepAfter stops the preview when nobody has asked for it so long; the next request starts it again, and waits.
+	// Health checks neither wake it nor keep it awake. Absent or 0s: it does not sleep.
+	SleepAfter *Duration `json:"sleepAfter,omitempty"`
 }
 
 // PreviewRepository is a git repository: one that the host's operator has
@@ -159,6 +162,7 @@ func (p *Preview) Machine() *ContainerSpec {
 		Network:       Network{Egress: s.Egress},
 		Resources:     s.Resources,
 		TTL:           s.TTL,
+		SleepAfter:    s.SleepAfter,
 		Enabled:       s.Enabled,
 		Reason:        s.Reason,
 		Paused:        s.Paused,

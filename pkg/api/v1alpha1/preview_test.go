@@ -59,6 +59,8 @@ func TestPreviewValidate(t *testing.T) {
 		"short ttl":      {func(s *PreviewSpec) { s.TTL = &Duration{time.Second} }, "spec.ttl"},
 		"no TLS":         {func(s *PreviewSpec) { s.TLS = "files" }, "spec.tls"},
 		"private egress": {func(s *PreviewSpec) { s.Egress.Allow = []string{"192.168.1.1"} }, "spec.egress.allow[0]"},
+		"short sleep":    {func(s *PreviewSpec) { s.SleepAfter = &Duration{time.Second} }, "spec.sleepAfter"},
+		"sleep":          {func(s *PreviewSpec) { s.SleepAfter = &Duration{time.Hour} }, ""},
 	} {
 		errs := preview(tt.edit).Validate(nil)
 		if tt.want == "" && len(errs) == 0 || len(errs) == 1 && tt.want != "" && strings.Contains(errs[0].Error(), tt.want) {

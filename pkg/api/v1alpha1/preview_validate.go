@@ -98,6 +98,7 @@ func (v *checker) template(p *field.Path, t PreviewTemplate, r PreviewRepository
 	}
 	v.resources(p.Child("resources"), t.Resources)
 	v.ttl(p.Child("ttl"), t.TTL)
+	v.sleepAfter(p.Child("sleepAfter"), t.SleepAfter)
 	same := &containerCheck{spec: &ContainerSpec{Trust: "untrusted", Network: Network{Egress: t.Egress}}, host: h}
 	same.egress(p.Child("egress"))
 	v.errs = append(v.errs, same.errs...)

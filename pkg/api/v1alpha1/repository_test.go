@@ -60,7 +60,7 @@ func fullRepository(s *RepositorySpec) {
 		Preview: PreviewTemplate{
 			Config: "deploy/preview.yaml", TLS: "off", Database: PreviewDatabase{Template: "golden", DeletionPolicy: "Retain"},
 			Grants:    PreviewGrants{Secrets: []PreviewSecret{{Name: "KEY"}}, Variables: map[string]string{"MODE": "x"}},
-			Resources: Resources{TasksMax: 10}, Egress: Egress{Mode: "none"}, TTL: &Duration{time.Hour},
+			Resources: Resources{TasksMax: 10}, Egress: Egress{Mode: "none"}, TTL: &Duration{time.Hour}, SleepAfter: &Duration{time.Hour},
 		},
 	}
 }

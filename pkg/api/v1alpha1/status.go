@@ -80,6 +80,7 @@ const (
 	PhaseRejected Phase = "Rejected"
 	PhaseDisabled Phase = "Disabled"
 	PhasePaused   Phase = "Paused"
+	PhaseAsleep   Phase = "Asleep"  // nobody asks for it: the next request starts it
 	PhaseExpired  Phase = "Expired" // its ttl is over: it is stopped until its spec goes
 	PhaseDeleting Phase = "Deleting"
 )
@@ -97,6 +98,8 @@ type Status struct {
 	StartedAt          time.Time   `json:"startedAt,omitzero"`
 	// ExpiresAt is when its ttl is over.
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	// AsleepSince is when it was stopped because nobody asked for it.
+	AsleepSince time.Time `json:"asleepSince,omitzero"`
 	// SSH says how to come in.
 	SSH *SSHStatus `json:"ssh,omitempty"`
 	// Certificates of the routes' hosts, of the TLS modes files and acme.

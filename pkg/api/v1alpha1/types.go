@@ -64,6 +64,9 @@ type ContainerSpec struct {
 	Probe *Probe `json:"probe,omitempty"`
 	// TTL removes the object that long after it was created, as `tekton delete` does; absent or 0s: it stays.
 	TTL *Duration `json:"ttl,omitempty"`
+	// SleepAfter stops the machine when nobody has asked for its routes so long; the next request starts it again, and waits.
+	// Health checks neither wake it nor keep it awake. Absent or 0s: it does not sleep.
+	SleepAfter *Duration `json:"sleepAfter,omitempty"`
 	// RestartPolicy when the machine ends by itself: Always, OnFailure, Never. What has ended so stays ended over reboots of
 	// the host; what ran when the host went down, also by a power cut, is started again.
 	RestartPolicy string `json:"restartPolicy,omitempty" enum:"Always,OnFailure,Never"`

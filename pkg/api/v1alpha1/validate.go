@@ -132,10 +132,38 @@ func (v *containerCheck) environment() {
 	}
 }
 
+// minSleepAfter is longer than a machine takes to start: a request must not find
+// it asleep again.
+const minSleepAfter = 10 * time.Second
+
+// sleepAfter of 0s is none.
+func (v *checker) sleepAfter(p *field.Path, d *Duration) {
+	if d != nil && d.Duration != 0 {
+		v.duration(p, d, Duration{minSleepAfter})
+	}
+}
+
+// wakeable refuses to let sleep what nobody can wake: only what comes through
+// the ingress is seen, and what comes beside it would be cut off.
+func (v *containerCheck) wakeable(p *field.Path) {
+	s := v.spec
+	v.sleepAfter(p, s.SleepAfter)
+	if s.SleepAfter == nil || s.SleepAfter.Duration == 0 {
+		return
+	}
+	if len(s.Routes) == 0 {
+		v.forbidden(p, "needs routes: nothing else can wake it")
+	}
+	if len(s.Network.Ports) > 0 {
+		v.forbidden(p, "cannot be set beside network.ports: connections to them neither wake it nor keep it awake")
+	}
+}
+
 func (v *containerCheck) lifecycle() {
 	s := v.spec
 	v.duration(specPath.Child("stopTimeout"), s.StopTimeout, Duration{})
 	v.ttl(specPath.Child("ttl"), s.TTL)
+	v.wakeable(specPath.Child("sleepAfter"))
 	v.reason()
 	seen := unique{}
 	for i, name := range s.DependsOn {

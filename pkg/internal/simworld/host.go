@@ -26,7 +26,7 @@ type service struct {
 }
 
 // services by the kind that stands for the process.
-var services = []resource.Kind{resource.KindCluster, resource.KindProxy, resource.KindResolver}
+var services = []resource.Kind{resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindActivator}
 
 // Stop ends a service (PostgreSQL, Caddy, the resolver); stuck: it does not
 // come up again until Repair.
@@ -75,6 +75,8 @@ func stopped(v resource.Value) resource.Value {
 		return resource.Cluster{}
 	case resource.Resolver:
 		return resource.Resolver{}
+	case resource.Activator:
+		return resource.Activator{}
 	case resource.Proxy:
 		v.HTTPPort = 0
 		return v
@@ -99,6 +101,10 @@ func (w *World) serve(s resource.Step) error {
 	case resource.KindRoute:
 		if w.services[resource.KindProxy].stuck {
 			return fmt.Errorf("%s: Caddy does not answer", s)
+		}
+	case resource.KindGate:
+		if s.Verb == resource.Put && w.services[resource.KindActivator].down {
+			return resource.Waiting("ActivatorDown", time.Second, fmt.Errorf("%s: the activator does not run", s))
 		}
 	}
 	if !slices.Contains(services, kind) {
@@ -171,7 +177,7 @@ func (w *World) Reboot() {
 		case resource.KindAttachment, resource.KindLink, resource.KindEndpoint, resource.KindException,
 			resource.KindTable, resource.KindPolicy, resource.KindAddress, resource.KindSysctl:
 			delete(w.Things, id)
-		case resource.KindCluster, resource.KindProxy, resource.KindResolver:
+		case resource.KindCluster, resource.KindProxy, resource.KindResolver, resource.KindActivator:
 			w.services[id.Kind] = service{down: true, stuck: w.services[id.Kind].stuck}
 		case resource.KindUnit:
 			// The end of the host is none of the machine's own: as if we had stopped it.

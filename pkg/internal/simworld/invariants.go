@@ -31,6 +31,9 @@ func (w *World) check(s resource.Step) error {
 		if s.Verb == resource.Put {
 			return w.checkStart(s, violated)
 		}
+		if s.Reason != "restart asked for" && w.isGated(r) {
+			return violated("design §3", "the activator still sends requests to the machine")
+		}
 		if w.isRouted(r) {
 			return violated("design §3", "a route still points to the machine of a deleted object")
 		}
@@ -48,8 +51,18 @@ func (w *World) check(s resource.Step) error {
 			return violated("design §3", "the garbage collector root goes while the machine runs")
 		}
 	case resource.Route:
-		if s.Verb == resource.Put && !w.backendAnswers(v.Backend.Addr()) {
+		if s.Verb == resource.Put && v.Gate == "" && !w.backendAnswers(v.Backend.Addr()) {
 			return violated("I5 no early exposure", "nothing at %s has answered", v.Backend)
+		}
+		if s.Verb == resource.Put && v.Gate != "" && !w.hasThing(resource.KindGate, v.Gate) {
+			return violated("design §3", "the activator knows of no gate %s", v.Gate)
+		}
+	case resource.Gate:
+		if s.Verb == resource.Put && v.Backend.IsValid() && !w.backendAnswers(v.Backend) {
+			return violated("I5 no early exposure", "nothing at %s has answered", v.Backend)
+		}
+		if s.Verb == resource.Delete && w.has(resource.KindRoute, func(r resource.Resource) bool { return r.Value.(resource.Route).Gate == s.Resource.Name }) {
+			return violated("design §3", "a route still leads to it")
 		}
 	case resource.Answer:
 		if have, ok := w.Things[resource.ID{Kind: resource.KindSetup, Name: r.Name}].Value.(resource.Setup); ok && s.Verb == resource.Put && have.Run.Boot != v.Boot {

@@ -76,9 +76,9 @@ func New(now time.Time) *World {
 // AllKinds in the order of resource's constants.
 var AllKinds = []resource.Kind{
 	resource.KindSysctl, resource.KindAddress, resource.KindTable, resource.KindPolicy, resource.KindCluster, resource.KindProxy, resource.KindResolver,
-	resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindDump, resource.KindAccess, resource.KindVolume,
+	resource.KindActivator, resource.KindClosure, resource.KindCheckout, resource.KindClaim, resource.KindPassword, resource.KindRole, resource.KindDatabase, resource.KindDump, resource.KindAccess, resource.KindVolume,
 	resource.KindEndpoint, resource.KindException, resource.KindGCRoot, resource.KindInstance, resource.KindLink, resource.KindUnit, resource.KindAttachment,
-	resource.KindSetup, resource.KindAnswer, resource.KindRecord, resource.KindRoute,
+	resource.KindSetup, resource.KindAnswer, resource.KindRecord, resource.KindRoute, resource.KindGate,
 }
 
 // Observe returns what the host has.
@@ -215,6 +215,8 @@ func (w *World) put(s resource.Step) error {
 		}
 	case resource.Answer:
 		return w.answer(r, v)
+	case resource.Gate:
+		r.Value = w.gate(r, v)
 	case resource.Route:
 		if old, ok := w.Things[r.ID].Value.(resource.Route); ok && old.Backend == v.Backend {
 			v.MovedAt = old.MovedAt
