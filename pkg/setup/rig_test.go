@@ -104,6 +104,9 @@ func (r *rig) another() *setup.Driver {
 func (r *rig) sweep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	if r.t.Failed() {
+		time.Sleep(time.Second) // a machine that has just ended says why a moment later
+	}
 	for name, parent := range map[string]string{"machine": r.layout.Machines(), "setup": r.layout.Setups()} {
 		entries, _ := os.ReadDir(parent)
 		for _, e := range entries {
