@@ -53,7 +53,7 @@ func (c *compiler) checkout(u *unitOf, r repository) (result resource.Fetched, o
 	if f.Result.Commit != "" && !have.Lost && !unread {
 		if f.Reason != "" {
 			u.note(v1alpha1.ConditionFetched, v1alpha1.ConditionTrue, f.Reason, "commit %.12s stays; the latest attempt: %s", f.Result.Commit, f.Message)
-			u.Notes[len(u.Notes)-1].NextRetry = j.due()
+			u.Notes[len(u.Notes)-1].NextRetry = c.due(j)
 		}
 		return f.Result, true
 	}

@@ -40,12 +40,12 @@ func (c *compiler) noteBuilding(u *unitOf, j job) {
 }
 
 // noteBuilt says how a later attempt went than the one whose result is used.
-func (u *unitOf) noteBuilt(j job) {
+func (c *compiler) noteBuilt(u *unitOf, j job) {
 	if u.Build.Reason == "" {
 		return
 	}
 	u.note(v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, u.Build.Reason, "what was built before stays; the latest attempt: %s", u.Build.Message)
-	u.Notes[len(u.Notes)-1].NextRetry = j.due()
+	u.Notes[len(u.Notes)-1].NextRetry = c.due(j)
 }
 
 // resolveSystem turns a flake into the store path that it builds to, and wants
@@ -68,7 +68,7 @@ func (c *compiler) resolveSystem(u *unitOf) {
 	resolved := *u.Spec
 	resolved.System.StorePath = path
 	u.Spec, u.effective = &resolved, &resolved
-	u.noteBuilt(j)
+	c.noteBuilt(u, j)
 }
 
 // builtFor remembers what the flake of the wanted spec was built to.

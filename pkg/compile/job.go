@@ -40,7 +40,7 @@ func newJob[T resource.Worked](c *compiler, name string) (v T, j job) {
 // wantJob wants a job as it is, or another attempt of it.
 func (c *compiler) wantJob(j job) {
 	have, how := j.have.Work()
-	due := j.due()
+	due := c.due(j)
 	attempt, begin := max(have, 1), !j.present || have == 0
 	if j.present && !how.Running && (j.stale || j.lost && how.Reason == "" || !due.IsZero() && !due.After(c.Now)) {
 		attempt, begin = attempt+1, true
@@ -63,22 +63,31 @@ func (c *compiler) wantJob(j job) {
 }
 
 // due is when another attempt is: after a failure, or to look again; zero: never.
-func (j job) due() time.Time {
+func (c *compiler) due(j job) time.Time {
 	_, how := j.have.Work()
 	switch {
 	case how.EndedAt.IsZero():
 		return time.Time{}
 	case how.Failures > 0:
-		return retryAt(how)
+		return c.retryAt(how)
 	case j.refresh > 0:
-		return how.EndedAt.Add(j.refresh)
+		return c.after(how, j.refresh)
 	}
 	return time.Time{}
 }
 
 // retryAt is when a job that has failed is due again.
-func retryAt(j resource.Job) time.Time {
-	return j.EndedAt.Add(min(retryFirst<<min(max(j.Failures, 1)-1, 16), retryMost))
+func (c *compiler) retryAt(j resource.Job) time.Time {
+	return c.after(j, min(retryFirst<<min(max(j.Failures, 1)-1, 16), retryMost))
+}
+
+// after is a pause from the end of an attempt on. One that ended in the future
+// did so before the clock was set back, nobody knows when: the pause is over.
+func (c *compiler) after(j resource.Job, pause time.Duration) time.Time {
+	if j.EndedAt.After(c.Now) {
+		return c.Now
+	}
+	return j.EndedAt.Add(pause)
 }
 
 // takeTurn reports whether one more job of a kind may run, and counts it.
@@ -123,7 +132,7 @@ func (c *compiler) noteJob(u *unitOf, j job, note, queued Note) {
 	case failed:
 		note.Reason, note.Message, note.NextRetry = f.Reason, f.Message, f.RetryAt
 	case how.Reason != "":
-		note.Reason, note.Message, note.NextRetry = how.Reason, how.Message, j.due()
+		note.Reason, note.Message, note.NextRetry = how.Reason, how.Message, c.due(j)
 		if n := len(how.Log); n > 0 && !strings.Contains(how.Message, how.Log[n-1]) {
 			note.Message += "; its log ends: " + strings.Join(how.Log[max(n-3, 0):], " | ")
 		}

@@ -26,7 +26,7 @@ func (c *compiler) built(u *unitOf, r *preview.Revision) *preview.Revision {
 	}
 	have, j := c.build(u, resource.Closure{Flake: n.Flake, Fetch: n.Fetch, Config: *r.Config}, refreshOf(n.Refresh))
 	if result := have.Build.Result; result.StorePath != "" {
-		u.noteBuilt(j)
+		c.noteBuilt(u, j)
 		return &preview.Revision{Commit: r.Commit, Dir: r.Dir, Config: &result.Meta, StorePath: result.StorePath}
 	}
 	// What is known of the build may be lost.

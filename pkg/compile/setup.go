@@ -66,7 +66,7 @@ func (c *compiler) setupAttempt(have, want resource.Setup, asks bool) int {
 	if have.Run.Running || have.Run.Reason == "" || !asks && have.Run.Boot == want.Boot {
 		return have.Attempt
 	}
-	due := retryAt(have.Run.Job)
+	due := c.retryAt(have.Run.Job)
 	if due.After(c.Now) {
 		c.wake(due)
 		return have.Attempt
@@ -188,7 +188,7 @@ func (c *compiler) noteSetup(u *unitOf) {
 	case run.Running:
 		note.Message = cmp.Or(run.Phase, resource.SetupDelivering)
 	case run.Reason != "":
-		note.Reason, note.Message, note.NextRetry = run.Reason, run.Message, retryAt(run.Job)
+		note.Reason, note.Message, note.NextRetry = run.Reason, run.Message, c.retryAt(run.Job)
 		if n := len(run.Log); n > 0 && !strings.Contains(run.Message, run.Log[n-1]) && !strings.Contains(run.Log[n-1], run.Message) {
 			note.Message += "; its log ends: " + strings.Join(run.Log[max(n-3, 0):], " | ")
 		}

@@ -144,6 +144,10 @@ func TestACME(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, "web has the certificate that is in Caddy's storage", func() error {
+		_, err := client(trusted).Get("https://web.example.org:8443/x")
+		return err
+	})
 	wantSecure(t, trusted, "web.example.org/x", "web /x host=web.example.org:8443 proto=https")
 	if days := time.Until(r.certificate(web).NotAfter).Hours() / 24; days < 80 || days > 91 {
 		t.Errorf("the certificate of web is good for %.0f days", days)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -88,7 +89,7 @@ func newsOf(o Outcome) news {
 	if len(status.URLs) > 0 {
 		url = status.URLs[0]
 	}
-	if serves := status.Phase == v1alpha1.PhaseReady || status.Phase == v1alpha1.PhaseDegraded; serves && done != "" && done != o.Commit {
+	if serves := slices.Contains([]v1alpha1.Phase{v1alpha1.PhaseReady, v1alpha1.PhaseDegraded, v1alpha1.PhaseAsleep}, status.Phase); serves && done != "" && done != o.Commit {
 		n.url = url // of the commit before
 	}
 	if !asked(o) {
@@ -96,16 +97,13 @@ func newsOf(o Outcome) news {
 	}
 	trouble := worst(status)
 	switch status.Phase {
-	case v1alpha1.PhaseReady:
-		if status.Setup == nil || done == o.Commit {
+	case v1alpha1.PhaseReady, v1alpha1.PhaseAsleep: // that it sleeps is nothing to read: who opens it wakes it
+		switch {
+		case status.Setup == nil || done == o.Commit:
 			n.state, n.title, n.url, n.took = newsReady, "The preview is ready", url, took(status.Setup)
+		case status.Phase == v1alpha1.PhaseAsleep:
+			n.state, n.title, n.why = newsWaits, "The preview sleeps", "nobody asks for it; it shows this commit when somebody opens it"
 		}
-	case v1alpha1.PhaseAsleep:
-		if status.Setup == nil || status.Setup.Done == o.Commit {
-			n.state, n.title, n.took = newsReady, "The preview is ready", took(status.Setup)
-			break
-		}
-		n.state, n.title, n.why = newsWaits, "The preview sleeps", "nobody asks for it; it shows this commit when somebody opens it"
 	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
 		n.state, n.title, n.why = newsStops, "The preview is stopped", reasonOf(trouble)
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected, v1alpha1.PhaseDegraded:
