@@ -169,6 +169,9 @@ func (j *Jobs) Begin(ctx context.Context, name string, d Description, l supervis
 	h.Version, h.Installation, h.Name, h.AskedAt = j.Version, j.Installation, name, time.Now()
 	// Once it is described it is observed, and this step no longer wanted. Who is
 	// cancelled then would leave an attempt that nobody makes.
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beginTimeout)
 	defer cancel()
 	j.beginning.Store(name, nil)
