@@ -39,6 +39,8 @@ type (
 		Labels []wireLabel `json:"labels"`
 		Head   wireBranch  `json:"head"`
 		Base   wireBranch  `json:"base"`
+		// Flow is Forgejo's: 0 of a branch, else of a push to refs/for (AGit).
+		Flow int64 `json:"flow"`
 	}
 	wireComment struct {
 		ID      int64     `json:"id"`
@@ -72,11 +74,19 @@ func (w *wireText) UnmarshalJSON(text []byte) error {
 
 var fullCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
+// foreign reports whether the commits are of no branch of the repository itself. Of
+// a pull request that was pushed to refs/for (AGit), for which it takes no more than
+// reading, Forgejo and Gitea say that it is of the repository, and refs/pull/N/head.
+func (w wirePull) foreign() bool {
+	return w.Head.Repo == nil || w.Base.Repo == nil || w.Head.Repo.ID != w.Base.Repo.ID ||
+		w.Flow != 0 || strings.HasPrefix(w.Head.Ref, "refs/")
+}
+
 // value checks what others rely on.
 func (w wirePull) value() (PullRequest, error) {
 	p := PullRequest{
 		Number: w.Number, Open: w.State == "open", Draft: w.Draft, URL: w.URL,
-		Fork: w.Head.Repo == nil || w.Base.Repo == nil || w.Head.Repo.ID != w.Base.Repo.ID,
+		Fork: w.foreign(),
 		Base: w.Base.Ref, Branch: w.Head.Ref, Commit: w.Head.SHA,
 	}
 	if w.User != nil { // it is gone

@@ -33,7 +33,8 @@ type PullRequest struct {
 	Open bool
 	// Draft is one that is not ready for review.
 	Draft bool
-	// Fork says that its commits are of another repository, or of one that is gone.
+	// Fork says that its commits are of another repository, of one that is gone, or
+	// of none: on Forgejo who may only read can push to refs/for.
 	Fork bool
 	// Base is the branch that it is for.
 	Base string

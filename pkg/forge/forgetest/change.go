@@ -28,13 +28,26 @@ func (s *Server) Grant(r forge.Repository, user, permission string) {
 
 // Open opens a pull request as p is, but for its number, which it returns.
 func (s *Server) Open(r forge.Repository, p forge.PullRequest) int {
+	return s.open(r, p, false)
+}
+
+// OpenAGit opens a pull request as `git push origin HEAD:refs/for/BASE` does on
+// Forgejo and Gitea, for which reading is enough: it is of no branch.
+func (s *Server) OpenAGit(r forge.Repository, p forge.PullRequest) int {
+	return s.open(r, p, true)
+}
+
+func (s *Server) open(r forge.Repository, p forge.PullRequest, agit bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	repo := s.repos[key(r)]
 	repo.issues++
 	p.Number, p.Open = repo.issues, true
+	if agit {
+		p.Fork, p.Branch = true, fmt.Sprintf("refs/pull/%d/head", p.Number)
+	}
 	p.URL = fmt.Sprintf("https://github.example/%s/pull/%d", r, p.Number)
-	made := &pull{PullRequest: p, id: s.id(), created: now()}
+	made := &pull{PullRequest: p, agit: agit, id: s.id(), created: now()}
 	repo.pulls = append(repo.pulls, made)
 	s.tellPull(repo, made, "opened")
 	return p.Number

@@ -142,6 +142,17 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestAGit: Forgejo and Gitea show the repository itself as the one that it is of
+// (services/convert, ToAPIPullRequest).
+func TestAGit(t *testing.T) {
+	s, url := serve(t)
+	n := s.OpenAGit(shop, forge.PullRequest{Base: "main", Commit: commit, Author: "stranger"})
+	_, v := ask(t, "GET", fmt.Sprintf("%s/api/v1/repos/acme/shop/pulls/%d", url, n), "secret", nil)
+	if at(v, "head.repo.id") == nil || at(v, "head.repo.id") != at(v, "base.repo.id") || at(v, "head.ref") != "refs/pull/3/head" || at(v, "user.login") != "stranger" {
+		t.Errorf("%v", v)
+	}
+}
+
 // TestConditional: what has not changed is not sent again, and does not count.
 func TestConditional(t *testing.T) {
 	s, url := serve(t)

@@ -41,7 +41,7 @@ func pullJSON(base string, repo *repository, p *pull) map[string]any {
 		labels = append(labels, map[string]any{"id": int64(crc32.ChecksumIEEE([]byte(l))), "name": l, "color": "ededed", "default": false})
 	}
 	owner, head := repo.name.Owner, any(repositoryJSON(repo))
-	if p.Fork { // of a repository that is gone: GitHub and Forgejo show null
+	if p.Fork && !p.agit { // of a repository that is gone: GitHub and Forgejo show null
 		owner, head = p.Author, nil
 		if p.Author != "" && !strings.HasPrefix(p.Author, "nobody") {
 			fork := &repository{id: repo.id + 1_000_000_000, name: repo.name}
