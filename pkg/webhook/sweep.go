@@ -16,7 +16,7 @@ import (
 const (
 	// syncTimeout of a source that was pushed to.
 	syncTimeout = 5 * time.Minute
-	// sweepRetry after one that failed.
+	// sweepRetry after the first one that failed.
 	sweepRetry = time.Minute
 )
 
@@ -32,26 +32,37 @@ func (s *Server) requestSweep() {
 func (s *Server) sweepAll(ctx context.Context) {
 	tick := time.NewTicker(s.options.Sweep)
 	defer tick.Stop()
+	var retry <-chan time.Time // of the last sweep, if it failed: one, whoever asked for that
+	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-s.sweeps:
+		case <-retry:
 		}
 		switch err := s.sweep(ctx); {
 		case ctx.Err() != nil:
 		case err == nil:
+			retry, failures = nil, 0
 			s.metrics.swept.SetToCurrentTime()
 		default:
 			s.log.Info("a sweep could not look at all; there will be another", "why", err.Error())
-			after := min(s.options.Sweep, sweepRetry)
-			if retry, ok := errors.AsType[*forge.RetryError](err); ok {
-				after = min(max(after, retry.After), longestPause)
-			}
-			time.AfterFunc(after, s.requestSweep)
+			retry = time.After(sweepPause(err, failures, s.options.Sweep))
+			failures++
 		}
 	}
+}
+
+// sweepPause after a sweep that failed, and so many before it: it doubles up to
+// the time between two, and is as long as a forge asks for.
+func sweepPause(err error, failures int, most time.Duration) time.Duration {
+	pause := min(sweepRetry<<min(failures, 20), most)
+	if retry, ok := errors.AsType[*forge.RetryError](err); ok {
+		pause = min(max(pause, retry.After), longestPause)
+	}
+	return pause
 }
 
 // sweep has every pull request looked at that is open, or that we have anything of.

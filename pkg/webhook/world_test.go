@@ -181,6 +181,7 @@ type fakeForge struct {
 	slow     map[int]chan struct{} // pull requests that are not answered until then
 	err      error
 	asked    int
+	listed   []time.Time
 }
 
 func newFakeForge() *fakeForge {
@@ -234,6 +235,7 @@ func (f *fakeForge) PullRequest(_ context.Context, _ forge.Repository, n int) (f
 func (f *fakeForge) OpenPullRequests(context.Context, forge.Repository) ([]forge.PullRequest, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.listed = append(f.listed, time.Now())
 	var out []forge.PullRequest
 	for _, n := range slices.Sorted(maps.Keys(f.pulls)) {
 		if f.pulls[n].Open {
