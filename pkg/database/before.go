@@ -55,6 +55,13 @@ func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dum
 	if err != nil {
 		return err
 	}
+	var version int
+	if err := pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return fmt.Errorf("ask PostgreSQL for its version: %w", err)
+	}
+	if !dumpsSafely(version) {
+		return resource.Because("PostgresOutdated", fmt.Errorf("database %s is not dumped while it is in use: PostgreSQL %d.%d lets an application run its SQL as the superuser who dumps (CVE-2024-7348); update PostgreSQL", v.Database, version/10000, version%10000))
+	}
 	c, err := readCatalog(ctx, pool, v.Database)
 	if err != nil {
 		return err
@@ -64,4 +71,14 @@ func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dum
 		return resource.ErrStale
 	}
 	return d.dump(ctx, trashEntry(b)+"."+v.Revision, v.Revision, b, c.roles[b.owner])
+}
+
+// dumpsSafely reports whether that version of PostgreSQL (server_version_num, of
+// the packages that have pg_dump too) has the fix of CVE-2024-7348.
+func dumpsSafely(version int) bool {
+	fixed, older := map[int]int{12: 20, 13: 16, 14: 13, 15: 8, 16: 4}[version/10000]
+	if older {
+		return version%10000 >= fixed
+	}
+	return version/10000 > 16
 }

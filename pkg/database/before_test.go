@@ -1,10 +1,12 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"tekton.host/pkg/resource"
 )
@@ -131,5 +133,64 @@ func TestDumpBefore(t *testing.T) {
 	w.putTenant(a)
 	if got := w.ask(a, "SELECT x FROM t"); got != "of c1" {
 		t.Errorf("the dump before c2 holds %q", got)
+	}
+}
+
+// TestDumpOfLockedDatabase: an application that holds a lock makes the dump before
+// a revision fail in time, and another revision ends the one that waits.
+func TestDumpOfLockedDatabase(t *testing.T) {
+	w := newWorld(t)
+	w.putCluster()
+	a := newTenant(1, "a")
+	w.putTenant(a)
+	conn := w.login(a)
+	mustExec(t, conn, "CREATE TABLE t (x text)")
+	mustExec(t, conn, "BEGIN; LOCK TABLE t")
+	w.driver.opts.LockWait = 300 * time.Millisecond
+	err := w.apply(resource.Put, before(a, "c2"))
+	wantReason(t, err, "DatabaseLocked")
+	if isTerminal(err) || !strings.Contains(err.Error(), "the application holds locks") || !strings.Contains(err.Error(), "LOCK TABLE public.t") {
+		t.Errorf("told as %v", err)
+	}
+
+	w.driver.opts.LockWait = time.Hour
+	sessions := func() string {
+		return w.psql("postgres", "SELECT coalesce(string_agg(pid::text, ','), '') FROM pg_stat_activity WHERE datname = '"+a.name+"' AND usename = '"+admin+"' AND wait_event_type = 'Lock'")
+	}
+	begin := func(revision string) (end context.CancelFunc, failed chan error) {
+		had := sessions()
+		ctx, end := context.WithCancel(t.Context())
+		failed = make(chan error, 1)
+		go func() {
+			failed <- w.driver.Apply(ctx, []resource.Step{{Verb: resource.Put, Resource: before(a, revision)}})[0]
+		}()
+		w.eventually("the dump before "+revision+" waits, alone", func() bool {
+			got := sessions()
+			return got != "" && got != had && !strings.Contains(got, ",")
+		})
+		return end, failed
+	}
+	_, first := begin("c3")
+	end, second := begin("c4")
+	if err := <-first; err == nil {
+		t.Error("the dump before c3 was made of a locked database")
+	}
+	end()
+	if err := <-second; err == nil {
+		t.Error("the dump before c4 was made of a locked database")
+	}
+	w.eventually("a dump that nobody wants has ended", func() bool { return sessions() == "" })
+	mustExec(t, conn, "COMMIT")
+	w.must(resource.Put, before(a, "c4"))
+	if got := w.observe(resource.KindDump); len(got) != 1 {
+		t.Errorf("observed %v", got)
+	}
+}
+
+func TestDumpsSafely(t *testing.T) {
+	for version, want := range map[int]bool{110022: false, 120019: false, 120020: true, 150007: false, 150008: true, 160003: false, 160004: true, 170000: true} {
+		if got := dumpsSafely(version); got != want {
+			t.Errorf("%d: %v, want %v", version, got, want)
+		}
 	}
 }

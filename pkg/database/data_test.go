@@ -284,8 +284,8 @@ func TestDumpOutlivesItsStep(t *testing.T) {
 	release := make(chan struct{})
 	runs := 0
 	job := func(context.Context) error { runs++; <-release; return nil }
-	first := w.driver.joinDump("a.1", job)
-	if again := w.driver.joinDump("a.1", job); again != first {
+	first := w.driver.joinDump("a.1", "a.1", job)
+	if again := w.driver.joinDump("a.1", "a.1", job); again != first {
 		t.Error("a second dump of the same database was begun")
 	}
 	close(release)

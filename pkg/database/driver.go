@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,6 +37,8 @@ type Options struct {
 	Port   uint16      // required with System: where it listens
 	System *System     // optional: the host's own PostgreSQL instead of one of ours
 	Log    logr.Logger // optional
+	// LockWait is how long the dump of a database in use waits for a lock. Optional: 30 s.
+	LockWait time.Duration
 }
 
 // Driver manages the kinds cluster, role, database, dump and access.
@@ -70,6 +73,9 @@ var _ resource.Driver = (*Driver)(nil)
 func New(o Options) (*Driver, error) {
 	if o.Supervisor == nil || o.Installation == "" || o.Layout.State == "" || o.Layout.Run == "" {
 		return nil, errors.New("database driver: Layout, Installation and Supervisor are required")
+	}
+	if o.LockWait == 0 {
+		o.LockWait = lockWait
 	}
 	if o.User == "" {
 		o.User = "postgres"

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,6 +20,12 @@ const (
 	trashKind = "databases" // the directory of our dumps in the trash
 	dumpFile  = "dump"      // pg_dump's custom format
 	infoFile  = "info.json"
+	// dumpSession is how the sessions of our dumps call themselves.
+	dumpSession = "tekton-dump"
+	// lockWait is how long the dump of a database in use waits for a lock: longer
+	// than a sound transaction holds one, and short against the work that waits for
+	// a dump to end. pg_dump would wait for ever.
+	lockWait = 30 * time.Second
 )
 
 // trashInfo stands beside a dump.
@@ -39,12 +46,15 @@ type trashInfo struct {
 // step for the same database joins the job.
 type dumps struct {
 	mu   sync.Mutex
-	jobs map[string]*dumpJob // by trash entry
+	jobs map[string]*dumpJob // by database: at most one each
 }
 
 type dumpJob struct {
-	done chan struct{}
-	err  error // set before done is closed
+	entry  string          // of the trash
+	ctx    context.Context // ends when nobody wants the dump any more
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // set before done is closed
 }
 
 // trashEntry names a database's place in the trash. The oid makes a second
@@ -53,7 +63,7 @@ func trashEntry(b databaseRow) string { return fmt.Sprintf("%s.%d", b.name, b.oi
 
 // dump returns once a dump of the database is durably in the trash.
 func (d *Driver) dump(ctx context.Context, entry, before string, b databaseRow, role roleRow) error {
-	job := d.joinDump(entry, func(ctx context.Context) error {
+	job := d.joinDump(trashEntry(b), entry, func(ctx context.Context) error {
 		n := role.note
 		return d.dumpToTrash(ctx, entry, trashInfo{
 			Installation: d.opts.Installation, Database: b.name, Label: n.Label, Owner: role.mark.Owner,
@@ -64,27 +74,41 @@ func (d *Driver) dump(ctx context.Context, entry, before string, b databaseRow, 
 	case <-job.done:
 		d.dumps.mu.Lock()
 		defer d.dumps.mu.Unlock()
-		delete(d.dumps.jobs, entry)
+		if d.dumps.jobs[trashEntry(b)] == job {
+			delete(d.dumps.jobs, trashEntry(b))
+			job.cancel()
+		}
 		return job.err
 	case <-ctx.Done():
+		if before != "" && errors.Is(ctx.Err(), context.Canceled) {
+			job.cancel() // another revision is wanted
+		}
 		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash: %w", b.name, ctx.Err()))
 	}
 }
 
-func (d *Driver) joinDump(entry string, run func(context.Context) error) *dumpJob {
+// joinDump returns the job that makes the entry. Another one of the same database
+// is not wanted any more: it is ended first.
+func (d *Driver) joinDump(database, entry string, run func(context.Context) error) *dumpJob {
 	d.dumps.mu.Lock()
 	defer d.dumps.mu.Unlock()
-	if job, running := d.dumps.jobs[entry]; running {
-		return job
+	old, running := d.dumps.jobs[database]
+	if running && old.entry == entry && old.ctx.Err() == nil {
+		return old
 	}
 	if d.dumps.jobs == nil {
 		d.dumps.jobs = map[string]*dumpJob{}
 	}
-	job := &dumpJob{done: make(chan struct{})}
-	d.dumps.jobs[entry] = job
+	job := &dumpJob{entry: entry, done: make(chan struct{})}
+	job.ctx, job.cancel = context.WithCancel(d.background)
+	d.dumps.jobs[database] = job
 	d.tasks.Go(func() {
 		defer close(job.done)
-		job.err = run(d.background)
+		if running {
+			old.cancel()
+			<-old.done
+		}
+		job.err = run(job.ctx)
 	})
 	return job
 }
@@ -101,9 +125,8 @@ func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) 
 		return err
 	}
 	defer os.RemoveAll(staging)
-	if err := d.pgTool(ctx, u, staging, nil, "pg_dump", "--format=custom", "--file="+filepath.Join(staging, dumpFile),
-		"--username="+d.admin(), "--dbname="+info.Database); err != nil {
-		return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
+	if err := d.pgDump(ctx, u, filepath.Join(staging, dumpFile), info); err != nil {
+		return err
 	}
 	if err := seal(staging, info); err != nil {
 		return fmt.Errorf("keep the dump of database %s: %w", info.Database, err)
@@ -116,6 +139,42 @@ func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) 
 		return err
 	}
 	return renameDurably(staging, place)
+}
+
+func (d *Driver) pgDump(ctx context.Context, u user, file string, info trashInfo) error {
+	if err := d.endDump(ctx, info.Database); err != nil { // one of a daemon that died
+		return err
+	}
+	args := []string{"--format=custom", "--file=" + file, "--username=" + d.admin(), "--dbname=" + info.Database}
+	if info.Before != "" {
+		args = append(args, fmt.Sprintf("--lock-wait-timeout=%d", d.opts.LockWait.Milliseconds()))
+	}
+	err := d.pgTool(ctx, u, filepath.Dir(file), []string{"PGAPPNAME=" + dumpSession}, "pg_dump", args...)
+	if err == nil {
+		return nil
+	}
+	// A session does not see that its client has gone while it waits for a lock.
+	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	err = errors.Join(err, d.endDump(over, info.Database))
+	// What the server says of it is in its own language, and the statement is long.
+	if failed, ok := errors.AsType[*host.RunError](err); ok && info.Before != "" && strings.Contains(failed.Stderr, " IN ACCESS SHARE MODE") {
+		return resource.Because("DatabaseLocked", fmt.Errorf("database %s was not dumped: the application holds locks on its tables for longer than %s; end the transaction that does: %w", info.Database, d.opts.LockWait, err))
+	}
+	return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
+}
+
+// endDump ends the sessions of dumps of a database.
+func (d *Driver) endDump(ctx context.Context, database string) error {
+	pool, err := d.connections()
+	if err != nil {
+		return err
+	}
+	_, err = pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2 AND usename = current_user", database, dumpSession)
+	if err != nil {
+		return fmt.Errorf("end the dump of database %s: %w", database, err)
+	}
+	return nil
 }
 
 func (d *Driver) trashPath(entry string) string {
