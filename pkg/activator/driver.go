@@ -339,8 +339,11 @@ func (d *Driver) Watch(ctx context.Context, notify func()) error {
 	state := filepath.Join(d.dir, stateDir)
 	for {
 		// It comes with the first gate, and goes with the last.
+		known := slices.Contains(w.WatchList(), state)
 		if err := w.Add(state); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("watch %s: %w", state, err)
+		} else if err == nil && !known {
+			notify() // somebody may have woken before anybody watched
 		}
 		select {
 		case err := <-ended:

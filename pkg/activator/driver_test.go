@@ -2,6 +2,7 @@ package activator
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/resource"
 )
@@ -78,16 +81,18 @@ func TestSleepsAndWakes(t *testing.T) {
 	const after = 500 * time.Millisecond
 	r.apply(put(process()), put(gateOf(backend, after)))
 	stop := r.serve(echo)
+	var seen int64
 	for range 20 { // requests keep it awake for longer than it needs to fall asleep
+		asked := time.Now()
+		seen = told.Load()
 		if code, _ := r.ask("GET", "/", nil, nil); code != 200 {
 			t.Fatalf("answered %d", code)
 		}
 		time.Sleep(after / 10)
+		if g, _ := r.gate(); g.Asleep && time.Since(asked) < after {
+			t.Fatal("it fell asleep while somebody asked")
+		}
 	}
-	if g, _ := r.gate(); g.Asleep {
-		t.Fatal("it fell asleep while somebody asked")
-	}
-	seen := told.Load()
 	r.eventually("it sleeps", func() bool { g, _ := r.gate(); return g.Asleep && !g.Since.IsZero() })
 	r.eventually("the daemon is told", func() bool { return told.Load() > seen })
 	stop()
@@ -192,5 +197,48 @@ func TestDamaged(t *testing.T) {
 		if len(d.Items) != 0 || d.Unreadable["web"] == nil || d.Err != nil {
 			t.Errorf("%s: observed %+v", name, d)
 		}
+	}
+}
+
+// TestSwapped: what takes the place of the state while it is read is not waited for.
+func TestSwapped(t *testing.T) {
+	dir := t.TempDir()
+	file, fifo := filepath.Join(dir, stateDir, stateFile), filepath.Join(dir, stateDir, "fifo")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(`{"version":1}`), 0o600), unix.Mkfifo(fifo, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for range 5000 {
+			readState(dir)
+		}
+	}()
+	for deadline := time.After(10 * time.Second); ; {
+		select {
+		case <-read:
+			return
+		case <-deadline:
+			t.Fatal("a FIFO in the place of the state is waited for")
+		default:
+			if err := unix.Renameat2(unix.AT_FDCWD, file, unix.AT_FDCWD, fifo, unix.RENAME_EXCHANGE); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestWatchBegins: what has changed before the watch stands is not missed.
+func TestWatchBegins(t *testing.T) {
+	r := newRig(t)
+	if err := os.MkdirAll(filepath.Join(r.driver.dir, stateDir), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan struct{}, 100)
+	go r.driver.Watch(t.Context(), func() { told <- struct{}{} })
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told to look once the watch stands")
 	}
 }

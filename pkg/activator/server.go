@@ -114,9 +114,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.arm(g)
 		s.tell()
 	}
+	crowded := g.open > maxHeld
 	s.mu.Unlock()
 	defer s.end(g)
-	s.serve(w, r, g, port)
+	s.serve(w, r, g, port, crowded)
 }
 
 // parseHeader reads NAME:PORT.
@@ -134,14 +135,15 @@ func local(r *http.Request) bool {
 	return err == nil && ok && from.Addr().Unmap() == to.AddrPort().Addr().Unmap()
 }
 
-// serve forwards a request that is counted, now or when there is a machine.
-func (s *server) serve(w http.ResponseWriter, r *http.Request, g *gate, port int) {
+// serve forwards a request that is counted, now or when there is a machine. What
+// came to a crowd does not wait; who waits does so whatever changes.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, g *gate, port int, crowded bool) {
 	deadline := time.NewTimer(heldFor)
 	defer deadline.Stop()
 	for {
 		s.mu.Lock()
 		addr, changed := g.Value.Backend, g.changed
-		label, crowded, gone := g.Value.Label, g.open > maxHeld, g.gone
+		label, gone := g.Value.Label, g.gone
 		s.mu.Unlock()
 		switch {
 		case gone:

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tekton.host/pkg/resource"
 )
 
@@ -88,31 +90,24 @@ func digest(b []byte) string {
 }
 
 // readState reads what the process has said; the zero state when it has not yet.
-// The directory is that of an unprivileged process: what is in it may be anything.
+// The directory is that of an unprivileged process: what is in it may be anything,
+// and something else at the next look. A FIFO is not waited for.
 func readState(dir string) (s state, err error) {
-	root, err := os.OpenRoot(filepath.Join(dir, stateDir))
+	f, err := os.OpenFile(filepath.Join(dir, stateDir, stateFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return state{}, nil
 	}
 	if err != nil {
 		return state{}, err
 	}
-	defer root.Close()
-	info, err := root.Lstat(stateFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return state{}, nil
-	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return state{}, err
 	}
 	if !info.Mode().IsRegular() {
 		return state{}, fmt.Errorf("%s of the activator is no regular file", stateFile)
 	}
-	f, err := root.Open(stateFile)
-	if err != nil {
-		return state{}, err
-	}
-	defer f.Close()
 	if err := json.NewDecoder(io.LimitReader(f, maxState)).Decode(&s); err != nil {
 		return state{}, fmt.Errorf("read %s of the activator: %w", stateFile, err)
 	}
