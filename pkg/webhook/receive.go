@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -19,12 +21,61 @@ const (
 	maxReading = 2 * MaxBody
 	// answerWithin: GitHub waits ten seconds for an answer.
 	answerWithin = 8 * time.Second
+	// bodyWithin leaves time to answer.
+	bodyWithin = answerWithin - time.Second
+	// Memory for a body is taken in steps that grow with it.
+	firstStep, largestStep = 4 << 10, 64 << 10
+	// giveWay is how long a body that holds some memory waits for more.
+	giveWay = time.Second
 )
 
-// budget bounds the memory that bodies take.
-type budget struct{ *semaphore.Weighted }
+// budget bounds the memory that bodies take. It is taken as they come and not as
+// they are announced: who announces much and sends nothing stops nobody.
+type budget struct {
+	memory *semaphore.Weighted
+	within time.Duration
+}
 
-func newBudget() *budget { return &budget{semaphore.NewWeighted(maxReading)} }
+func newBudget() *budget { return &budget{semaphore.NewWeighted(maxReading), bodyWithin} }
+
+var errBusy = errors.New("too many deliveries at once")
+
+// read a body to its end. What it took is to be released whatever it returns.
+func (b *budget) read(ctx context.Context, r io.Reader) (body []byte, release func(), err error) {
+	held := 0
+	release = func() { b.memory.Release(int64(held)) }
+	for {
+		if len(body) == held {
+			step := min(max(held, firstStep), largestStep)
+			if err := b.take(ctx, step, held > 0); err != nil {
+				return nil, release, err
+			}
+			held += step
+			body = slices.Grow(body, step)
+		}
+		n, err := r.Read(body[len(body):held])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, release, nil
+		}
+		if err != nil {
+			return nil, release, err
+		}
+	}
+}
+
+// take waits for memory. Of bodies that wait for each other's one soon gives way.
+func (b *budget) take(ctx context.Context, n int, holds bool) error {
+	if holds {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, giveWay)
+		defer cancel()
+	}
+	if b.memory.Acquire(ctx, int64(n)) != nil {
+		return errBusy
+	}
+	return nil
+}
 
 // refusal is how a delivery is not accepted.
 type refusal struct {
@@ -88,23 +139,14 @@ func (s *Server) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 // read takes in a delivery: nothing of it is looked at before its signature.
 func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Request, f Forge) (forge.Event, error) {
 	var none forge.Event
-	size := r.ContentLength
-	if size > MaxBody {
+	if r.ContentLength > MaxBody {
 		return none, &refusal{http.StatusRequestEntityTooLarge, "a delivery has at most 25 MiB"}
 	}
-	if size < 0 {
-		size = MaxBody
-	}
-	if err := s.reading.Acquire(ctx, size); err != nil {
-		return none, &refusal{http.StatusServiceUnavailable, "too many deliveries at once"}
-	}
-	defer s.reading.Release(size)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return none, &refusal{http.StatusRequestEntityTooLarge, "a delivery has at most 25 MiB"}
-	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.reading.within)) // the next request has its own
+	body, release, err := s.reading.read(ctx, http.MaxBytesReader(w, r.Body, MaxBody))
+	defer release()
 	if err != nil {
-		return none, &refusal{http.StatusBadRequest, "the delivery ended before its end"}
+		return none, unread(err)
 	}
 	secrets, err := f.Secrets()
 	if err != nil {
@@ -118,6 +160,20 @@ func (s *Server) read(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		return none, &refusal{http.StatusBadRequest, err.Error()}
 	}
 	return e, nil
+}
+
+// unread is the answer to a body that was not read to its end.
+func unread(err error) *refusal {
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return &refusal{http.StatusRequestEntityTooLarge, "a delivery has at most 25 MiB"}
+	}
+	switch {
+	case errors.Is(err, errBusy):
+		return &refusal{http.StatusServiceUnavailable, err.Error()}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &refusal{http.StatusRequestTimeout, "the delivery did not come to its end in time"}
+	}
+	return &refusal{http.StatusBadRequest, "the delivery ended before its end"}
 }
 
 // healthz answers 200 while deliveries are kept and the daemon is heard.

@@ -1,15 +1,21 @@
 package webhook
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"tekton.host/pkg/api/v1alpha1"
 )
@@ -91,6 +97,68 @@ func TestAnswers(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestSlowBodies: who announces much and sends nothing stops nobody, and is not waited for.
+func TestSlowBodies(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	web := httptest.NewServer(w.handler)
+	defer web.Close()
+	slow := make([]net.Conn, 4)
+	for i := range slow {
+		c, err := net.Dial("tcp", web.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST /webhook/github HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", MaxBody)
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100") {
+			t.Fatalf("%q, %v", line, err) // it is being read
+		}
+		slow[i] = c
+	}
+	began := time.Now()
+	if code := w.deliver("a", "pull_request", pullBody(7)); code != 202 || time.Since(began) > bodyWithin/2 {
+		t.Errorf("%d after %s", code, time.Since(began))
+	}
+	for _, c := range slow {
+		c.Close()
+	}
+	w.server.reading.within = 50 * time.Millisecond
+	c, err := net.Dial("tcp", web.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetReadDeadline(time.Now().Add(bodyWithin / 2))
+	fmt.Fprint(c, "POST /webhook/github HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "408") {
+		t.Errorf("%q, %v", line, err)
+	}
+}
+
+// TestBodiesGiveWay: of large bodies that together do not fit some are read, and all is given back.
+func TestBodiesGiveWay(t *testing.T) {
+	b := &budget{semaphore.NewWeighted(1 << 20), bodyWithin}
+	var whole atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			text := strings.Repeat("x", 900<<10)
+			body, release, err := b.read(t.Context(), iotest.OneByteReader(strings.NewReader(text)))
+			defer release()
+			if err == nil && string(body) == text {
+				whole.Add(1)
+			} else if !errors.Is(err, errBusy) {
+				t.Error(len(body), err)
+			}
+		})
+	}
+	all.Wait()
+	if whole.Load() == 0 || !b.memory.TryAcquire(1<<20) {
+		t.Errorf("%d were read", whole.Load())
+	}
+}
 
 // TestSecretsUnreadable: a delivery that cannot be checked is neither believed nor refused for good.
 func TestSecretsUnreadable(t *testing.T) {
