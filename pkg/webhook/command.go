@@ -31,7 +31,8 @@ type Command struct {
 
 var commandLine = regexp.MustCompile(`^/preview(?:[ \t]+(down|rebuild|approve[ \t]+([0-9a-f]{40}|[0-9a-f]{64})))?$`)
 
-// Commands of the comments, oldest first, ours left out: each is a line of its
+// Commands of the comments, oldest first, ours left out, and those of another host
+// of ours that writes with another account: each is a line of its
 // own, outside of quotes and blocks of code. Whether their authors have a say is
 // for the caller to find out.
 func Commands(comments []forge.Comment) []Command {
@@ -41,18 +42,19 @@ func Commands(comments []forge.Comment) []Command {
 	})
 	var out []Command
 	for _, c := range comments {
-		if c.Ours {
+		if c.Ours || strings.HasPrefix(c.Body, markerBegin) {
 			continue
 		}
 		fenced := ""
 		for line := range strings.Lines(c.Body) {
 			line = strings.TrimRight(line, " \t\r\n")
-			if fence := fenceOf(line); fence != "" && (fenced == "" || strings.HasPrefix(fence, fenced)) {
-				if fenced == "" {
-					fenced = fence
-				} else {
-					fenced = ""
-				}
+			fence, info := fenceOf(line)
+			if fenced == "" && fence != "" {
+				fenced = fence
+				continue
+			}
+			if fenced != "" && strings.HasPrefix(fence, fenced) && info == "" {
+				fenced = ""
 				continue
 			}
 			if m := commandLine.FindStringSubmatch(line); m != nil && fenced == "" {
@@ -64,13 +66,18 @@ func Commands(comments []forge.Comment) []Command {
 	return out
 }
 
-// fenceOf is the fence that a line begins or ends a block of code with; "": none.
-func fenceOf(line string) string {
-	line = strings.TrimLeft(line, " ")
+// fenceOf is the fence that a line begins or ends a block of code with, and what
+// follows it, by CommonMark; "": none.
+func fenceOf(line string) (fence, info string) {
+	text := strings.TrimLeft(line, " ")
+	if len(line)-len(text) > 3 {
+		return "", ""
+	}
 	for _, mark := range []string{"`", "~"} {
-		if rest := strings.TrimLeft(line, mark); len(line)-len(rest) >= 3 {
-			return line[:len(line)-len(rest)]
+		info := strings.TrimLeft(text, mark)
+		if n := len(text) - len(info); n >= 3 && (mark == "~" || !strings.Contains(info, mark)) {
+			return text[:n], info
 		}
 	}
-	return ""
+	return "", ""
 }

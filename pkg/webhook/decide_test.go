@@ -104,6 +104,12 @@ func TestCommands(t *testing.T) {
 		"longer fence":             {"````\n```\n/preview down\n````\n/preview", []Command{up}},
 		"other fence inside":       {"```\n~~~\n/preview down\n```\n", nil},
 		"fence without an end":     {"~~~\n/preview down", nil},
+		"code in a line":           {"``` x ```\n/preview", []Command{up}},
+		"code, then a block":       {"``` x ```\n\n````text\n/preview down\n````\n", nil},
+		"no end of a block":        {"```\n```text\n/preview down\n```\n/preview", []Command{up}},
+		"indented end of a block":  {"```\n    ```\n/preview down\n```\n/preview", []Command{up}},
+		"ticks after tildes":       {"~~~ `x`\n/preview down\n~~~", nil},
+		"of another host":          {testMarker[:len(testMarker)-3] + "b -->\n/preview down", nil},
 		"part of a commit":         {"/preview approve abcdef0", nil},
 		"commit in upper case":     {"/preview approve " + strings.ToUpper(commitB), nil},
 	} {
@@ -124,6 +130,19 @@ func TestCommandsInOrder(t *testing.T) {
 	comments[1].Ours = true
 	if got := Commands(comments); len(got) != 2 {
 		t.Errorf("what we have written ourselves counts: %v", got)
+	}
+}
+
+// TestNewsCommandNothing: what we write of messages and logs commands no other host,
+// whatever is in them, also when its marker is lost.
+func TestNewsCommandNothing(t *testing.T) {
+	for _, s := range append(evil, "``", "```", "x ``` y") {
+		n := news{state: newsFailed, title: "x", why: s, log: []string{s, "/preview down", s, "/preview"}}
+		for _, marker := range []string{testMarker, ""} {
+			if got := Commands(said(n.render(marker, true))); got != nil {
+				t.Errorf("%.50q: %v", s, got)
+			}
+		}
 	}
 }
 

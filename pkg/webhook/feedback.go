@@ -44,6 +44,9 @@ type Feedback struct {
 
 var _ Teller = (*Feedback)(nil)
 
+// markerBegin begins the comments of every host of ours.
+const markerBegin = "<!-- tekton-preview"
+
 var instanceName = regexp.MustCompile(`^[0-9A-Za-z.-]{0,100}$`)
 
 // NewFeedback opens the directory.
@@ -51,7 +54,7 @@ func NewFeedback(o FeedbackOptions) (*Feedback, error) {
 	if !instanceName.MatchString(o.Instance) || strings.Contains(o.Instance, "--") {
 		return nil, fmt.Errorf("%.120q cannot name an instance: letters, digits, dots and single dashes", o.Instance)
 	}
-	f := &Feedback{o: o, dir: filepath.Join(o.State, "told"), marker: strings.TrimSpace("<!-- tekton-preview "+o.Instance) + " -->"}
+	f := &Feedback{o: o, dir: filepath.Join(o.State, "told"), marker: strings.TrimSpace(markerBegin+" "+o.Instance) + " -->"}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of what was told: %w", err)
 	}
