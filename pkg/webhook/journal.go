@@ -103,10 +103,10 @@ func (j *Journal) replay(data []byte) {
 func (j *Journal) apply(e entry) {
 	if e.Add != nil {
 		j.next++
-		j.pending[*e.Add] = j.next
+		j.pending[e.Add.folded()] = j.next // an older version wrote it as the forge did
 	}
 	if e.Done != nil {
-		delete(j.pending, *e.Done)
+		delete(j.pending, e.Done.folded())
 	}
 	if e.ID != "" {
 		j.remember(e.ID, nil)

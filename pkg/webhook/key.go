@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"strings"
 
 	"tekton.host/pkg/forge"
 )
@@ -16,6 +17,14 @@ type Key struct {
 	Number int `json:"number,omitempty"`
 	// Branch that was pushed to.
 	Branch string `json:"branch,omitempty"`
+}
+
+// folded is the key as every Key is made: in lower case. Forges do not tell cases
+// of a repository's name apart, deliveries spell it in one way, a url in another,
+// and two keys of one pull request would be two workers with it at a time.
+func (k Key) folded() Key {
+	k.Repository.Owner, k.Repository.Name = strings.ToLower(k.Repository.Owner), strings.ToLower(k.Repository.Name)
+	return k
 }
 
 // String is FORGE OWNER/NAME#NUMBER or FORGE OWNER/NAME:BRANCH.

@@ -114,7 +114,7 @@ func (s *Server) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		s.log.Error(err, "a delivery could not be checked", "forge", f.Name)
 		return http.StatusServiceUnavailable, "not now; the host's log says why"
 	}
-	k := Key{Forge: f.Name, Repository: e.Repository, Number: e.PullRequest, Branch: e.Branch}
+	k := Key{Forge: f.Name, Repository: e.Repository, Number: e.PullRequest, Branch: e.Branch}.folded()
 	switch {
 	case e.Kind == forge.EventPing:
 		return http.StatusOK, "pong"

@@ -140,6 +140,7 @@ func (s *Store) Read(r Ref) (Entry, error) {
 	if err == nil {
 		rec := &Record{}
 		if json.Unmarshal(raw, rec) == nil {
+			rec.Key = rec.Key.folded()
 			e.Record, e.Preview = rec, rec.Preview
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -116,7 +116,7 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 	if spec.PullRequests.Max > 0 {
 		// Until each was looked at, a younger one takes no room of an older one.
 		for n := range numbers {
-			s.rooms.wait(Ref{name, n}, Key{Forge: f.Name, Repository: at, Number: n})
+			s.rooms.wait(Ref{name, n}, Key{Forge: f.Name, Repository: at, Number: n}.folded())
 		}
 	}
 	for _, r := range refs {
@@ -128,7 +128,7 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 		numbers[n] = true
 	}
 	for _, n := range slices.Sorted(maps.Keys(numbers)) {
-		s.looks.add(Key{Forge: f.Name, Repository: at, Number: n})
+		s.looks.add(Key{Forge: f.Name, Repository: at, Number: n}.folded())
 	}
 	return nil
 }
