@@ -38,6 +38,7 @@ var (
 // one look at it serves them all. Who adds at the same time shares one fsync.
 type Journal struct {
 	path string
+	open func(path string) (*os.File, error) // for appending
 
 	mu      sync.Mutex
 	file    *os.File
@@ -72,7 +73,7 @@ type entry struct {
 // OpenJournal opens the journal of a directory, or makes it.
 func OpenJournal(dir string) (*Journal, error) {
 	j := &Journal{
-		path: filepath.Join(dir, "journal"), pending: map[Key]uint64{}, seen: map[string]*batch{}, batch: newBatch(),
+		path: filepath.Join(dir, "journal"), open: openAppending, pending: map[Key]uint64{}, seen: map[string]*batch{}, batch: newBatch(),
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	data, err := os.ReadFile(j.path)
@@ -85,6 +86,10 @@ func OpenJournal(dir string) (*Journal, error) {
 	}
 	go j.commit()
 	return j, nil
+}
+
+func openAppending(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 }
 
 func newBatch() *batch { return &batch{ready: make(chan struct{})} }
@@ -310,10 +315,11 @@ func (j *Journal) rewrite() error {
 	for _, k := range keys {
 		encoder.Encode(entry{Add: &k})
 	}
+	j.torn = true // until the new one is open: what is written to the one it replaces is lost
 	if err := host.WriteFile(j.path, text.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write the journal anew: %w", err)
 	}
-	file, err := os.OpenFile(j.path, os.O_WRONLY|os.O_APPEND, 0)
+	file, err := j.open(j.path)
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -134,6 +135,34 @@ func TestJournalTorn(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := openJournal(t, dir)
+	defer again.Close()
+	if diff := cmp.Diff([]Key{key(1)}, again.Pending()); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+}
+
+// TestJournalReplaced: where a journal was written anew and could not be opened,
+// nothing is accepted into the one that it replaced.
+func TestJournalReplaced(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	defer j.Close()
+	j.mu.Lock()
+	j.open = func(string) (*os.File, error) { return nil, syscall.EMFILE }
+	err := j.rewrite()
+	j.mu.Unlock()
+	if !errors.Is(err, syscall.EMFILE) {
+		t.Fatal(err)
+	}
+	if err := j.Add(t.Context(), key(1), "a"); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("accepted without a journal: %v", err)
+	}
+	j.mu.Lock()
+	j.open = openAppending
+	j.mu.Unlock()
+	if err := j.Add(t.Context(), key(1), "a"); err != nil {
+		t.Fatal(err)
+	}
+	again := openJournal(t, filepath.Dir(j.path))
 	defer again.Close()
 	if diff := cmp.Diff([]Key{key(1)}, again.Pending()); diff != "" {
 		t.Errorf("pending (-want +got):\n%s", diff)
