@@ -119,6 +119,8 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("systemd-networkd has removed rules:\n%s", s.inside("ip", "rule"))
 	}
 
+	s.webhook()
+
 	// As the README says it.
 	s.inside("sh", "-c", "tekton delete $(tekton get -o name) --wait")
 	s.eventually("nothing is left", func() error {
@@ -128,6 +130,48 @@ func TestInstalled(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// webhook sets up what takes pull requests, as its page says: under its unit,
+// confined as that is, it reads its secrets, hears the daemon and answers.
+func (s *server) webhook() {
+	s.t.Helper()
+	const host = "apiVersion: tekton.host/v1alpha1\nkind: Host\nmetadata: {name: host}\nspec:\n  readSocketGroup: tekton-webhook\n  previews: {domain: preview.test}\n" +
+		"  sources:\n  - {name: local, path: /var/lib/tekton/specs}\n" +
+		"  - {name: pull-requests, path: /var/lib/tekton-webhook/specs, allow: {kinds: [Preview], repositories: [shop], domains: ['*.preview.test']}}\n"
+	put := func(file, text string) {
+		s.inside("sh", "-c", "umask 077 && cat >"+file+" <<'END'\n"+text+"END\n")
+	}
+	put("/etc/tekton/host.yaml", host)
+	s.inside("systemctl", "restart", "tektond")
+	put("/etc/tekton/webhook-secrets/github", "a secret\n")
+	put("/etc/tekton/webhook-secrets/github-token", "a token\n")
+	s.inside("systemctl", "start", "tekton-webhook")
+	answer := func(args ...string) string {
+		return s.inside(append([]string{"curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w", "%{http_code}"}, args...)...)
+	}
+	s.eventually("the webhook hears the daemon", func() error {
+		if code := answer("http://127.0.0.1:9180/healthz"); code != "200" {
+			return fmt.Errorf("it is healthy: %s\n%s", code, s.inside("journalctl", "--no-pager", "-u", "tekton-webhook", "-n", "20"))
+		}
+		return nil
+	})
+	if code := answer("-d", "{}", "http://127.0.0.1:9180/webhook/github"); code != "401" {
+		s.t.Errorf("a delivery without a signature was answered with %s", code)
+	}
+	status := s.inside("cat", "/proc/"+s.property("tekton-webhook.service", "MainPID")+"/status")
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, want) {
+			s.t.Errorf("the webhook's process is not confined, no %q in\n%s", want, status)
+		}
+	}
+	if strings.Contains(status, "Uid:\t0") {
+		s.t.Errorf("the webhook runs as root:\n%s", status)
+	}
+	s.inside("systemctl", "stop", "tekton-webhook")
+	if result := s.property("tekton-webhook.service", "Result"); result != "success" {
+		s.t.Errorf("the webhook ended with %s", result)
+	}
 }
 
 // mainPIDs of listed units.
