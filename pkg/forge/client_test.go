@@ -362,6 +362,34 @@ func TestAnswersAreNotBelieved(t *testing.T) {
 	}
 }
 
+// TestOddIsLeftOut: what is odd in a list is told, and keeps nothing from the others,
+// also when the list is remembered.
+func TestOddIsLeftOut(t *testing.T) {
+	one := func(n int, branch, sha string) string {
+		return fmt.Sprintf(`{"number":%d,"state":"open","head":{"ref":%q,"sha":%q,"repo":{"id":1}},"base":{"ref":"main","repo":{"id":1}}}`, n, branch, sha)
+	}
+	list := strings.Join([]string{one(1, "a", commit(1)), one(2, "a", ""), one(3, strings.Repeat("x", 256), commit(3)), "null", `{"number":"5"}`, `"6"`, one(7, "a", commit(7))}, ",")
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"x"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprintf(w, "[%s]", list)
+	}))
+	defer h.Close()
+	c := client(t, forge.Options{URL: h.URL})
+	for range 2 {
+		got, err := c.OpenPullRequests(t.Context(), shop)
+		if _, odd := errors.AsType[*forge.OddError](err); !odd || !strings.Contains(err.Error(), "pull request 2 ") || !strings.Contains(err.Error(), "pull request 3:") {
+			t.Error(err)
+		}
+		if len(got) != 2 || got[0].Number != 1 || got[1].Number != 7 || got[1].Commit != commit(7) {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 func TestNew(t *testing.T) {
 	tok := func() (string, error) { return "x", nil }
 	for name, o := range map[string]forge.Options{

@@ -112,6 +112,17 @@ func (w wirePull) value() (PullRequest, error) {
 	return p, nil
 }
 
+// listedPull is one of a list: when it is no pull request at all the others are.
+type listedPull struct{ wirePull }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *listedPull) UnmarshalJSON(text []byte) error {
+	if json.Unmarshal(text, &l.wirePull) != nil {
+		l.wirePull = wirePull{}
+	}
+	return nil
+}
+
 // in is a question about a repository.
 func in(r Repository, method string, parts ...string) (call, error) {
 	if err := r.Validate(); err != nil {
@@ -147,20 +158,26 @@ func (c *API) OpenPullRequests(ctx context.Context, r Repository) ([]PullRequest
 		q.query.Set("sort", "created")
 		q.query.Set("direction", "asc")
 	}
-	list, err := all[wirePull](ctx, c, q)
+	list, err := all[listedPull](ctx, c, q)
 	if err != nil {
 		return nil, err
 	}
 	var pulls []PullRequest
+	var odd []error
 	for _, w := range list {
 		p, err := w.value()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", r, err)
+			odd = append(odd, err)
+			continue
 		}
 		pulls = append(pulls, p)
 	}
 	slices.SortFunc(pulls, func(a, b PullRequest) int { return a.Number - b.Number })
-	return slices.CompactFunc(pulls, func(a, b PullRequest) bool { return a.Number == b.Number }), nil
+	pulls = slices.CompactFunc(pulls, func(a, b PullRequest) bool { return a.Number == b.Number })
+	if len(odd) > 0 {
+		return pulls, &OddError{Err: fmt.Errorf("%s: %w", r, errors.Join(odd...))}
+	}
+	return pulls, nil
 }
 
 // Comments implements Client.

@@ -97,7 +97,7 @@ type Client interface {
 	PullRequest(ctx context.Context, r Repository, number int) (PullRequest, error)
 	// OpenPullRequests are all that are open, in the order of their numbers. One
 	// may be missing when another closes while pages are read: of what is missing
-	// ask PullRequest.
+	// ask PullRequest. With an OddError come all others.
 	OpenPullRequests(ctx context.Context, r Repository) ([]PullRequest, error)
 	// Comments of a pull request, oldest first.
 	Comments(ctx context.Context, r Repository, number int) ([]Comment, error)
@@ -117,6 +117,16 @@ var ErrNotFound = errors.New("not found")
 // ErrRefused is what the forge does not do, also when it is asked again: what
 // the token or the app may not, and what it does not accept.
 var ErrRefused = errors.New("refused")
+
+// OddError is of pull requests in a list that are not as a forge shows one. They
+// are left out.
+type OddError struct{ Err error }
+
+// Error says what is odd.
+func (e *OddError) Error() string { return e.Err.Error() }
+
+// Unwrap is what is odd.
+func (e *OddError) Unwrap() error { return e.Err }
 
 // RetryError is a forge that wants to be asked later: its rate limit, or its
 // own trouble.

@@ -19,6 +19,19 @@ func shop(p v1alpha1.PullRequestPolicy) map[string]v1alpha1.RepositorySpec {
 	return map[string]v1alpha1.RepositorySpec{"shop": {URL: shopURL, PullRequests: p}}
 }
 
+// TestOddIsLeftOut: a pull request that is not as it should be keeps a sweep from no other.
+func TestOddIsLeftOut(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	w.forge.open(42)
+	w.forge.odd = &forge.OddError{Err: errors.New("pull request 41 shows nothing")}
+	w.server.requestSweep()
+	w.settle()
+	if got := w.numbers(); got != "[42]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
 // TestLife of a pull request: opened, pushed to, commanded, closed, opened again.
 func TestLife(t *testing.T) {
 	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))

@@ -64,6 +64,7 @@ type Server struct {
 	looks   *work
 	tells   *work
 	sweeps  chan struct{}
+	odd     map[string]string // what a sweep told of a Repository's
 	reading *budget
 
 	placing sync.Mutex // one spec comes or goes at a time
@@ -95,7 +96,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, log: o.Log, forges: map[string]Forge{}, store: store, looks: newWork(), tells: newWork(),
-		lock: lock, sweeps: make(chan struct{}, 1), reading: newBudget(), rooms: rooms{}, outcomes: map[Key]concluded{},
+		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, outcomes: map[Key]concluded{},
 	}
 	for _, f := range o.Forges {
 		s.forges[f.Name] = f

@@ -104,7 +104,12 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 		return errors.Join(errs...)
 	}
 	open, err := f.Client.OpenPullRequests(ctx, at)
-	if err != nil {
+	if odd, ok := errors.AsType[*forge.OddError](err); ok {
+		if s.odd[name] != odd.Error() { // it is told once
+			s.log.Info("pull requests are left out, which are not as a forge shows them", "repository", name, "why", odd.Error())
+		}
+		s.odd[name] = odd.Error()
+	} else if err != nil {
 		return fmt.Errorf("ask for the pull requests of %s: %w", at, err)
 	}
 	numbers := map[int]bool{}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -180,6 +181,7 @@ type fakeForge struct {
 	writers  map[string]bool
 	slow     map[int]chan struct{} // pull requests that are not answered until then
 	err      error
+	odd      error // of a list
 	asked    int
 	listed   []time.Time
 }
@@ -242,7 +244,7 @@ func (f *fakeForge) OpenPullRequests(context.Context, forge.Repository) ([]forge
 			out = append(out, *f.pulls[n])
 		}
 	}
-	return out, f.err
+	return out, cmp.Or(f.err, f.odd)
 }
 
 func (f *fakeForge) Comments(_ context.Context, _ forge.Repository, n int) ([]forge.Comment, error) {
