@@ -130,8 +130,8 @@ func (c *Config) validate() field.ErrorList {
 	if c.Sweep.Duration < minSweep {
 		errs = append(errs, field.Invalid(field.NewPath("sweep"), c.Sweep.String(), "must be at least "+minSweep.String()))
 	}
-	if !instanceName.MatchString(c.Instance) {
-		errs = append(errs, field.Invalid(field.NewPath("instance"), c.Instance, "must be letters, digits, dots and dashes"))
+	if err := checkInstance(c.Instance); err != nil {
+		errs = append(errs, field.Invalid(field.NewPath("instance"), c.Instance, err.Error()))
 	}
 	if len(c.Forges) == 0 {
 		errs = append(errs, field.Required(field.NewPath("forges"), "name at least one forge"))

@@ -49,10 +49,18 @@ const markerBegin = "<!-- tekton-preview"
 
 var instanceName = regexp.MustCompile(`^[0-9A-Za-z.-]{0,100}$`)
 
+// checkInstance refuses what would end the marker of a comment.
+func checkInstance(s string) error {
+	if !instanceName.MatchString(s) || strings.Contains(s, "--") {
+		return errors.New("must be letters, digits, dots and single dashes, at most 100")
+	}
+	return nil
+}
+
 // NewFeedback opens the directory.
 func NewFeedback(o FeedbackOptions) (*Feedback, error) {
-	if !instanceName.MatchString(o.Instance) || strings.Contains(o.Instance, "--") {
-		return nil, fmt.Errorf("%.120q cannot name an instance: letters, digits, dots and single dashes", o.Instance)
+	if err := checkInstance(o.Instance); err != nil {
+		return nil, fmt.Errorf("%.120q cannot name an instance: %w", o.Instance, err)
 	}
 	f := &Feedback{o: o, dir: filepath.Join(o.State, "told"), marker: strings.TrimSpace(markerBegin+" "+o.Instance) + " -->"}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {

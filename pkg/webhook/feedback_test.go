@@ -340,6 +340,11 @@ func TestInstances(t *testing.T) {
 		if _, err := NewFeedback(FeedbackOptions{State: t.TempDir(), Instance: bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
+		c := &Config{Instance: bad}
+		c.setDefaults()
+		if err := c.validate().ToAggregate(); err == nil || !strings.Contains(err.Error(), "instance: ") {
+			t.Errorf("%q is taken of a configuration: %v", bad, err)
+		}
 	}
 	b := newBench(t, forge.GitHub)
 	for _, name := range []string{"one.example", "two.example", "one.example"} {
