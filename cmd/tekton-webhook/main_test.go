@@ -273,6 +273,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	os.Remove(filepath.Join(r.dir, "token"))
 	run(1, "token: no such file", "--check")
+	run(1, "not within its unit", "--check")
 	r.write("token", "", 0o600)
 	run(1, "it is empty", "--check")
 	r.write("webhook.yaml", "listen: 0.0.0.0:80\nsweep: 1s\nforges:\n- {name: GitHub, type: gitlab, secretFiles: [a, b, c], tokenFile: t}\n- {name: a, type: github, secretFiles: [a]}\n", 0o644)

@@ -263,7 +263,11 @@ func (c *Config) Check() error {
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && os.Getenv("CREDENTIALS_DIRECTORY") == "" {
+		err = fmt.Errorf("%w\nthis is not within its unit, which has directories and secrets of its own: docs/webhook.md, step 7, has how to check with those", err)
+	}
+	return err
 }
 
 // forges with their clients.

@@ -71,3 +71,16 @@ func TestWebhookConfigurations(t *testing.T) {
 		}
 	}
 }
+
+// TestWebhookCheck: the check that the page has is given what the unit gives.
+func TestWebhookCheck(t *testing.T) {
+	unit := readText(t, "packaging/tekton-webhook.service")
+	_, check, _ := strings.Cut(readText(t, "docs/webhook.md"), "systemd-run ")
+	check, _, _ = strings.Cut(check, "```")
+	for _, setting := range []string{"User", "StateDirectory", "LoadCredential"} {
+		line := regexp.MustCompile("(?m)^" + setting + "=.*$").FindString(unit)
+		if line == "" || !strings.Contains(check, `-p "`+line+`"`) && !strings.Contains(check, "-p "+line+" ") {
+			t.Errorf("%q of the unit is not in the check of docs/webhook.md:\n%s", line, check)
+		}
+	}
+}
