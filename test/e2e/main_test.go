@@ -14,6 +14,7 @@ import (
 	_ "tekton.host/pkg/machine/launch"
 	"tekton.host/pkg/supervise/supervisetest"
 	_ "tekton.host/pkg/supervise/supervisor"
+	_ "tekton.host/pkg/webhook"
 	"tekton.host/test/systemdhost"
 )
 
