@@ -69,7 +69,7 @@ func (d *Daemon) Problems(context.Context) ([]spec.Problem, error) {
 }
 
 // Plan implements server.Backend.
-func (d *Daemon) Plan(_ context.Context, files []v1alpha1.File) (v1alpha1.PlanReport, error) {
+func (d *Daemon) Plan(ctx context.Context, files []v1alpha1.File) (v1alpha1.PlanReport, error) {
 	v, err := d.view()
 	if err != nil {
 		return v1alpha1.PlanReport{}, err
@@ -78,6 +78,9 @@ func (d *Daemon) Plan(_ context.Context, files []v1alpha1.File) (v1alpha1.PlanRe
 	if len(files) > 0 {
 		var objects []spec.Object
 		for _, f := range files {
+			if err := ctx.Err(); err != nil {
+				return v1alpha1.PlanReport{}, err // nobody waits for it any more
+			}
 			decoded, problems := spec.Decode(f.Name, f.Data, spec.Options{Host: &d.opts.Host})
 			if len(problems) > 0 {
 				return v1alpha1.PlanReport{}, invalid(problems)

@@ -32,7 +32,7 @@ var passedSignals = []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIG
 // exec runs a command in the object's machine and connects it with the client.
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 	var req wire.ExecRequest
-	if err := readJSON(w, r, &req); err != nil {
+	if err := readJSON(w, r, wire.MaxRequest, &req); err != nil {
 		return err
 	}
 	if err := checkExec(r, req); err != nil {

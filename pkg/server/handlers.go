@@ -96,18 +96,46 @@ func (s *Server) problems(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, problems, err)
 }
 
-func (s *Server) plan(w http.ResponseWriter, r *http.Request) error {
-	var req wire.PlanRequest
-	if err := readJSON(w, r, &req); err != nil {
-		return err
+// maxBarePlan bounds a request for a plan without files.
+const maxBarePlan = 4 << 10
+
+// plan answers with one plan at a time: what takes a processor takes one. Who is
+// slow to ask or to take the answer holds nobody up. Without files it is the plan
+// of what the sources hold: readers make nobody decode what they send.
+func (s *Server) plan(files bool) handler {
+	limit := int64(maxBarePlan)
+	if files {
+		limit = wire.MaxRequest
 	}
-	report, err := s.backend.Plan(r.Context(), req.Files)
-	return answer(w, report, err)
+	turn := make(chan struct{}, 1)
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var req wire.PlanRequest
+		err := readJSON(w, r, limit, &req)
+		if !files && (r.ContentLength > limit || len(req.Files) > 0) {
+			return &wire.Error{
+				Code: wire.Forbidden, Message: "a plan with files is not for readers",
+				Next: "ask for the plan without files, or use the daemon's other socket, as root or in the group that spec.socketGroup of the Host names",
+			}
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case turn <- struct{}{}:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		report, err := func() (v1alpha1.PlanReport, error) {
+			defer func() { <-turn }()
+			return s.backend.Plan(r.Context(), req.Files)
+		}()
+		return answer(w, report, err)
+	}
 }
 
 func (s *Server) apply(w http.ResponseWriter, r *http.Request) error {
 	var req wire.ApplyRequest
-	if err := readJSON(w, r, &req); err != nil {
+	if err := readJSON(w, r, wire.MaxRequest, &req); err != nil {
 		return err
 	}
 	results, err := s.backend.Apply(r.Context(), req.Source, req.Files)

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/server/wire"
@@ -170,24 +173,83 @@ func TestReadersOnTheirSocket(t *testing.T) {
 	}
 }
 
-// TestPlansOneByOne: readers cannot have many plans made at a time.
+// slowPlans is a Backend that makes a plan as long as nobody lets it go.
+type slowPlans struct {
+	Backend
+	entered, leave chan struct{}
+}
+
+func (b *slowPlans) Plan(context.Context, []v1alpha1.File) (v1alpha1.PlanReport, error) {
+	b.entered <- struct{}{}
+	<-b.leave
+	return v1alpha1.PlanReport{}, nil
+}
+
+// TestPlansOneByOne: a socket has one plan made at a time. Who waits there, or is
+// slow to ask, holds up nobody, least of all at the other one.
 func TestPlansOneByOne(t *testing.T) {
-	entered, leave := make(chan struct{}, 2), make(chan struct{})
-	h := oneByOne(func(http.ResponseWriter, *http.Request) error {
-		entered <- struct{}{}
-		<-leave
-		return nil
-	})
-	first := make(chan error, 1)
-	go func() { first <- h(nil, httptest.NewRequest("POST", wire.PathPlan, nil)) }()
-	<-entered
+	b := &slowPlans{entered: make(chan struct{}, 10), leave: make(chan struct{})}
+	s, err := New(Options{Backend: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(body io.Reader) *http.Request { return httptest.NewRequest("POST", wire.PathPlan, body) }
+	begin := func(h http.Handler, body io.Reader) chan int {
+		code := make(chan int, 1)
+		go func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, request(body))
+			code <- w.Code
+		}()
+		return code
+	}
+	entered := func(whose string) {
+		t.Helper()
+		select {
+		case <-b.entered:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s plan waits", whose)
+		}
+	}
+	body, slow := io.Pipe()
+	late := begin(s.mux, body)
+	if _, err := slow.Write([]byte("{")); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	readers := begin(s.readers, strings.NewReader("{}"))
+	entered("a reader's")
+	all := begin(s.mux, strings.NewReader("{}"))
+	entered("root's")
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := h(nil, httptest.NewRequest("POST", wire.PathPlan, nil).WithContext(gone)); err == nil || len(entered) > 0 {
-		t.Errorf("a second one was made beside the first: %v", err)
+	for _, h := range []http.Handler{s.mux, s.readers} {
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, request(strings.NewReader("{}")).WithContext(gone)); w.Code == http.StatusOK || len(b.entered) > 0 {
+			t.Errorf("a second one was made beside the first: %d", w.Code)
+		}
 	}
-	close(leave)
-	if err := <-first; err != nil {
-		t.Error(err)
+	close(b.leave)
+	slow.Write([]byte("}"))
+	slow.Close()
+	if got := []int{<-readers, <-all, <-late}; !slices.Equal(got, []int{200, 200, 200}) {
+		t.Errorf("answers %v", got)
+	}
+}
+
+// TestReadersPlanNoFiles: what readers send is not decoded.
+func TestReadersPlanNoFiles(t *testing.T) {
+	s, err := New(Options{Backend: &slowPlans{}}) // who asks it waits for ever
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range map[string]int{"small": 10, "large": maxBarePlan} {
+		body, err := json.Marshal(wire.PlanRequest{Files: []v1alpha1.File{{Name: "a.yaml", Data: make([]byte, size)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		if s.readers.ServeHTTP(w, httptest.NewRequest("POST", wire.PathPlan, bytes.NewReader(body))); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "other socket") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
 	}
 }

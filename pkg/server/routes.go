@@ -10,8 +10,8 @@ import (
 type route struct {
 	pattern string
 	answer  handler
-	// readable: readers may ask it, too.
-	readable bool
+	// readers get this answer; nil: they may not ask.
+	readers handler
 }
 
 // routes are all that the API has. What the readable ones answer holds no secret,
@@ -20,53 +20,39 @@ type route struct {
 func (s *Server) routes(metrics http.Handler) []route {
 	const object, source = wire.PathObjects + "/{kind}/{name}", wire.PathSources + "/{name}"
 	routes := []route{
-		{"GET " + wire.PathVersion, s.version, true},
-		{"GET " + wire.PathObjects, s.objects, true},
-		{"GET " + wire.PathEvents, s.events, true},
-		{"GET " + wire.PathSources, s.sources, true},
-		{"GET " + wire.PathProblems, s.problems, true},
-		{"POST " + wire.PathPlan, oneByOne(s.plan), true},
-		{"POST " + source + "/sync", s.syncSource, true},
+		{"GET " + wire.PathVersion, s.version, s.version},
+		{"GET " + wire.PathObjects, s.objects, s.objects},
+		{"GET " + wire.PathEvents, s.events, s.events},
+		{"GET " + wire.PathSources, s.sources, s.sources},
+		{"GET " + wire.PathProblems, s.problems, s.problems},
+		{"POST " + wire.PathPlan, s.plan(true), s.plan(false)},
+		{"POST " + source + "/sync", s.syncSource, s.syncSource},
 
-		{"DELETE " + object, s.deleteObject, false},
-		{"POST " + object + "/restart", s.restart, false},
-		{"GET " + object + "/logs", s.logs, false},
-		{"POST " + object + "/exec", s.exec, false},
-		{"GET " + object + "/history", s.history, false},
-		{"POST " + object + "/connect", s.connect, false},
-		{"GET " + wire.PathUsage, s.usage, false},
-		{"POST " + source + "/release-deletes", s.releaseDeletes, false},
-		{"POST " + source + "/suspend", s.suspendSource, false},
-		{"POST " + source + "/resume", s.resumeSource, false},
-		{"POST " + wire.PathApply, s.apply, false},
-		{"GET " + wire.PathSecrets, s.listSecrets, false},
-		{"PUT " + wire.PathSecrets + "/{name}", s.setSecret, false},
-		{"DELETE " + wire.PathSecrets + "/{name}", s.deleteSecret, false},
-		{"GET " + wire.PathData, s.listData, false},
-		{"POST " + wire.PathData + "/{id}/restore", s.restoreData, false},
-		{"DELETE " + wire.PathData + "/{id}", s.deleteData, false},
-		{"GET " + wire.PathProfile + "/{name}", s.profile, false},
+		{"DELETE " + object, s.deleteObject, nil},
+		{"POST " + object + "/restart", s.restart, nil},
+		{"GET " + object + "/logs", s.logs, nil},
+		{"POST " + object + "/exec", s.exec, nil},
+		{"GET " + object + "/history", s.history, nil},
+		{"POST " + object + "/connect", s.connect, nil},
+		{"GET " + wire.PathUsage, s.usage, nil},
+		{"POST " + source + "/release-deletes", s.releaseDeletes, nil},
+		{"POST " + source + "/suspend", s.suspendSource, nil},
+		{"POST " + source + "/resume", s.resumeSource, nil},
+		{"POST " + wire.PathApply, s.apply, nil},
+		{"GET " + wire.PathSecrets, s.listSecrets, nil},
+		{"PUT " + wire.PathSecrets + "/{name}", s.setSecret, nil},
+		{"DELETE " + wire.PathSecrets + "/{name}", s.deleteSecret, nil},
+		{"GET " + wire.PathData, s.listData, nil},
+		{"POST " + wire.PathData + "/{id}/restore", s.restoreData, nil},
+		{"DELETE " + wire.PathData + "/{id}", s.deleteData, nil},
+		{"GET " + wire.PathProfile + "/{name}", s.profile, nil},
 	}
 	if metrics != nil {
-		routes = append(routes, route{"GET " + wire.PathMetrics, func(w http.ResponseWriter, r *http.Request) error {
+		show := func(w http.ResponseWriter, r *http.Request) error {
 			metrics.ServeHTTP(w, r)
 			return nil
-		}, true})
+		}
+		routes = append(routes, route{"GET " + wire.PathMetrics, show, show})
 	}
 	return routes
-}
-
-// oneByOne has each request wait for the one before: what takes a processor
-// takes one.
-func oneByOne(h handler) handler {
-	turn := make(chan struct{}, 1)
-	return func(w http.ResponseWriter, r *http.Request) error {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-			return h(w, r)
-		case <-r.Context().Done():
-			return r.Context().Err()
-		}
-	}
 }

@@ -62,8 +62,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), readers: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
 	for _, route := range s.routes(o.Metrics) {
 		s.mux.Handle(route.pattern, s.handle(route.answer))
-		if route.readable {
-			s.readers.Handle(route.pattern, s.handle(route.answer))
+		if route.readers != nil {
+			s.readers.Handle(route.pattern, s.handle(route.readers))
 		}
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -204,8 +204,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, nil
 }
 
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := readBody(w, r, wire.MaxRequest)
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
+	body, err := readBody(w, r, limit)
 	if err != nil {
 		return err
 	}
