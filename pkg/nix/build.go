@@ -29,7 +29,11 @@ const evaluations = 3
 const jobVersion = 1
 
 // homeDir in a build's directory is the evaluator's; gone when the build has ended.
-const homeDir = "home"
+// configDir is root's, with a preview's configuration; it goes, too.
+const (
+	homeDir   = "home"
+	configDir = "config"
+)
 
 // description of one attempt to build a closure.
 type description struct {
@@ -49,7 +53,11 @@ func RunBuild(ctx context.Context, dir string, out io.Writer) error {
 	b := &build{Attempt: job.Attempt{Dir: dir, Out: out, Failed: reasonBuild, Timeout: reasonTimeout}, log: newLogReader()}
 	b.Progress = b.progress
 	return b.Run(ctx, jobVersion, &b.description, b.run, func() error {
-		return errors.Join(b.releaseNext(), os.RemoveAll(filepath.Join(dir, homeDir)), os.RemoveAll(filepath.Join(dir, rootDir)))
+		err := b.releaseNext()
+		for _, name := range []string{homeDir, configDir, rootDir} {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
+		}
+		return err
 	})
 }
 

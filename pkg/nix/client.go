@@ -258,7 +258,7 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 			return nil, err
 		}
 		cmd.SysProcAttr.Chroot = root
-		prepare = func() error { return isolate(root, c.home()) }
+		prepare = func() error { return isolate(root, c.home(), c.config()) }
 	}
 	err := runAs(cmd, r.evaluator, prepare)
 	log.flush()

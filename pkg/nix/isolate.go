@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,11 +18,11 @@ const rootDir = "root"
 var userland = []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/nix", "/run/current-system"}
 
 // isolate gives the calling thread a network without anything in it, and makes a
-// root of the userland, the store and home, to be entered by chroot.
+// root of the userland, the store, home and config, to be entered by chroot.
 //
 // Pure evaluation is not enough: Nix's fetchers read any path and URL of which
 // the hash is named, and copy it into the store before they compare that.
-func isolate(root, home string) error {
+func isolate(root, home, config string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
@@ -31,7 +32,7 @@ func isolate(root, home string) error {
 	if err := mount("tmpfs", root, "mode=0755,size=1m"); err != nil {
 		return err
 	}
-	for _, path := range userland {
+	for _, path := range append(slices.Clone(userland), config) {
 		if err := show(root, path, true); err != nil {
 			return err
 		}

@@ -72,7 +72,7 @@ func (c *client) evaluatePreview(ctx context.Context, locked, attr string) ([]de
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.home(), "config")
+	dir := c.config()
 	if err := writeConfig(dir, c.build.Config); err != nil {
 		return nil, err
 	}
@@ -95,6 +95,10 @@ func (c *client) evaluatePreview(ctx context.Context, locked, attr string) ([]de
 	}
 	return []derivation{d.Toplevel, d.Meta}, errors.Join(d.Toplevel.check("system.build.toplevel"), d.Meta.check("system.build.previewMeta"))
 }
+
+// config is the directory of the configuration. It is not in home: whose that is
+// could have root write elsewhere by a link.
+func (c *client) config() string { return filepath.Join(c.build.Dir, configDir) }
 
 // writeConfig makes a directory with the configuration alone; anybody may read it.
 func writeConfig(dir, text string) error {
