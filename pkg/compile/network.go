@@ -210,7 +210,7 @@ func (c *compiler) hostResources(need hostNeeds) []resource.Resource {
 			rs = append(rs, add("caddy", c.proxy(need.acme)))
 		}
 		if need.activator {
-			rs = append(rs, add("activator", resource.Activator{Listen: netip.AddrPortFrom(n.Service(), activatorPort)}))
+			rs = append(rs, add("activator", resource.Activator{Listen: netip.AddrPortFrom(n.Service(), resource.ActivatorPort)}))
 		}
 		if h.Ingress.HTTPSPort != nil && *h.Ingress.HTTPSPort != 0 {
 			table.IngressPorts = append(table.IngressPorts, *h.Ingress.HTTPSPort)

@@ -69,7 +69,7 @@ func (c *compiler) emitRoutes(u *unitOf) {
 			Label:   u.Record.Kind + "/" + u.Record.Name,
 		}
 		if u.gated() {
-			route.Backend = netip.AddrPortFrom(c.Naming.Service(), activatorPort)
+			route.Backend = netip.AddrPortFrom(c.Naming.Service(), resource.ActivatorPort)
 			route.Gate, route.GatePort = u.Record.Name, r.Port
 		}
 		c.want(resource.New(u.Record.UID, "", name, route))

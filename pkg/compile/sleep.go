@@ -9,9 +9,6 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-// activatorPort on the service address. Machines do not reach it.
-const activatorPort = 7850
-
 // ReasonAsleep is why something is not done for an object now.
 const ReasonAsleep = "Asleep"
 

@@ -12,6 +12,9 @@ type Activator struct {
 	Listen netip.AddrPort `json:"listen"`
 }
 
+// ActivatorPort on the service address. Machines do not reach it.
+const ActivatorPort = 7850
+
 // GateHeader is how the proxy tells the activator which gate, and which port
 // behind it, a request is for: NAME:PORT.
 const GateHeader = "X-Tekton-Gate"

@@ -180,6 +180,7 @@ func ports(h v1alpha1.HostSpec, l host.Layout) []doctor.Port {
 	if h.Ingress.Mode == "managed" {
 		add("http", "spec.ingress.httpPort", "caddy", "tcp", netip.Addr{}, h.Ingress.HTTPPort)
 		add("https", "spec.ingress.httpsPort", "caddy", "tcp", netip.Addr{}, *h.Ingress.HTTPSPort)
+		add("activator", "spec.subnet", "activator", "tcp", service, resource.ActivatorPort)
 	}
 	if h.DNS.Mode == "managed" {
 		add("dns", "spec.subnet", "dns", "udp", service, 53)

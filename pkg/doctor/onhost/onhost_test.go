@@ -1,16 +1,22 @@
 package onhost
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/doctor"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/resource"
 )
 
 func TestUpstream(t *testing.T) {
@@ -175,5 +181,43 @@ func TestTrialNames(t *testing.T) {
 		if got := newTrial(v1alpha1.HostSpec{Instance: instance}, "").naming.Instance; got != want {
 			t.Errorf("%q: %q, want %q", instance, got, want)
 		}
+	}
+}
+
+// TestPorts: a port of ours that somebody else has is told; none is forgotten.
+func TestPorts(t *testing.T) {
+	https := 0
+	h := v1alpha1.HostSpec{Subnet: "127.99.0.0/24"}
+	h.Ingress.Mode, h.Ingress.HTTPSPort = "managed", &https
+	taken, err := net.Listen("tcp4", fmt.Sprintf("127.99.0.1:%d", resource.ActivatorPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	all := ports(h, host.Layout{State: t.TempDir()})
+	if len(all) != 1 || all[0].Addr != taken.Addr().String()+"/tcp" || all[0].User+all[0].Err == "" {
+		t.Errorf("of %s it is said %+v", taken.Addr(), all)
+	}
+}
+
+// TestTrialLeft: looking changes nothing, and who is at it has left nothing.
+func TestTrialLeft(t *testing.T) {
+	trial := newTrial(v1alpha1.HostSpec{StateDir: t.TempDir(), Instance: "test"}, "")
+	if err := errors.Join(os.Mkdir(trial.dir, 0o700), os.WriteFile(trial.config(), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if left := trialLeft(trial.real); left != trial.dir {
+		t.Errorf("left is %q", left)
+	}
+	if _, err := os.Stat(trial.dir + ".lock"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a lock is left (%v)", err)
+	}
+	lock := flock.New(trial.dir + ".lock")
+	defer lock.Close()
+	if locked, err := lock.TryLock(); !locked {
+		t.Fatal(err)
+	}
+	if left := trialLeft(trial.real); left != "" {
+		t.Errorf("%q is in use", left)
 	}
 }

@@ -235,11 +235,19 @@ func TestThrowAwayMachine(t *testing.T) {
 
 	cmd := p.command("--deep")
 	p.check(cmd.Start())
-	for exec.Command("ip", "link", "show", link).Run() != nil {
-		time.Sleep(20 * time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for deadline := time.After(startTimeout); exec.Command("ip", "link", "show", link).Run() != nil; {
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended before there was %s: %v", link, err)
+		case <-deadline:
+			t.Fatalf("no %s within %s (%v)", link, startTimeout, cmd.Process.Kill())
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 	p.check(cmd.Process.Kill())
-	cmd.Wait()
+	<-ended
 	_, found = p.doctor()
 	p.want(found, "throw-away machine", doctor.Warning, p.path("state/doctor"))
 	takeAway := p.standIns()

@@ -66,7 +66,7 @@ func trialLeft(h v1alpha1.HostSpec) string {
 	if _, err := os.Stat(t.config()); err != nil {
 		return ""
 	}
-	lock := flock.New(t.dir + ".lock")
+	lock := flock.New(t.dir+".lock", flock.SetFlag(os.O_RDONLY)) // made by those who try only
 	if locked, err := lock.TryLock(); err == nil && !locked {
 		return "" // somebody is at it
 	}
