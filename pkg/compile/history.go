@@ -2,6 +2,7 @@ package compile
 
 import (
 	"slices"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/resource"
@@ -77,14 +78,20 @@ func (c *compiler) setupDatabase(u *unitOf) (d *resource.SetupDatabase, known bo
 // dumped where it has to be.
 func (c *compiler) readyFor(u *unitOf) bool {
 	dump, needed := c.dumpFor(u)
-	_, made, _ := c.Observed.Get(dump.ID)
 	_, known := c.setupDatabase(u)
-	return known && (made || !needed)
+	return known && (!needed || c.dumped(dump))
+}
+
+// dumped reports whether a wanted dump is made. One from before another revision
+// was set up is not that: the database has been written to since.
+func (c *compiler) dumped(want resource.Resource) bool {
+	have, present, _ := c.Observed.Get(want.ID)
+	return present && want.Value.Equal(have.Value)
 }
 
 // dumpFor is the dump that has to be made before the target is set up for what the
-// spec asks for: there is one a revision, none of the first, and none between
-// attempts.
+// spec asks for: there is one each time that the revision changes, none of the
+// first, and none between attempts.
 func (c *compiler) dumpFor(u *unitOf) (r resource.Resource, needed bool) {
 	if !u.asWanted || u.Spec.Setup == nil || u.Spec.Disabled() {
 		return r, false
@@ -99,7 +106,13 @@ func (c *compiler) dumpFor(u *unitOf) (r resource.Resource, needed bool) {
 	if was == "" || was == next || begun.Revision == next {
 		return r, false
 	}
-	return resource.New(u.Record.UID, "", d.Name+"@"+next, resource.Dump{Database: d.Name, Revision: next}), true
+	var after time.Time
+	for _, s := range c.setupsOf(u) {
+		if s.Run.With == have.OID && s.Run.Done != next && s.Run.DoneAt.After(after) {
+			after = s.Run.DoneAt
+		}
+	}
+	return resource.New(u.Record.UID, "", d.Name+"@"+next, resource.Dump{Database: d.Name, Revision: next, After: after}), true
 }
 
 // emitDump wants that dump.
@@ -112,7 +125,7 @@ func (c *compiler) emitDump(u *unitOf) {
 // noteDump says how the dump before a setup goes, once one is due.
 func (c *compiler) noteDump(u *unitOf) bool {
 	r, needed := c.dumpFor(u)
-	if _, made, _ := c.Observed.Get(r.ID); !needed || made {
+	if !needed || c.dumped(r) {
 		return false
 	}
 	note := Note{Type: v1alpha1.ConditionSetUp, Status: v1alpha1.ConditionFalse, Reason: "Dumping"}

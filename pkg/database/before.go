@@ -20,6 +20,10 @@ func (d *Driver) observeDumps() resource.Domain {
 	for _, info := range infos {
 		if info.Before != "" {
 			r := resource.New(info.Owner, "", info.Database+"@"+info.Before, resource.Dump{Database: info.Database, Revision: info.Before, MadeAt: info.DeletedAt})
+			old, twice := domain.Items[r.ID] // of a database that was made anew
+			if twice && old.Value.(resource.Dump).MadeAt.After(info.DeletedAt) {
+				continue
+			}
 			domain.Items[r.ID] = r
 		}
 	}
@@ -36,7 +40,7 @@ func (d *Driver) applyDump(ctx context.Context, s resource.Step, v resource.Dump
 		case info.Database != v.Database || info.Before != v.Revision || info.Owner != s.Resource.Owner:
 		case s.Verb == resource.Delete:
 			err = errors.Join(err, os.RemoveAll(d.trashPath(entry)))
-		default:
+		case !info.DeletedAt.Before(v.After):
 			return nil
 		}
 	}
@@ -70,7 +74,7 @@ func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dum
 	if mark, ours := c.ours(b, d.opts.Installation); !there || !ours || mark.Owner != s.Resource.Owner {
 		return resource.ErrStale
 	}
-	return d.dump(ctx, trashEntry(b)+"."+v.Revision, v.Revision, b, c.roles[b.owner])
+	return d.dump(ctx, trashEntry(b)+"."+v.Revision, v, b, c.roles[b.owner])
 }
 
 // dumpsSafely reports whether that version of PostgreSQL (server_version_num, of

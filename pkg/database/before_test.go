@@ -93,6 +93,20 @@ func TestDumpBefore(t *testing.T) {
 	if len(got) != 2 || !got[first.ID].Equal(first) || got[first.ID].Value.(resource.Dump).MadeAt.IsZero() {
 		t.Errorf("observed %v", got)
 	}
+	made := got[first.ID].Value.(resource.Dump).MadeAt
+	again := func(after time.Time) (at time.Time) {
+		v := first.Value.(resource.Dump)
+		v.After = after
+		w.must(resource.Put, resource.New(first.Owner, "", first.Name, v))
+		return w.observe(resource.KindDump)[first.ID].Value.(resource.Dump).MadeAt
+	}
+	if at := again(made); !at.Equal(made) {
+		t.Error("dumped once more, though nothing was set up since")
+	}
+	future := made.Add(time.Hour) // as of a clock that was set back
+	if at := again(made.Add(1)); !at.After(made) || !again(future).Equal(future) || len(w.observe(resource.KindDump)) != 2 {
+		t.Errorf("the dump of %s was not replaced by that of %s", made, at)
+	}
 	stolen := before(a, "c4")
 	stolen.Owner = b.uid
 	if err := w.apply(resource.Put, stolen); !errors.Is(err, resource.ErrStale) {
@@ -131,8 +145,8 @@ func TestDumpBefore(t *testing.T) {
 	}
 	a.uid = "uid-a-again"
 	w.putTenant(a)
-	if got := w.ask(a, "SELECT x FROM t"); got != "of c1" {
-		t.Errorf("the dump before c2 holds %q", got)
+	if got := w.ask(a, "SELECT x FROM t"); got != "broken by c2" {
+		t.Errorf("the dump before c2 that replaced the first holds %q", got)
 	}
 }
 

@@ -304,7 +304,7 @@ func TestDumpOutlivesItsStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := w.driver.dump(ctx, trashEntry(c.databases[a.name]), "", c.databases[a.name], c.roles[a.name]); err != nil {
+	if err := w.driver.dump(ctx, trashEntry(c.databases[a.name]), resource.Dump{}, c.databases[a.name], c.roles[a.name]); err != nil {
 		if _, ok := errors.AsType[*resource.WaitingError](err); !ok {
 			t.Errorf("%v is not waiting", err)
 		}

@@ -177,7 +177,7 @@ func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catal
 		return err
 	}
 	// Nobody can connect any more, so a dump that is done stays right.
-	if err := d.dump(ctx, trashEntry(b), "", b, role); err != nil {
+	if err := d.dump(ctx, trashEntry(b), resource.Dump{}, b, role); err != nil {
 		return err
 	}
 	return drop(ctx, pool, b.name)

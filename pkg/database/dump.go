@@ -61,13 +61,17 @@ type dumpJob struct {
 // dump of the same database, after a crash before the drop, replace the first.
 func trashEntry(b databaseRow) string { return fmt.Sprintf("%s.%d", b.name, b.oid) }
 
-// dump returns once a dump of the database is durably in the trash.
-func (d *Driver) dump(ctx context.Context, entry, before string, b databaseRow, role roleRow) error {
+// dump returns once a dump of the database is durably in the trash. want is the
+// one from before a revision; of a database that goes it is zero.
+func (d *Driver) dump(ctx context.Context, entry string, want resource.Dump, b databaseRow, role roleRow) error {
 	job := d.joinDump(trashEntry(b), entry, func(ctx context.Context) error {
-		n := role.note
+		n, at := role.note, time.Now().UTC()
+		if at.Before(want.After) { // the clock was set back
+			at = want.After
+		}
 		return d.dumpToTrash(ctx, entry, trashInfo{
 			Installation: d.opts.Installation, Database: b.name, Label: n.Label, Owner: role.mark.Owner,
-			Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, Before: before, DeletedAt: time.Now().UTC(),
+			Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, Before: want.Revision, DeletedAt: at,
 		})
 	})
 	select {
@@ -80,7 +84,7 @@ func (d *Driver) dump(ctx context.Context, entry, before string, b databaseRow, 
 		}
 		return job.err
 	case <-ctx.Done():
-		if before != "" && errors.Is(ctx.Err(), context.Canceled) {
+		if want.Revision != "" && errors.Is(ctx.Err(), context.Canceled) {
 			job.cancel() // another revision is wanted
 		}
 		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash: %w", b.name, ctx.Err()))

@@ -209,7 +209,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.driver.dump(t.Context(), trashEntry(c.databases[a.name]), "", c.databases[a.name], c.roles[a.name]); err != nil {
+	if err := w.driver.dump(t.Context(), trashEntry(c.databases[a.name]), resource.Dump{}, c.databases[a.name], c.roles[a.name]); err != nil {
 		t.Fatal(err)
 	}
 	w.restartDaemon()

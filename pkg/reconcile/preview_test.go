@@ -317,6 +317,27 @@ func TestPreviewDumps(t *testing.T) {
 	}
 }
 
+// TestPreviewDumpsAnew: a commit that comes back after another one was set up finds
+// the dump from before its first time: what was written since is not in that.
+func TestPreviewDumpsAnew(t *testing.T) {
+	s := newSim(t)
+	for _, c := range []string{"c1", "c2", "c1", "c2"} {
+		s.pushes(c, application)
+		s.preview("main")
+		s.looked()
+		s.wantPhase("shop", v1alpha1.PhaseReady)
+		s.quiet()
+	}
+	for id, n := range s.world.Dumps {
+		if want := map[string]int{"c1": 1, "c2": 2}[s.world.Things[id].Value.(resource.Dump).Revision]; n != want {
+			t.Errorf("%s was made %d times, want %d", id, n, want)
+		}
+	}
+	if len(s.world.Dumps) != 2 {
+		t.Errorf("dumps %v", s.world.Dumps)
+	}
+}
+
 // TestPreviewPlan: what a change of a preview means, before it is made.
 func TestPreviewPlan(t *testing.T) {
 	other := func(branch string, edits ...func(*v1alpha1.PreviewSpec)) func(*sim) {

@@ -64,6 +64,9 @@ type Database struct {
 type Dump struct {
 	Database string `json:"database"`
 	Revision string `json:"revision"`
+	// After is when the database was last set up for another revision: an older dump
+	// does not hold that. Wanted only.
+	After time.Time `json:"after,omitzero"`
 	// MadeAt is observed only.
 	MadeAt time.Time `json:"madeAt,omitzero"`
 }
@@ -172,11 +175,13 @@ func (v Database) Equal(o Value) bool {
 		v.Revision == w.Revision && v.Seeded == w.Seeded
 }
 
-// Equal ignores when it was made.
+// Equal compares when one was made with since when the other one is wanted.
 func (v Dump) Equal(o Value) bool {
 	w, ok := o.(Dump)
-	return ok && v.Database == w.Database && v.Revision == w.Revision
+	return ok && v.Database == w.Database && v.Revision == w.Revision && !v.olderThan(w) && !w.olderThan(v)
 }
+
+func (v Dump) olderThan(w Dump) bool { return !v.MadeAt.IsZero() && v.MadeAt.Before(w.After) }
 
 func (v Access) Equal(o Value) bool { return v == o }
 func (v Proxy) Equal(o Value) bool  { return reflect.DeepEqual(v, o) }

@@ -1,6 +1,9 @@
 package resource
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Setup is what has to be done once inside a running machine for a revision:
 // deliver files, replace a checkout, run a setup and then (re)start services. It
@@ -95,6 +98,8 @@ type SetupRun struct {
 	// of it in which its services were last started.
 	Done string `json:"done,omitempty"`
 	Boot string `json:"boot,omitempty"`
+	// DoneAt is when that setup ended.
+	DoneAt time.Time `json:"doneAt,omitzero"`
 	// With is the OID of the database that Done was set up with, Seeded that of the
 	// one that was seeded last.
 	With   uint32 `json:"with,omitempty"`

@@ -98,7 +98,7 @@ func (d *Driver) read(name string) (description, bool, error) {
 	j, found, err := d.jobs.Read(name, &have, &p, &s)
 	run := resource.SetupRun{Job: j, Phase: p.Phase}
 	if s.Done != nil {
-		run.Done = s.Done.Revision
+		run.Done, run.DoneAt = s.Done.Revision, s.DoneAt
 		if db := s.Done.Database; db != nil {
 			run.With = db.OID
 		}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/job"
@@ -91,7 +92,7 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 				return err
 			}
 		}
-		a.state.Done = &a.Setup
+		a.state.Done, a.state.DoneAt = &a.Setup, time.Now()
 		if err := a.Succeed(a.state); err != nil {
 			return err
 		}

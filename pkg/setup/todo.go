@@ -2,6 +2,7 @@ package setup
 
 import (
 	"slices"
+	"time"
 
 	"tekton.host/pkg/resource"
 )
@@ -9,7 +10,8 @@ import (
 // state is what attempts have done so far, kept from one to the next.
 type state struct {
 	// Done is the setup that succeeded last.
-	Done *resource.Setup `json:"done,omitempty"`
+	Done   *resource.Setup `json:"done,omitempty"`
+	DoneAt time.Time       `json:"doneAt,omitzero"`
 	// Started is the one with which all services were last started.
 	Started *resource.Setup `json:"started,omitempty"`
 	// Tried is the one with which that was last tried.

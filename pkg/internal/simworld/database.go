@@ -35,7 +35,8 @@ func (w *World) checkSetup(s resource.Step, v resource.Setup, violated violatedF
 	db, _ := w.Things[resource.ID{Kind: resource.KindDatabase, Name: v.Database.Name}].Value.(resource.Database)
 	old, _ := w.Things[s.Resource.ID].Value.(resource.Setup)
 	dump := resource.ID{Kind: resource.KindDump, Name: v.Database.Name + "@" + v.Revision}
-	if db.Revision != "" && db.Revision != v.Revision && old.Revision != v.Revision && w.Dumps[dump] == 0 {
+	made, _ := w.Things[dump].Value.(resource.Dump)
+	if db.Revision != "" && db.Revision != v.Revision && old.Revision != v.Revision && (w.Dumps[dump] == 0 || made.MadeAt.Before(old.Run.DoneAt)) {
 		return violated("I6 no lost data", "%s is set up before the database of %s was dumped", v.Revision, db.Revision)
 	}
 	return nil

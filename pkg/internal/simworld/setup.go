@@ -12,7 +12,8 @@ func (w *World) beginSetup(r resource.Resource, v resource.Setup) error {
 		if old.Equal(v) {
 			return nil
 		}
-		v.Run.Done, v.Run.Boot, v.Run.With, v.Run.Seeded = old.Run.Done, old.Run.Boot, old.Run.With, old.Run.Seeded
+		v.Run.Done, v.Run.DoneAt, v.Run.Boot = old.Run.Done, old.Run.DoneAt, old.Run.Boot
+		v.Run.With, v.Run.Seeded = old.Run.With, old.Run.Seeded
 		if old.SameWork(v) {
 			v.Run.Failures = old.Run.Failures
 		}
@@ -46,6 +47,9 @@ func (w *World) EndSetups() bool {
 			}
 			w.Seeds[db.OID]++
 			run.Seeded = db.OID
+		}
+		if run.Done != v.Revision {
+			run.DoneAt = w.Now
 		}
 		if run.Failures, run.Done, run.Boot = 0, v.Revision, v.Boot; v.Database != nil {
 			run.With = v.Database.OID

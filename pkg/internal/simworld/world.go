@@ -199,11 +199,14 @@ func (w *World) put(s resource.Step) error {
 		if !w.ownsDatabase(r.Owner, v.Database) {
 			return resource.ErrStale
 		}
-		if _, made := w.Things[r.ID]; made {
+		if made, there := w.Things[r.ID]; there && made.Value.Equal(v) {
 			return nil
 		}
 		w.Dumps[r.ID]++
-		v.MadeAt = w.Now
+		if v.MadeAt = w.Now; v.MadeAt.Before(v.After) {
+			v.MadeAt = v.After
+		}
+		v.After = time.Time{}
 		r.Value = v
 	case resource.Setup:
 		return w.beginSetup(r, v)
