@@ -102,6 +102,18 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("the guestbook has no entry: %s", got)
 	}
 
+	// The check of docs/webhook.md, without a secret and with it.
+	page, err := os.ReadFile(filepath.Join(source, "docs/webhook.md"))
+	s.check(err)
+	_, check, _ := strings.Cut(string(page), "```sh\nsystemd-run ")
+	check, _, _ = strings.Cut(check, "\n```")
+	const secrets = "cd /etc/tekton/webhook-secrets && umask 077 && "
+	s.inside("sh", "-c", secrets+"echo x >github")
+	if out, err := h.Run(t.Context(), "sh", "-c", "systemd-run "+check+" 2>&1"); err == nil || !strings.Contains(out, "secret_github-token: no such file") {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.inside("sh", "-c", secrets+"echo x >github-token && systemd-run "+check)
+
 	// An upgrade: nobody notices.
 	units := func(pattern string) string {
 		return s.inside("systemctl", "list-units", "--plain", "--no-legend", "--state=running", pattern)
