@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The quickstart on this very host: installs what is missing, builds, starts a
 # daemon of its own beside any other, gives it examples/quickstart, shows that
-# all of it answers, and stays up until Ctrl-C, which removes everything.
+# all of it answers, then the life of a pull request, and stays up until Ctrl-C,
+# which removes everything.
 #
 #   DEMO_ONCE=1      do not stay: remove everything, prove that the host is as before, exit 0 or 1
 #   DEMO_DIR=DIR     state directory (/var/lib/tekton-demo)
@@ -20,6 +21,7 @@ daemon=       # process id of the running daemon
 child=        # process id of what is waited for
 started=      # the daemon may have changed something
 . hack/demo/readers.sh
+. hack/demo/pull_request.sh
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 die() {
@@ -95,6 +97,7 @@ spec:
   stateDir: $dir
   runDir: $run
   ingress: {httpPort: $port, httpsPort: 0}
+$(host_of_pull_requests)
 CONFIG
 }
 
@@ -162,6 +165,7 @@ clean_up() {
   trap - EXIT
   trap '' INT TERM HUP
   [ -z "$child" ] || kill "$child" 2>/dev/null || true
+  unfollow
   if [ -z "$started" ]; then
     # What a demo before this one left stays for the next one to remove.
     [ -e "$dir/installation" ] || rm -rf "$dir"
@@ -219,6 +223,7 @@ main() {
   [ -z "$(traces)" ] || die "something else uses the instance name $instance: $(traces | head -n 3); set DEMO_INSTANCE"
   snapshot "$own/before"
   write_config
+  prepare_pull_requests
   say "Start tektond: state in $dir, Caddy on port $port"
   start_daemon || die "tektond does not start"
   say "Copy examples/quickstart/*.yaml into $dir/specs"
@@ -228,6 +233,7 @@ main() {
   say "tekton get"
   tekton get
   show_all || die "see above"
+  show_pull_request || die "see above"
   [ -z "${DEMO_ONCE:-}" ] || return 0
   say "It stays up until Ctrl-C. Meanwhile, in another terminal:"
   cat >&2 <<TEXT

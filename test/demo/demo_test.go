@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { supervisetest.Main(m) }
 const patience = 5 * time.Minute
 
 // programs that the demo needs beside Go.
-var programs = []string{"systemd-nspawn", "nft", "caddy", "curl", "python3", "ss", "flock", "setsid"}
+var programs = []string{"systemd-nspawn", "nft", "caddy", "curl", "python3", "ss", "flock", "setsid", "setpriv", "git"}
 
 // run is one hack/demo.sh.
 type run struct {
@@ -136,7 +136,7 @@ func TestOnce(t *testing.T) {
 	if code := r.end(); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	r.says("<h1>Hello from hello</h1>", "<h1>Shop</h1>", `"machine": "shop-api"`, "<h1>Guestbook</h1>", "<li>signed at ", gone)
+	r.says("<h1>Hello from hello</h1>", "<h1>Shop</h1>", `"machine": "shop-api"`, "<h1>Guestbook</h1>", "<li>signed at ", "**The preview is ready**", "<h1>Notes</h1>", "<h1>Better notes</h1>", "**No preview**", gone)
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the state directory is still there: %v", err)
 	}
