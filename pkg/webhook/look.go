@@ -48,6 +48,10 @@ func (s *Server) lookAt(ctx context.Context, k Key) error {
 		return nil // a sweep sees to what there is of it
 	}
 	r := Ref{name, k.Number}
+	return s.looked(r, s.lookAtPull(ctx, f, k, r, policy))
+}
+
+func (s *Server) lookAtPull(ctx context.Context, f Forge, k Key, r Ref, policy *v1alpha1.RepositorySpec) error {
 	v, err := s.judge(ctx, f, k, policy.PullRequests)
 	if errors.Is(err, forge.ErrNotFound) {
 		// It may be gone, or hidden from us: nobody says that it was closed.

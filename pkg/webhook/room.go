@@ -1,9 +1,12 @@
 package webhook
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+
+	"tekton.host/pkg/forge"
 )
 
 // rooms remembers which pull requests of a repository want a preview, or may
@@ -40,6 +43,35 @@ func (w rooms) first(repository string, n int) []Key {
 		keys = append(keys, waiting[number])
 	}
 	return keys
+}
+
+// patience is how many looks in a row may fail, each for something that will pass
+// by what the forge says, before a pull request holds no room any more.
+const patience = 5
+
+// looked notes how a look at a pull request went. One that fails for good, as far
+// as can be known, lets younger ones go first until a look at it succeeds: they
+// would wait for as long as it fails.
+func (s *Server) looked(r Ref, failure error) error {
+	s.placing.Lock()
+	defer s.placing.Unlock()
+	if failure == nil {
+		delete(s.failing, r)
+		return nil
+	}
+	if s.failing[r]++; !passing(failure) {
+		s.failing[r] = patience
+	}
+	if _, waits := s.rooms[r.Repository][r.Number]; !waits || s.failing[r] < patience {
+		return failure
+	}
+	return errors.Join(failure, s.makeRoom(r))
+}
+
+// passing is an error that another try may do away with.
+func passing(err error) bool {
+	_, ok := errors.AsType[*forge.RetryError](err)
+	return ok
 }
 
 // taken counts the previews of a repository, but that of one.

@@ -69,6 +69,7 @@ type Server struct {
 
 	placing sync.Mutex // one spec comes or goes at a time
 	rooms   rooms
+	failing map[Ref]int // looks in a row that failed
 
 	mu       sync.Mutex
 	outcomes map[Key]concluded
@@ -96,7 +97,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, log: o.Log, forges: map[string]Forge{}, store: store, looks: newWork(), tells: newWork(),
-		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, outcomes: map[Key]concluded{},
+		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, failing: map[Ref]int{}, outcomes: map[Key]concluded{},
 	}
 	for _, f := range o.Forges {
 		s.forges[f.Name] = f

@@ -121,7 +121,9 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 	if spec.PullRequests.Max > 0 {
 		// Until each was looked at, a younger one takes no room of an older one.
 		for n := range numbers {
-			s.rooms.wait(Ref{name, n}, Key{Forge: f.Name, Repository: at, Number: n}.folded())
+			if r := (Ref{name, n}); s.failing[r] < patience {
+				s.rooms.wait(r, Key{Forge: f.Name, Repository: at, Number: n}.folded())
+			}
 		}
 	}
 	for _, r := range refs {

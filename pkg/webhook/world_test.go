@@ -181,7 +181,8 @@ type fakeForge struct {
 	writers  map[string]bool
 	slow     map[int]chan struct{} // pull requests that are not answered until then
 	err      error
-	odd      error // of a list
+	odd      error         // of a list
+	broken   map[int]error // pull requests that are answered with it
 	asked    int
 	listed   []time.Time
 }
@@ -216,6 +217,13 @@ func (f *fakeForge) fail(err error) {
 	f.err = err
 }
 
+// spoil lets all looks at a pull request fail; nil: no more.
+func (f *fakeForge) spoil(n int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = map[int]error{n: err}
+}
+
 func (f *fakeForge) PullRequest(_ context.Context, _ forge.Repository, n int) (forge.PullRequest, error) {
 	f.mu.Lock()
 	if wait := f.slow[n]; wait != nil {
@@ -227,6 +235,9 @@ func (f *fakeForge) PullRequest(_ context.Context, _ forge.Repository, n int) (f
 	f.asked++
 	if f.err != nil {
 		return forge.PullRequest{}, f.err
+	}
+	if f.broken[n] != nil {
+		return forge.PullRequest{}, f.broken[n]
 	}
 	if f.pulls[n] == nil {
 		return forge.PullRequest{}, forge.ErrNotFound
