@@ -75,7 +75,7 @@ type told struct {
 	// State and Want that it was told of.
 	State newsState `json:"state,omitempty"`
 	Want  string    `json:"want,omitempty"`
-	// Comment of ours, 0: none, and the digest of its text.
+	// Comment of ours, 0: none, and the digest of its text, without how long it took.
 	Comment int64  `json:"comment,omitempty"`
 	Text    string `json:"text,omitempty"`
 	// Deleted is a comment that somebody does not want.
@@ -94,7 +94,7 @@ func wanted(o Outcome) string { return fmt.Sprintf("%s %d %d", o.Commit, o.Rebui
 // Text implements Teller.
 func (f *Feedback) Text(o Outcome) string {
 	n := newsOf(o)
-	return strings.Join([]string{string(n.state), wanted(o), o.Preview, n.render(f.marker, !f.o.NoLogs)}, "\n")
+	return strings.Join([]string{string(n.state), wanted(o), o.Preview, n.same(f.marker, !f.o.NoLogs)}, "\n")
 }
 
 // Tell implements Teller.
@@ -129,8 +129,8 @@ func (f *Feedback) may(k Key, err error) error {
 
 // comment writes or edits the one comment of ours. Others are never touched.
 func (f *Feedback) comment(ctx context.Context, c forge.Client, t *told, n news) error {
-	text := n.render(f.marker, !f.o.NoLogs)
-	if t.Deleted || t.Comment != 0 && t.Text == digestOf(text) {
+	text, same := n.render(f.marker, !f.o.NoLogs), digestOf(n.same(f.marker, !f.o.NoLogs))
+	if t.Deleted || t.Comment != 0 && t.Text == same {
 		return nil
 	}
 	if t.Comment == 0 {
@@ -142,7 +142,7 @@ func (f *Feedback) comment(ctx context.Context, c forge.Client, t *told, n news)
 			return nil
 		}
 		if found.ID != 0 && found.Body == text {
-			t.Text = digestOf(text)
+			t.Text = same
 			return f.write(*t)
 		}
 	}
@@ -153,7 +153,7 @@ func (f *Feedback) comment(ctx context.Context, c forge.Client, t *told, n news)
 	if err != nil {
 		return fmt.Errorf("comment on %s: %w", t.Key, err)
 	}
-	t.Comment, t.Text = id, digestOf(text)
+	t.Comment, t.Text = id, same
 	return f.write(*t)
 }
 

@@ -259,6 +259,37 @@ func TestOneEditAState(t *testing.T) {
 	}
 }
 
+// TestFirstTimeStays: how long a commit took is told once; when its preview wakes
+// or the host is started again, nothing is edited.
+func TestFirstTimeStays(t *testing.T) {
+	b := newBench(t, forge.GitHub)
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ready := func(c string, took time.Duration) Outcome {
+		return shown(commitOf(c), v1alpha1.PhaseReady, &v1alpha1.SetupStatus{Done: commitOf(c), StartedAt: start, EndedAt: start.Add(took)})
+	}
+	if b.tell.Text(ready("a", time.Minute)) != b.tell.Text(ready("a", time.Second)) {
+		t.Error("another time is news")
+	}
+	for _, step := range []struct {
+		o    Outcome
+		want string
+	}{
+		{ready("a", 3*time.Minute), "took 3m0s"},
+		{ready("a", 2*time.Second), "took 3m0s"},
+		{outcomes["making"](commitOf("a")), "took 3m0s"},
+		{ready("a", 2*time.Second), "took 3m0s"},
+		{ready("b", 4*time.Second), "took 4s"},
+	} {
+		if err := b.tell.Tell(t.Context(), b.client, key7, step.o); err != nil {
+			t.Fatal(err)
+		}
+		b.restart(t)
+		if ours, _ := b.comments(1); len(ours) != 1 || !strings.Contains(ours[0], step.want) {
+			t.Errorf("%q, want %s", ours, step.want)
+		}
+	}
+}
+
 // TestDeletedIsRespected: who deletes our comment gets no other.
 func TestDeletedIsRespected(t *testing.T) {
 	b := newBench(t, forge.GitHub)

@@ -167,6 +167,13 @@ func failedLog(s v1alpha1.Status) []string {
 	return nil
 }
 
+// same is what tells news apart. How long it took is none: a preview that wakes,
+// or is started again, is set up anew, and the comment stays as it was.
+func (n news) same(marker string, withLog bool) string {
+	n.took = 0
+	return n.render(marker, withLog)
+}
+
 // render is the comment.
 func (n news) render(marker string, withLog bool) string {
 	var b strings.Builder
