@@ -164,6 +164,10 @@ func (s *Server) bury(r Ref, e Entry, why string) error {
 		s.log.Info("removed a preview", "repository", r.Repository, "number", r.Number, "preview", e.Preview, "why", why)
 		return s.store.Bury(r)
 	case e.State == SpecBuried && view.Known && view.Previews[s.store.File(r)] == nil && time.Since(e.Changed) > buriedFor:
+		// What is gone by us is wanted again at once, whenever it is opened again.
+		if err := s.store.Unwant(r, e); err != nil {
+			return err
+		}
 		return s.store.Remove(r)
 	}
 	return nil

@@ -209,6 +209,59 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// TestReopened: a pull request that is closed, and opened again before its forge
+// was told or after a restart amid the removal, has its preview again.
+func TestReopened(t *testing.T) {
+	r := Ref{"shop", 1}
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+		w.forge.open(1)
+		w.sweep()
+		w.daemon.look()
+		w.settle()
+		w.teller.mu.Lock()
+		w.teller.err = errors.New("no comments for you")
+		w.teller.mu.Unlock()
+		w.forge.shut(1)
+		w.event(1)
+		w.settle()
+		w.daemon.look()
+		w.settle()
+		old := time.Now().Add(-time.Minute)
+		os.Chtimes(w.server.store.File(r), old, old)
+		w.sweep()
+		if e, err := w.server.store.Read(r); err != nil || e.State != SpecAbsent || e.Record == nil {
+			t.Fatalf("%+v, %v: the file is to go, and the record to stay until it is told", e, err)
+		}
+		if restart {
+			w.restart()
+			w.settle()
+		}
+		w.forge.open(1)
+		w.event(1)
+		w.settle()
+		if got := w.numbers(); got != "[1]" {
+			t.Errorf("restart %t: previews %s", restart, got)
+		}
+	}
+	// A crash between the two steps: the first one is done, and the file is there.
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.forge.open(1)
+	w.sweep()
+	e, err := w.server.store.Read(r)
+	if err = errors.Join(err, w.server.store.Bury(r), w.server.store.Unwant(r, e)); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Minute)
+	os.Chtimes(w.server.store.File(r), old, old)
+	w.forge.shut(1)
+	w.restart()
+	w.sweep()
+	if refs, err := w.server.store.Refs(); err != nil || len(refs) != 0 {
+		t.Errorf("something is left: %v, %v", refs, err)
+	}
+}
+
 // TestNothingIsRemovedWithoutAWord: neither the forge's nor the daemon's silence removes anything.
 func TestNothingIsRemovedWithoutAWord(t *testing.T) {
 	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))

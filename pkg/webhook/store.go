@@ -36,13 +36,13 @@ func parseRef(base string) (Ref, bool) {
 }
 
 // Record is what is remembered of a pull request beside its spec: it is written
-// after that. A record without a spec says that somebody else took the spec
-// away: a ttl, or `tekton delete`.
+// after that. A record with a digest and without a spec says that somebody else
+// took the spec away: a ttl, or `tekton delete`.
 type Record struct {
 	Key Key `json:"key"`
 	// Preview is its name.
 	Preview string `json:"preview"`
-	// Digest of what was wanted.
+	// Digest of what was wanted; empty: we have removed it, and may still have to tell so.
 	Digest string `json:"digest"`
 }
 
@@ -188,6 +188,22 @@ func (s *Store) Put(r Ref, e Entry, text []byte, rec Record) error {
 			return err
 		}
 	}
+	return s.keep(r, e, rec)
+}
+
+// Unwant forgets what was wanted. It comes before Remove: a record that is like
+// that beside a buried spec does no harm.
+func (s *Store) Unwant(r Ref, e Entry) error {
+	if e.Record == nil {
+		return nil
+	}
+	rec := *e.Record
+	rec.Digest = ""
+	return s.keep(r, e, rec)
+}
+
+// keep a record.
+func (s *Store) keep(r Ref, e Entry, rec Record) error {
 	if e.Record != nil && *e.Record == rec {
 		return nil
 	}
