@@ -15,6 +15,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/spec"
+	"tekton.host/pkg/why"
 )
 
 // agentCommand is for people who think in agents: each command writes, removes
@@ -210,7 +211,7 @@ func built(item *v1alpha1.Item) (bool, error) {
 	if item == nil {
 		return false, errors.New("it was deleted meanwhile")
 	}
-	c := condition(*item, v1alpha1.ConditionBuilt)
+	c := why.Condition(*item, v1alpha1.ConditionBuilt)
 	switch {
 	case c == nil || c.Status == v1alpha1.ConditionUnknown || c.Reason == "Building" || c.Reason == "BuildQueued":
 		return false, nil

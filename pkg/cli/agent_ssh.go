@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/why"
 )
 
 func (a *app) agentSSHCommand() *cobra.Command {
@@ -47,7 +48,7 @@ func (a *app) agentSSHCommand() *cobra.Command {
 func (a *app) ssh(ctx context.Context, item v1alpha1.Item, identity string, command []string) error {
 	s := item.Status
 	if s.SSH == nil || s.Address == "" {
-		return notStarted(&exit{code: exitError, err: fmt.Errorf("%s cannot be reached: %s", refOf(item), phaseText(item)), next: nextStep(item, a.now())})
+		return notStarted(&exit{code: exitError, err: fmt.Errorf("%s cannot be reached: %s", refOf(item), phaseText(item)), next: why.Next(item, a.now())})
 	}
 	program, err := exec.LookPath("ssh")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
 	"tekton.host/pkg/spec"
+	"tekton.host/pkg/why"
 )
 
 // defaultWait is how long --wait and wait wait.
@@ -93,10 +94,10 @@ func applied(item *v1alpha1.Item) (bool, error) {
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))
 	}
 	// While a machine is set up anew, what it served before is Ready.
-	if c := condition(*item, v1alpha1.ConditionSetUp); c != nil && c.Status != v1alpha1.ConditionTrue {
+	if c := why.Condition(*item, v1alpha1.ConditionSetUp); c != nil && c.Status != v1alpha1.ConditionTrue {
 		return false, nil
 	}
-	c := condition(*item, v1alpha1.ConditionReady)
+	c := why.Condition(*item, v1alpha1.ConditionReady)
 	return c != nil && c.Status == v1alpha1.ConditionTrue, nil
 }
 

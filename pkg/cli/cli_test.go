@@ -14,6 +14,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
 	"tekton.host/pkg/spec"
+	"tekton.host/pkg/why"
 )
 
 func TestDocumentation(t *testing.T) {
@@ -92,18 +93,6 @@ func TestProblemCaret(t *testing.T) {
 	}
 }
 
-// TestCorrect: what is checked offline is the file, also of a commit.
-func TestCorrect(t *testing.T) {
-	for file, want := range map[string]string{
-		"/srv/specs/web.yaml":           "correct /srv/specs/web.yaml:7; tekton validate /srv/specs/web.yaml checks it offline",
-		"3f2a9c11d0be:hosts/a/web.yaml": "correct 3f2a9c11d0be:hosts/a/web.yaml:7; tekton validate hosts/a/web.yaml checks it offline",
-	} {
-		if got := correct(v1alpha1.SourcePosition{File: file, Line: 7}); got != want {
-			t.Errorf("%q, expected %q", got, want)
-		}
-	}
-}
-
 // TestBuildIsShown: get says how far a build is, and describe for how long.
 func TestBuildIsShown(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -112,7 +101,7 @@ func TestBuildIsShown(t *testing.T) {
 		Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Building"}},
 		Build:      &v1alpha1.BuildStatus{Running: true, StartedAt: now.Add(-90 * time.Second), Phase: "building", Done: 2, Expected: 12, Building: []string{"glibc", "web"}},
 	}}
-	if got := reason(item); got != "Building 2/12 glibc,web" {
+	if got := why.Reason(item); got != "Building 2/12 glibc,web" {
 		t.Errorf("get: %q", got)
 	}
 	a := &app{now: func() time.Time { return now }}
@@ -120,7 +109,7 @@ func TestBuildIsShown(t *testing.T) {
 		t.Errorf("describe: %q", got)
 	}
 	item.Status.Build = &v1alpha1.BuildStatus{Running: true, Phase: "locking"}
-	if got := reason(item); got != "Building locking" {
+	if got := why.Reason(item); got != "Building locking" {
 		t.Errorf("get: %q", got)
 	}
 }
@@ -135,7 +124,7 @@ func TestSetupIsShown(t *testing.T) {
 		Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "SettingUp"}},
 		Setup:      &v1alpha1.SetupStatus{Revision: "3f2a", Running: true, StartedAt: now.Add(-90 * time.Second), Phase: "setting up"},
 	}
-	if got := reason(v1alpha1.Item{Status: running}); got != "SettingUp setting up" {
+	if got := why.Reason(v1alpha1.Item{Status: running}); got != "SettingUp setting up" {
 		t.Errorf("get: %q", got)
 	}
 	if got := a.setup(*running.Setup); !strings.HasPrefix(got, "setting up 3f2a, for ") {

@@ -14,6 +14,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/why"
 )
 
 func (a *app) describeCommand() *cobra.Command {
@@ -119,7 +120,7 @@ func (a *app) describe(item v1alpha1.Item, events []v1alpha1.Event) {
 	for _, e := range events {
 		fmt.Fprintf(a.out, "  %s\n", a.event(e))
 	}
-	a.say("%s", why(item, a.now()))
+	a.say("%s", why.Of(item, a.now()))
 }
 
 // atMost is a limit; "" where there is none.
@@ -187,7 +188,7 @@ func (a *app) describeConditions(s v1alpha1.Status) {
 		}
 		retry := ""
 		if !c.NextRetry.IsZero() {
-			retry = until(c.NextRetry, a.now())
+			retry = terminal.Until(c.NextRetry, a.now())
 		}
 		rows = append(rows, []terminal.Cell{
 			terminal.Text("  " + c.Type), {Text: string(c.Status), Paint: paint}, terminal.Text(c.Reason),

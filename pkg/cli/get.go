@@ -11,6 +11,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/why"
 )
 
 func (a *app) getCommand() *cobra.Command {
@@ -102,7 +103,7 @@ func (l *lister) row(item v1alpha1.Item) []terminal.Cell {
 		url = fmt.Sprintf("%s (+%d)", s.URLs[0], len(s.URLs)-1)
 	}
 	cells := []terminal.Cell{
-		terminal.Text(m.Name), terminal.Text(item.Kind), l.data.phase(s.Phase), terminal.Text(reason(item)),
+		terminal.Text(m.Name), terminal.Text(item.Kind), l.data.phase(s.Phase), terminal.Text(why.Reason(item)),
 		terminal.Text(url), terminal.Text(terminal.Since(s.StartedAt, l.now())),
 	}
 	if l.format != asWide {

@@ -19,6 +19,7 @@ import (
 	"tekton.host/pkg/preview"
 	"tekton.host/pkg/server/wire"
 	"tekton.host/pkg/spec"
+	"tekton.host/pkg/why"
 )
 
 // previewCommand is for people who think in previews: each command writes,
@@ -331,6 +332,6 @@ func (a *app) previewRow(item v1alpha1.Item) ([]terminal.Cell, error) {
 	repository := strings.TrimSuffix(s.Repository.URL[strings.LastIndex(s.Repository.URL, "://")+1:], ".git")
 	return []terminal.Cell{
 		terminal.Text(item.Metadata.Name), terminal.Text(strings.TrimLeft(repository, "/:")), terminal.Text(follows), terminal.Text(commit),
-		a.data.phase(item.Status.Phase), terminal.Text(reason(item)), terminal.Text(url), terminal.Text(terminal.Since(item.Status.StartedAt, a.now())),
+		a.data.phase(item.Status.Phase), terminal.Text(why.Reason(item)), terminal.Text(url), terminal.Text(terminal.Since(item.Status.StartedAt, a.now())),
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/why"
 )
 
 const (
@@ -83,7 +84,7 @@ func (w *waiter) underWay(since time.Duration) (lines []string) {
 
 // detail is what the table shows of an object, without saying its phase twice.
 func detail(item v1alpha1.Item) string {
-	return strings.TrimSpace(strings.TrimPrefix(reason(item), string(item.Status.Phase)))
+	return strings.TrimSpace(strings.TrimPrefix(why.Reason(item), string(item.Status.Phase)))
 }
 
 // bar shows how much of a build is done, where that is known.

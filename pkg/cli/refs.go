@@ -66,7 +66,7 @@ func parseRefs(args []string) ([]v1alpha1.Ref, error) {
 }
 
 func refOf(item v1alpha1.Item) v1alpha1.Ref {
-	return v1alpha1.Ref{Kind: item.Kind, Name: item.Metadata.Name}
+	return item.Ref()
 }
 
 func matches(want v1alpha1.Ref, item v1alpha1.Item) bool {

@@ -14,6 +14,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/client"
 	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/why"
 )
 
 // reconnectPause between two tries to reach a daemon that was there before.
@@ -106,7 +107,7 @@ func parseFor(what string) (func(*v1alpha1.Item) (bool, error), error) {
 		if item == nil {
 			return false, nil
 		}
-		c := condition(*item, kind)
+		c := why.Condition(*item, kind)
 		return c != nil && strings.EqualFold(string(c.Status), status), nil
 	}, nil
 }
@@ -255,7 +256,7 @@ func refText(r v1alpha1.Ref) string {
 
 // phaseText is the phase and why it is no better one, without saying a word twice.
 func phaseText(item v1alpha1.Item) string {
-	c := cause(item)
+	c := why.Cause(item)
 	if c != nil && c.Reason == string(item.Status.Phase) {
 		return joined(": ", c.Reason, c.Message)
 	}
@@ -264,7 +265,7 @@ func phaseText(item v1alpha1.Item) string {
 
 // causeText is reason and message of what keeps an object from being Ready.
 func causeText(item v1alpha1.Item) string {
-	c := cause(item)
+	c := why.Cause(item)
 	if c == nil || c.Good() {
 		return ""
 	}
@@ -282,7 +283,7 @@ func (w *waiter) late(timeout time.Duration) error {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("%s is %s", refOf(*item), phaseText(*item)))
-		code, next = exitTimeout, nextStep(*item, w.now())
+		code, next = exitTimeout, why.Next(*item, w.now())
 	}
 	if w.items == nil {
 		code, next, lines = exitTimeout, "", []string{"the daemon has not answered"}

@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/why"
 )
 
 func (a *app) whyCommand() *cobra.Command {
@@ -20,7 +19,7 @@ func (a *app) whyCommand() *cobra.Command {
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.forEach(cmd, args, func(item v1alpha1.Item) error {
-				a.say("%s", why(item, a.now()))
+				a.say("%s", why.Of(item, a.now()))
 				return nil
 			})
 		},
@@ -42,27 +41,6 @@ func (a *app) forEach(cmd *cobra.Command, args []string, do func(v1alpha1.Item) 
 		}
 	}
 	return nil
-}
-
-// why is one paragraph: state, cause, since when, what happens next, what helps.
-func why(item v1alpha1.Item, now time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s is %s", refOf(item), item.Status.Phase)
-	c := cause(item)
-	asleep := item.Status.Phase == v1alpha1.PhaseAsleep
-	if asleep {
-		fmt.Fprintf(&b, " since %s", terminal.Since(item.Status.AsleepSince, now))
-	} else if c != nil && !c.LastTransitionTime.IsZero() {
-		fmt.Fprintf(&b, " since %s", terminal.Since(c.LastTransitionTime, now))
-	}
-	if c != nil && (!c.Good() || asleep) {
-		fmt.Fprintf(&b, ": %s", joined(", ", c.Reason, strings.TrimSuffix(c.Message, ".")))
-	}
-	if at := item.Status.ExpiresAt; !at.IsZero() && item.Status.Phase != v1alpha1.PhaseExpired {
-		fmt.Fprintf(&b, ". Its ttl is over %s", until(at, now))
-	}
-	fmt.Fprintf(&b, ". Next step: %s.", nextStep(item, now))
-	return b.String()
 }
 
 func (a *app) urlCommand() *cobra.Command {

@@ -54,11 +54,12 @@ var allowed = map[string][]string{
 	"pkg/metrics":    {"pkg/api", "pkg/resource"},
 	"pkg/notify":     {"pkg/api", "pkg/host"},
 	"pkg/forge":      {},
+	"pkg/why":        {"pkg/api", "pkg/internal/terminal"},
 	"pkg/webhook":    {"pkg/api", "pkg/spec", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
-	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/doctor", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer"},
+	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/doctor", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer", "pkg/why"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/doctor":     {"pkg/api", "pkg/internal/terminal"},
 	"pkg/doctor/onhost": {"pkg/api", "pkg/doctor", "pkg/client", "pkg/spec", "pkg/source", "pkg/secret", "pkg/resource", "pkg/host", "pkg/network", "pkg/machine/launch",
@@ -74,6 +75,7 @@ var pure = map[string][]string{
 	"pkg/doctor":  {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/plan":    {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 	"pkg/absence": {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
+	"pkg/why":     {"os", "net", "net/http", "os/exec", "math/rand", "crypto/rand", "syscall", "context"},
 }
 
 type pkg struct {

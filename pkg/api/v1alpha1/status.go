@@ -199,6 +199,9 @@ type Item struct {
 	Status Status `json:"status"`
 }
 
+// Ref names the object.
+func (i Item) Ref() Ref { return Ref{Kind: i.Kind, Name: i.Metadata.Name} }
+
 // List is what `tekton get -o json` prints.
 type List struct {
 	Items []Item `json:"items"`

@@ -26,6 +26,14 @@ func Since(t, now time.Time) string {
 	return Age(now.Sub(t))
 }
 
+// Until is how far t is ahead: "in 5m", or "now".
+func Until(t, now time.Time) string {
+	if d := t.Sub(now); d > time.Second {
+		return "in " + Age(d)
+	}
+	return "now"
+}
+
 // Bytes is a size in powers of 1024 with at most one decimal: "1.5G".
 func Bytes(n int64) string {
 	if n < 1024 {

@@ -1,0 +1,45 @@
+package why
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+)
+
+// TestCorrect: what is checked offline is the file, also of a commit.
+func TestCorrect(t *testing.T) {
+	for file, want := range map[string]string{
+		"/srv/specs/web.yaml":           "correct /srv/specs/web.yaml:7; tekton validate /srv/specs/web.yaml checks it offline",
+		"3f2a9c11d0be:hosts/a/web.yaml": "correct 3f2a9c11d0be:hosts/a/web.yaml:7; tekton validate hosts/a/web.yaml checks it offline",
+	} {
+		if got := correct(v1alpha1.SourcePosition{File: file, Line: 7}); got != want {
+			t.Errorf("%q, expected %q", got, want)
+		}
+	}
+}
+
+// TestOf: what fails is told with its cause, since when, the command that helps and
+// the next try; of what is well, that nothing is to be done.
+func TestOf(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	item := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: "Container"}, Metadata: v1alpha1.ItemMeta{Name: "web"}}
+	ready := v1alpha1.Condition{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionTrue, Reason: "Ready", LastTransitionTime: now.Add(-time.Hour)}
+	item.Status = v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready}, URLs: []string{"http://web.test/"}}
+	if got, want := Of(item, now), "container/web is Ready since 60m. Next step: none needed; open http://web.test/."; got != want {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	item.Status.Phase = v1alpha1.PhaseFailed
+	item.Status.Conditions = append(item.Status.Conditions, v1alpha1.Condition{
+		Type: v1alpha1.ConditionStarted, Status: v1alpha1.ConditionFalse, Reason: "Exited", Message: "it ended with 1.",
+		LastTransitionTime: now.Add(-5 * time.Minute), NextRetry: now.Add(time.Minute),
+	})
+	if got, want := Of(item, now), "container/web is Failed since 5m: Exited, it ended with 1. Next step: see what it says: tekton logs container/web; tekton tries again by itself in 60s."; got != want {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	item.Status.Phase = v1alpha1.PhaseAsleep
+	if got := Of(item, now); !strings.Contains(got, "tekton restart container/web") {
+		t.Errorf("asleep: %q", got)
+	}
+}
