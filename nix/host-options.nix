@@ -26,7 +26,8 @@ in
     runDir = optional types.str "`/run/tekton` (/run/tekton-INSTANCE with an instance)" "runDir keeps sockets and what ends with a boot.";
     secretsDir = optional types.str "`/var/lib/tekton/secrets` (below stateDir)" "secretsDir holds one file a secret, 0600 root.";
     socketGroup = optional types.str "`tekton`" "socketGroup may use the daemon's socket beside root.";
-    readSocketGroup = optional types.str "none" "readSocketGroup may use the socket RUNDIR/read.sock, which shows objects, their status and events and changes nothing; absent: there is no such socket. tekton-webhook needs it.";
+    readSocketGroup = optional types.str "none" "readSocketGroup may use the socket RUNDIR/read.sock, which shows objects, their status and events and changes nothing; absent: there is no such socket. tekton-webhook and tekton-status need it.";
+    operateSocketGroup = optional types.str "none" "operateSocketGroup may use the socket RUNDIR/operate.sock, which shows the same and what machines print, and has machines start anew and git sources pause; absent: there is no such socket. tekton-status needs it for logs and actions.";
     subnet = optional types.str "`10.100.0.0/16` (with an instance 10.N.0.0/16, N from 101 to 250 by its name)" "subnet of the machines, IPv4, /16 to /28.";
     domain = optional types.str "none" "domain of the host's own names: unknown hosts below it get our 404.";
     publishAddress = optional types.str "none" "publishAddress for ports without hostIP; absent: hostIP is required.";

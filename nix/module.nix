@@ -95,6 +95,7 @@ in
       { ${effective.socketGroup}.members = cfg.operators; }
       (lib.genAttrs effective.serviceUsers (_: { }))
       (mkIf (cfg.settings.readSocketGroup != null) { ${cfg.settings.readSocketGroup} = { }; })
+      (mkIf (cfg.settings.operateSocketGroup != null) { ${cfg.settings.operateSocketGroup} = { }; })
     ];
     users.users = lib.genAttrs effective.serviceUsers (name: {
       isSystemUser = true;

@@ -54,12 +54,26 @@ func (d *Daemon) serveAPI(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	if group := d.opts.Host.ReadSocketGroup; group != "" {
-		readers, err := d.listen(d.layout.ReadSocket(), group)
-		if err != nil {
-			return errors.Join(err, all.Close())
+	open := []net.Listener{all}
+	for _, narrow := range []struct {
+		socket, group string
+		serve         func(context.Context, net.Listener) error
+	}{
+		{d.layout.ReadSocket(), d.opts.Host.ReadSocketGroup, api.ServeReaders},
+		{d.layout.OperateSocket(), d.opts.Host.OperateSocketGroup, api.ServeOperators},
+	} {
+		if narrow.group == "" {
+			continue
 		}
-		g.Go(func() error { return api.ServeReaders(ctx, readers) })
+		l, err := d.listen(narrow.socket, narrow.group)
+		if err != nil {
+			for _, o := range open {
+				err = errors.Join(err, o.Close())
+			}
+			return err
+		}
+		open = append(open, l)
+		g.Go(func() error { return narrow.serve(ctx, l) })
 	}
 	g.Go(func() error { return api.Serve(ctx, all) })
 	return nil

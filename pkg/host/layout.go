@@ -89,5 +89,8 @@ func (l Layout) Socket() string { return filepath.Join(l.Run, "tekton.sock") }
 // ReadSocket is the part of the daemon's API that only answers questions.
 func (l Layout) ReadSocket() string { return filepath.Join(l.Run, "read.sock") }
 
+// OperateSocket is that part, what machines print, and their start anew.
+func (l Layout) OperateSocket() string { return filepath.Join(l.Run, "operate.sock") }
+
 // RunService is a service's directory for sockets.
 func (l Layout) RunService(name string) string { return filepath.Join(l.Run, name) }

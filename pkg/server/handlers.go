@@ -113,7 +113,7 @@ func (s *Server) plan(files bool) handler {
 		err := readJSON(w, r, limit, &req)
 		if !files && (r.ContentLength > limit || len(req.Files) > 0) {
 			return &wire.Error{
-				Code: wire.Forbidden, Message: "a plan with files is not for readers",
+				Code: wire.Forbidden, Message: "a plan with files is not for this socket",
 				Next: "ask for the plan without files, or use the daemon's other socket, as root or in the group that spec.socketGroup of the Host names",
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,10 +26,31 @@ var forReaders = []string{
 	"POST /v1/plan", "POST /v1/sources/{name}/sync",
 }
 
-// shown is a Backend that answers what readers may ask; another call is a panic.
+// forOperators is what operators may ask beside it.
+var forOperators = []string{
+	"GET /v1/objects/{kind}/{name}/logs", "GET /v1/usage", "POST /v1/objects/{kind}/{name}/restart",
+	"POST /v1/sources/{name}/resume", "POST /v1/sources/{name}/suspend",
+}
+
+// shown is a Backend that answers what readers and operators may ask; another call is a panic.
 type shown struct {
 	Backend
-	synced []string
+	synced, changed []string
+}
+
+func (*shown) Logs(context.Context, v1alpha1.Ref, v1alpha1.LogOptions) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("")), nil
+}
+func (*shown) Usage(context.Context) (v1alpha1.UsageReport, error) {
+	return v1alpha1.UsageReport{}, nil
+}
+func (b *shown) Restart(_ context.Context, ref v1alpha1.Ref) error {
+	b.changed = append(b.changed, "restart "+ref.Name)
+	return nil
+}
+func (b *shown) SuspendSource(_ context.Context, name string, suspended bool) error {
+	b.changed = append(b.changed, fmt.Sprintf("suspend %s %t", name, suspended))
+	return nil
 }
 
 func (*shown) Version(context.Context) (v1alpha1.VersionInfo, error) {
@@ -69,6 +91,32 @@ func asks(h http.Handler, pattern string) (status int, e wire.Error) {
 		_ = json.Unmarshal(w.Body.Bytes(), &e)
 	}
 	return w.Code, e
+}
+
+// TestOperators: of all routes, operators have those of readers and the listed ones;
+// every other one is refused and reaches nobody.
+func TestOperators(t *testing.T) {
+	s, b := newShown(t)
+	want := slices.Sorted(slices.Values(slices.Concat(forReaders, forOperators)))
+	var open []string
+	for _, r := range s.routes(http.NotFoundHandler()) {
+		if slices.Contains(want, r.pattern) {
+			open = append(open, r.pattern)
+			if status, e := asks(s.operators, r.pattern); status != http.StatusOK {
+				t.Errorf("%s: %d %+v", r.pattern, status, e)
+			}
+			continue
+		}
+		if status, e := asks(s.operators, r.pattern); status != http.StatusForbidden || e.Code != wire.Forbidden || !strings.Contains(e.Message, "not for operators") || e.Next == "" {
+			t.Errorf("%s: %d %+v", r.pattern, status, e)
+		}
+	}
+	if slices.Sort(open); !slices.Equal(open, want) {
+		t.Errorf("there are only %q", open)
+	}
+	if !slices.Equal(b.changed, []string{"restart web", "suspend web true", "suspend web false"}) {
+		t.Errorf("changed %q", b.changed)
+	}
 }
 
 // TestReaders: of all routes that there are, readers have the listed ones; every
@@ -155,7 +203,7 @@ func TestReadersOnTheirSocket(t *testing.T) {
 	if got := []int{get("read", wire.PathObjects), get("read", wire.PathSecrets), get("all", "/v1/nothing")}; !slices.Equal(got, []int{200, 403, 404}) {
 		t.Errorf("answers %v", got)
 	}
-	for range maxReaders + 10 {
+	for range maxNarrow + 10 {
 		conn, err := net.Dial("unix", filepath.Join(dir, "read"))
 		if err != nil {
 			t.Fatal(err)

@@ -26,9 +26,9 @@ const (
 	answerTimeout  = 60 * time.Second
 	// closeTimeout for requests under way when the server ends.
 	closeTimeout = 2 * time.Second
-	// maxReaders are the connections of readers at a time: they take no file
+	// maxNarrow are the connections on a narrower socket at a time: they take no file
 	// descriptors from those who change something.
-	maxReaders = 64
+	maxNarrow = 64
 )
 
 // Options of a Server.
@@ -46,8 +46,8 @@ type Server struct {
 	backend Backend
 	log     logr.Logger
 	mux     *http.ServeMux
-	// readers has those of the routes that readers may use.
-	readers *http.ServeMux
+	// operators and readers have those of the routes that these may use.
+	operators, readers *http.ServeMux
 	// sessions are the exec sessions under way; they are no longer http's.
 	sessions sync.WaitGroup
 	// connections holds one value a connection to a machine.
@@ -59,9 +59,14 @@ func New(o Options) (*Server, error) {
 	if o.Backend == nil {
 		return nil, errors.New("server: Options.Backend is required")
 	}
-	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), readers: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
+	s := &Server{backend: o.Backend, log: o.Log, mux: http.NewServeMux(), connections: make(chan struct{}, maxConnections)}
+	s.operators = s.closed("operators: this socket shows, and has machines and sources go on or pause")
+	s.readers = s.closed("readers: this socket answers questions and changes nothing")
 	for _, route := range s.routes(o.Metrics) {
 		s.mux.Handle(route.pattern, s.handle(route.answer))
+		if route.operators != nil {
+			s.operators.Handle(route.pattern, s.handle(route.operators))
+		}
 		if route.readers != nil {
 			s.readers.Handle(route.pattern, s.handle(route.readers))
 		}
@@ -73,14 +78,20 @@ func New(o Options) (*Server, error) {
 			Next:    "use a client of the daemon's version (tekton version prints both)",
 		})
 	})
-	s.readers.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	return s, nil
+}
+
+// closed refuses whatever is not opened.
+func (s *Server) closed(to string) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &wire.Error{
 			Code:    wire.Forbidden,
-			Message: fmt.Sprintf("%s %s is not for readers: this socket answers questions and changes nothing", r.Method, r.URL.Path),
+			Message: fmt.Sprintf("%s %s is not for %s", r.Method, r.URL.Path, to),
 			Next:    "use the daemon's other socket, as root or in the group that spec.socketGroup of the Host names",
 		})
 	})
-	return s, nil
+	return mux
 }
 
 // handler answers a request. The error of a handler that has begun to answer
@@ -109,9 +120,14 @@ func (s *Server) handle(h handler) http.Handler {
 // Serve answers on l until ctx ends. Streams and exec sessions end with it.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return s.serve(ctx, l, s.mux) }
 
+// ServeOperators answers what operators may ask on l until ctx ends.
+func (s *Server) ServeOperators(ctx context.Context, l net.Listener) error {
+	return s.serve(ctx, netutil.LimitListener(l, maxNarrow), s.operators)
+}
+
 // ServeReaders answers what readers may ask on l until ctx ends.
 func (s *Server) ServeReaders(ctx context.Context, l net.Listener) error {
-	return s.serve(ctx, netutil.LimitListener(l, maxReaders), s.readers)
+	return s.serve(ctx, netutil.LimitListener(l, maxNarrow), s.readers)
 }
 
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {

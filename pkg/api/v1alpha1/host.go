@@ -25,8 +25,11 @@ type HostSpec struct {
 	// SocketGroup may use the daemon's socket beside root.
 	SocketGroup string `json:"socketGroup,omitempty"`
 	// ReadSocketGroup may use the socket RUNDIR/read.sock, which shows objects, their status and events and changes nothing; absent:
-	// there is no such socket. tekton-webhook needs it.
+	// there is no such socket. tekton-webhook and tekton-status need it.
 	ReadSocketGroup string `json:"readSocketGroup,omitempty"`
+	// OperateSocketGroup may use the socket RUNDIR/operate.sock, which shows the same and what machines print, and has machines start anew and
+	// git sources pause; absent: there is no such socket. tekton-status needs it for logs and actions.
+	OperateSocketGroup string `json:"operateSocketGroup,omitempty"`
 	// Subnet of the machines, IPv4, /16 to /28.
 	Subnet string `json:"subnet,omitempty"`
 	// Domain of the host's own names: unknown hosts below it get our 404.

@@ -64,6 +64,9 @@ func (v *hostCheck) identity() {
 	if s.ReadSocketGroup != "" && !userName.MatchString(s.ReadSocketGroup) {
 		v.invalid(specPath.Child("readSocketGroup"), s.ReadSocketGroup, "%s", unixName)
 	}
+	if s.OperateSocketGroup != "" && !userName.MatchString(s.OperateSocketGroup) {
+		v.invalid(specPath.Child("operateSocketGroup"), s.OperateSocketGroup, "%s", unixName)
+	}
 	v.duration(specPath.Child("trashFor"), s.TrashFor, Duration{})
 	v.duration(specPath.Child("slotCooldown"), s.SlotCooldown, Duration{})
 	if q := s.Runtime.LogMax; q != nil {

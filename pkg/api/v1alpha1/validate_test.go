@@ -202,8 +202,9 @@ func TestHostValidate(t *testing.T) {
 		change func(h *Host)
 		want   []string
 	}{
-		"default":       {func(*Host) {}, nil},
-		"reading group": {func(h *Host) { h.Spec.ReadSocketGroup = "a b" }, []string{"spec.readSocketGroup: must be a name"}},
+		"default":         {func(*Host) {}, nil},
+		"reading group":   {func(h *Host) { h.Spec.ReadSocketGroup = "a b" }, []string{"spec.readSocketGroup: must be a name"}},
+		"operating group": {func(h *Host) { h.Spec.OperateSocketGroup = "a b" }, []string{"spec.operateSocketGroup: must be a name"}},
 		"odd repository": {func(h *Host) {
 			allow(h, Admission{Repositories: []string{"*", "https://a.test/*", "shop", "shop-*", "Shop"}})
 		}, []string{"spec.sources[0].allow.repositories[4]: must consist of"}},
