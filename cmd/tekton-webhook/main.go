@@ -55,7 +55,7 @@ func command() *cobra.Command {
 				return usageError{err}
 			}
 			if check {
-				return c.Check()
+				return c.Check(cmd.Context())
 			}
 			if os.Geteuid() == 0 && !allowRoot {
 				return usageError{errors.New("it needs no privileges and refuses to have them: run it as a user of its own, as its systemd unit does, or with --allow-root")}
@@ -66,7 +66,7 @@ func command() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fl := cmd.Flags()
 	fl.StringVar(&config, "config", "/etc/tekton/webhook.yaml", "configuration")
-	fl.BoolVar(&check, "check", false, "check configuration, directories and files with secrets, then exit")
+	fl.BoolVar(&check, "check", false, "check configuration, directories and files with secrets, ask the daemon and the forges, then exit")
 	fl.BoolVar(&allowRoot, "allow-root", false, "run as root all the same")
 	return cmd
 }

@@ -3,6 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -52,6 +57,9 @@ type rig struct {
 	shop   forge.Repository
 	cmd    *exec.Cmd
 	log    *bytes.Buffer
+
+	backend *backend
+	url     string // of the forge
 }
 
 func newRig(t *testing.T) *rig {
@@ -67,6 +75,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
+	r.url = url
 	r.forge.AddRepository(r.shop)
 	r.forge.AddToken("a-token", "tekton-bot")
 	r.daemon(url + "/team/shop.git")
@@ -102,8 +111,9 @@ func (r *rig) write(name, text string, mode os.FileMode) {
 
 func (r *rig) daemon(repository string) {
 	r.t.Helper()
-	item := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindRepository}, Metadata: v1alpha1.ItemMeta{Name: "shop"}, Spec: v1alpha1.RepositorySpec{URL: repository}}
-	s, err := server.New(server.Options{Backend: &backend{items: []v1alpha1.Item{item}, never: make(chan struct{})}})
+	r.backend = &backend{never: make(chan struct{})}
+	r.repository("shop", repository)
+	s, err := server.New(server.Options{Backend: r.backend})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -121,6 +131,15 @@ func (r *rig) daemon(repository string) {
 		cancel()
 		<-done
 	})
+}
+
+// repository has the daemon have one more, or none of it without a url: it refuses it.
+func (r *rig) repository(name, url string) {
+	item := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindRepository}, Metadata: v1alpha1.ItemMeta{Name: name}}
+	if url != "" {
+		item.Spec = v1alpha1.RepositorySpec{URL: url}
+	}
+	r.backend.items = append(r.backend.items, item)
 }
 
 func freeAddress(t *testing.T) string {
@@ -285,6 +304,90 @@ func TestExitCodes(t *testing.T) {
 	}
 	r.write("webhook.yaml", "forge: []\n", 0o644)
 	run(78, `webhook.yaml:1:1: forge: unknown field; did you mean "forges"?`)
+}
+
+// TestCheck: what is wrong with the setting-up is said before anything is delivered,
+// all at once, with what to do.
+func TestCheck(t *testing.T) {
+	r := newRig(t)
+	check := func(says ...string) {
+		t.Helper()
+		out, err := r.program("--check").CombinedOutput()
+		if (err == nil) != (len(says) == 0) {
+			t.Errorf("it ends with %v:\n%s", err, out)
+		}
+		for _, want := range says {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("it does not say %q:\n%s", want, out)
+			}
+		}
+	}
+	r.forge.Open(r.shop, forge.PullRequest{Base: "main", Branch: "b", Commit: strings.Repeat("a", 40)})
+	check()
+	r.repository("again", r.url+"/team/shop")
+	r.repository("far", "https://git.example.org/team/shop.git")
+	r.repository("refused", "")
+	r.repository("typo", r.url+"/team/shpo.git")
+	check("repository shop: it has the url of again, the first by name, which counts", "repository far: https://git.example.org/team/shop.git is of no forge",
+		"repository refused: the daemon refuses it; tekton describe repository/refused", "repository typo: GET /repos/team/shpo/pulls: 404")
+	r.backend.items = nil
+	r.repository("shop", r.url+"/team/shop.git")
+	r.forge.SetFault(forgetest.Forbidden("pull_requests=read"))
+	check("repository shop: GET /repos/team/shop/pulls: 403", `It needs "pull_requests=read"`)
+	r.forge.SetFault(nil)
+	r.write("token", "of nobody\n", 0o600)
+	check("the forge's token is empty, or more than a line")
+	r.write("token", "of-nobody\n", 0o600)
+	check("repository shop: GET /repos/team/shop/pulls: 401", "still good?")
+
+	config, err := os.ReadFile(r.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(old, new string) { r.write("webhook.yaml", strings.Replace(string(config), old, new, 1), 0o644) }
+	write("/d.sock", "/other.sock")
+	check("there is no socket " + r.dir + "/other.sock; with readSocketGroup in the Host")
+	write("tokenFile: token", `app: {id: "1", keyFile: key}`)
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, says := range map[string]string{"": "it is empty", "secret": "it is not in PEM", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})): "it is no RSA key"} {
+		r.write("key", key, 0o600)
+		check(says, r.dir+"/key")
+	}
+}
+
+// TestDirectoryOfAnother: what cannot be written is said at once, and not at the
+// first pull request.
+func TestDirectoryOfAnother(t *testing.T) {
+	r := newRig(t)
+	program := filepath.Join(r.dir, "program")
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.write("program", string(self), 0o755)
+	for name, mode := range map[string]os.FileMode{"": 0o755, "specs": 0o555, "secret": 0o644, "token": 0o644, "state": 0o777} {
+		if err := os.Chmod(filepath.Join(r.dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"--check"}, nil} {
+		cmd := r.program(args...)
+		cmd.Path = program
+		if os.Geteuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "the directory "+r.dir+"/specs cannot be written by this user (permission denied); give it to") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
 }
 
 // TestOneAtATime: two would write over each other.

@@ -54,6 +54,12 @@ type App struct {
 	Key func() ([]byte, error)
 }
 
+// Check reports whether its key can be used.
+func (a App) Check() error {
+	_, err := a.jwt(time.Now())
+	return err
+}
+
 // jwt is the app's own token, as RFC 7519 and GitHub have it: for ten minutes at
 // most, and from a minute ago, as clocks differ.
 func (a App) jwt(now time.Time) (string, error) {

@@ -61,6 +61,16 @@ func TestApp(t *testing.T) {
 			if _, err := c.PullRequest(t.Context(), hidden, 1); !errors.Is(err, forge.ErrNotFound) || !strings.Contains(err.Error(), "is it installed for third/x?") {
 				t.Errorf("not installed: %v", err)
 			}
+			if _, err := c.PullRequest(t.Context(), hidden, 1); strings.Contains(err.Error(), "clock") {
+				t.Errorf("clocks are alike: %v", err)
+			}
+			for _, ahead := range []time.Duration{2 * time.Hour, -2 * time.Hour} {
+				s.SetClock(ahead)
+				if _, err := c.PullRequest(t.Context(), shop, n); err == nil || !strings.Contains(err.Error(), "clock and the forge's are 2h0m0s apart") {
+					t.Errorf("a clock that is wrong: %v", err)
+				}
+			}
+			s.SetClock(0)
 			// Another key is refused, without a loop.
 			s.AddApp(42, "tekton-previews", &rsa.PublicKey{N: key.N, E: 3}, "acme")
 			if _, err := c.PullRequest(t.Context(), shop, n); err == nil || !strings.Contains(err.Error(), "401") {

@@ -153,6 +153,30 @@ func TestComments(t *testing.T) {
 	}
 }
 
+// TestImportedComments: who writes at another forge is nobody here, whatever name
+// the comment is shown under once it was brought here.
+func TestImportedComments(t *testing.T) {
+	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
+		t.Run(string(service), func(t *testing.T) {
+			s, url := serve(t)
+			c := client(t, forge.Options{Service: service, URL: url})
+			n := s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(1)})
+			s.Import(shop, n, "acme", "as the owner of a repository elsewhere")
+			s.Import(shop, n, "tekton-bot", "as ourselves elsewhere")
+			s.Say(shop, n, "acme", "here")
+			for range 2 { // answered anew, and from memory
+				got, err := c.Comments(t.Context(), shop, n)
+				if err != nil || len(got) != 3 {
+					t.Fatalf("%+v, %v", got, err)
+				}
+				if got[0].Author != "" || got[1].Author != "" || got[1].Ours || got[2].Author != "acme" {
+					t.Errorf("%+v", got)
+				}
+			}
+		})
+	}
+}
+
 // TestLongComments: who writes much fills no memory of ours.
 func TestLongComments(t *testing.T) {
 	s, url := serve(t)
@@ -267,6 +291,16 @@ func TestRefused(t *testing.T) {
 	}
 	if got := s.Comments(shop, n)[0].Body; got != "x" {
 		t.Errorf("it is %q now", got)
+	}
+}
+
+// TestRefusalSaysWhatIsMissing: a permission, as GitHub names it.
+func TestRefusalSaysWhatIsMissing(t *testing.T) {
+	s, url := serve(t)
+	s.SetFault(forgetest.Forbidden("issues=write; pull_requests=write"))
+	_, err := client(t, forge.Options{URL: url}).SetComment(t.Context(), shop, 1, 0, "x")
+	if !errors.Is(err, forge.ErrRefused) || !strings.Contains(err.Error(), `It needs "issues=write; pull_requests=write"`) {
+		t.Errorf("%v", err)
 	}
 }
 

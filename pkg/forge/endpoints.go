@@ -19,6 +19,7 @@ import (
 type (
 	wireUser struct {
 		Login string `json:"login"`
+		Type  string `json:"type"`
 	}
 	wireBranch struct {
 		Ref  string `json:"ref"`
@@ -47,6 +48,9 @@ type (
 		Body    wireText  `json:"body"`
 		User    *wireUser `json:"user"`
 		Created time.Time `json:"created_at"`
+		// OriginalAuthor is Forgejo's, of a comment that was written at another forge.
+		OriginalAuthor   string `json:"original_author"`
+		OriginalAuthorID int64  `json:"original_author_id"`
 	}
 	// wireText is the beginning of a text that anybody may have written.
 	wireText string
@@ -123,6 +127,19 @@ func (l *listedPull) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// mannequin is the type of those that GitHub shows comments under that were written
+// at another forge; people here may be called like them.
+const mannequin = "Mannequin"
+
+// author has written the comment at this forge. Of one that was brought here it is
+// nobody: Forgejo shows it under the name of who brought it.
+func (w wireComment) author() string {
+	if w.User == nil || w.User.Type == mannequin || w.OriginalAuthor != "" || w.OriginalAuthorID != 0 {
+		return ""
+	}
+	return w.User.Login
+}
+
 // in is a question about a repository.
 func in(r Repository, method string, parts ...string) (call, error) {
 	if err := r.Validate(); err != nil {
@@ -196,12 +213,8 @@ func (c *API) Comments(ctx context.Context, r Repository, number int) ([]Comment
 	}
 	var comments []Comment
 	for _, w := range list {
-		v := Comment{ID: w.ID, Body: string(w.Body), Created: w.Created}
-		if w.User != nil {
-			v.Author = w.User.Login
-			v.Ours = strings.EqualFold(v.Author, self)
-		}
-		comments = append(comments, v)
+		author := w.author()
+		comments = append(comments, Comment{ID: w.ID, Body: string(w.Body), Created: w.Created, Author: author, Ours: strings.EqualFold(author, self)})
 	}
 	slices.SortStableFunc(comments, func(a, b Comment) int { return a.Created.Compare(b.Created) })
 	return comments, nil

@@ -54,7 +54,7 @@ type PullRequest struct {
 type Comment struct {
 	// ID within the forge.
 	ID int64
-	// Author is a login name.
+	// Author is a login name; empty: an account that is gone, or of another forge.
 	Author string
 	// Ours says that the account we use has written it.
 	Ours bool

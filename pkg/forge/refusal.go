@@ -37,13 +37,30 @@ func (c *API) refused(q call, r response, credential string) error {
 	case r.status == http.StatusNotFound || r.status == http.StatusGone:
 		return fmt.Errorf("%w (%w)", err, ErrNotFound)
 	case r.status == http.StatusUnauthorized:
-		return fmt.Errorf("%w: is the token or the app's key still good?", err)
+		return fmt.Errorf("%w: is the token or the app's key still good?%s", err, clocks(r.header, time.Now()))
 	case r.status == http.StatusForbidden:
-		return fmt.Errorf("%w (%w: what may the token or the app do?)", err, ErrRefused)
+		return fmt.Errorf("%w (%w: what may the token or the app do?%s)", err, ErrRefused, accepted(r.header))
 	case r.status == http.StatusBadRequest || r.status == http.StatusConflict || r.status == http.StatusUnprocessableEntity:
 		return fmt.Errorf("%w (%w)", err, ErrRefused)
 	}
 	return err
+}
+
+// clocks tells of a clock that is wrong: an app's token is good for minutes only.
+func clocks(h http.Header, now time.Time) string {
+	theirs, err := http.ParseTime(h.Get("Date"))
+	if off := now.Sub(theirs).Abs(); err == nil && off > time.Minute {
+		return fmt.Sprintf(" This host's clock and the forge's are %s apart: is time synchronized?", off.Round(time.Minute))
+	}
+	return ""
+}
+
+// accepted is what GitHub says that would have been enough, "issues=write".
+func accepted(h http.Header) string {
+	if what := h.Get("X-Accepted-GitHub-Permissions"); what != "" {
+		return fmt.Sprintf(" It needs %.200q", what)
+	}
+	return ""
 }
 
 // message is what the forge said, for people: in one line, and without the

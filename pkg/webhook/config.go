@@ -202,7 +202,7 @@ func (c *Config) address() (network, address string, err error) {
 func (f *ForgeConfig) client() (*forge.API, error) {
 	o := forge.Options{Service: forge.Service(f.Type), URL: f.URL}
 	if f.App != nil {
-		o.App = &forge.App{ID: f.App.ID, Key: func() ([]byte, error) { return readSecret(f.App.KeyFile) }}
+		o.App = f.app()
 	} else {
 		o.Token = func() (string, error) {
 			text, err := readSecret(f.TokenFile)
@@ -210,6 +210,10 @@ func (f *ForgeConfig) client() (*forge.API, error) {
 		}
 	}
 	return forge.New(o)
+}
+
+func (f *ForgeConfig) app() *forge.App {
+	return &forge.App{ID: f.App.ID, Key: func() ([]byte, error) { return readSecret(f.App.KeyFile) }}
 }
 
 // secrets that deliveries are signed with.
@@ -242,32 +246,6 @@ func readSecret(file string) ([]byte, error) {
 		return nil, fmt.Errorf("read the secret in %s: %w", file, err)
 	}
 	return text, nil
-}
-
-// Check reports what of the configuration cannot be used now: directories and secrets.
-func (c *Config) Check() error {
-	var errs []error
-	for _, dir := range []string{c.Specs, c.State} {
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			errs = append(errs, fmt.Errorf("the directory %s is not there, or cannot be seen by this user; make it and give it to the user that tekton-webhook runs as", dir))
-		}
-	}
-	for i := range c.Forges {
-		f := &c.Forges[i]
-		_, err := f.secrets()
-		errs = append(errs, err)
-		if f.App != nil {
-			_, err = readSecret(f.App.KeyFile)
-		} else {
-			_, err = readSecret(f.TokenFile)
-		}
-		errs = append(errs, err)
-	}
-	err := errors.Join(errs...)
-	if err != nil && os.Getenv("CREDENTIALS_DIRECTORY") == "" {
-		err = fmt.Errorf("%w\nthis is not within its unit, which has directories and secrets of its own: docs/webhook.md, step 7, has how to check with those", err)
-	}
-	return err
 }
 
 // forges with their clients.

@@ -43,7 +43,7 @@ func (s *Server) lookAt(ctx context.Context, k Key) error {
 	if k.Branch != "" {
 		return s.pushed(ctx, f, k)
 	}
-	name, policy := s.owner(view, f, k.Repository)
+	name, policy := owner(view, f, k.Repository)
 	if policy == nil {
 		return nil // a sweep sees to what there is of it
 	}
@@ -65,7 +65,7 @@ func (s *Server) lookAtPull(ctx context.Context, f Forge, k Key, r Ref, policy *
 }
 
 // owner is the Repository object that a forge's repository belongs to: the first by name.
-func (s *Server) owner(view View, f Forge, at forge.Repository) (string, *v1alpha1.RepositorySpec) {
+func owner(view View, f Forge, at forge.Repository) (string, *v1alpha1.RepositorySpec) {
 	first := ""
 	for name, spec := range view.Repositories {
 		if spec == nil || first != "" && name > first {

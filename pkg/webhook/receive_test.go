@@ -41,6 +41,8 @@ func TestAnswers(t *testing.T) {
 		{"pull request", "POST", "/webhook/github", body, headers("pull_request", "a", sign(body)), 202},
 		{"the same delivery", "POST", "/webhook/github", body, headers("pull_request", "a", sign(body)), 200},
 		{"another delivery", "POST", "/webhook/github", body, headers("pull_request", "b", sign(body)), 202},
+		{"a slash at the end", "POST", "/webhook/github/", body, headers("pull_request", "n", sign(body)), 202},
+		{"something below it", "POST", "/webhook/github/x", body, headers("pull_request", "o", sign(body)), 404},
 		{"comment", "POST", "/webhook/github", comment, headers("issue_comment", "c", sign(comment)), 202},
 		{"ping", "POST", "/webhook/github", "{}", headers("ping", "d", sign("{}")), 200},
 		{"event that says nothing to us", "POST", "/webhook/github", "{}", headers("star", "e", sign("{}")), 200},
@@ -68,7 +70,7 @@ func TestAnswers(t *testing.T) {
 		if answer.Code != tt.want || strings.Contains(answer.Body.String(), secret) {
 			t.Errorf("%s: %d %s, want %d", tt.what, answer.Code, answer.Body, tt.want)
 		}
-		if tt.path == "/metrics" && (!strings.Contains(answer.Body.String(), `tekton_webhook_deliveries_total{answer="Accepted"} 3`) || strings.Contains(answer.Body.String(), secret)) {
+		if tt.path == "/metrics" && (!strings.Contains(answer.Body.String(), `tekton_webhook_deliveries_total{answer="Accepted"} 4`) || strings.Contains(answer.Body.String(), secret)) {
 			t.Errorf("metrics:\n%s", answer.Body)
 		}
 	}

@@ -130,6 +130,7 @@ func (s *Server) Close() error { return errors.Join(s.journal.Close(), s.lock.Un
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /webhook/{forge}", s.receive)
+	mux.HandleFunc("POST /webhook/{forge}/{$}", s.receive) // as many a URL is written
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.Handle("GET /metrics", s.metrics.handler())
 	return mux
@@ -180,8 +181,8 @@ func (s *Server) previewChanged(file string, gone bool) {
 }
 
 // forgeOf is the forge that a git URL leads to, and the repository there.
-func (s *Server) forgeOf(gitURL string) (Forge, forge.Repository, bool) {
-	for _, f := range s.options.Forges {
+func forgeOf(forges []Forge, gitURL string) (Forge, forge.Repository, bool) {
+	for _, f := range forges {
 		if at, ok := locate(gitURL, f.URL); ok {
 			return f, at, true
 		}

@@ -84,8 +84,8 @@ const specText = "# tekton-webhook keeps this file as its pull request is, and u
 // made, a missing mount would look like no previews.
 func OpenStore(specs, state string) (*Store, error) {
 	s := &Store{specs: specs, records: filepath.Join(state, "records")}
-	if info, err := os.Stat(specs); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("the directory of specs %s is not there (%w): create or mount it, and make it a source of the daemon", specs, errors.Join(err, fs.ErrNotExist))
+	if err := checkDirectory(specs); err != nil {
+		return nil, fmt.Errorf("%w; it is a source of the daemon", err)
 	}
 	if err := os.MkdirAll(s.records, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of records: %w", err)

@@ -88,12 +88,12 @@ func (s *Server) sweep(ctx context.Context) error {
 }
 
 func (s *Server) sweepRepository(ctx context.Context, view View, name string, spec *v1alpha1.RepositorySpec, refs []Ref) error {
-	f, at, ok := s.forgeOf(spec.URL)
+	f, at, ok := forgeOf(s.options.Forges, spec.URL)
 	if !ok {
 		s.log.Info("a Repository is of no forge that is configured; its previews stay as they are", "repository", name, "url", spec.URL)
 		return nil
 	}
-	if first, _ := s.owner(view, f, at); first != name {
+	if first, _ := owner(view, f, at); first != name {
 		s.log.Info("two Repositories have one url; the first by name counts", "repository", name, "first", first)
 		var errs []error
 		for _, r := range refs {
@@ -166,7 +166,7 @@ func (s *Server) abandon(view View, r Ref) error {
 	}
 	k := e.Record.Key
 	if f, ok := s.forges[k.Forge]; ok {
-		if _, other := s.owner(view, f, k.Repository); other == nil {
+		if _, other := owner(view, f, k.Repository); other == nil {
 			s.conclude(r, k, v, e.Preview)
 			return nil
 		}

@@ -47,7 +47,7 @@ func (a *app) check(token string, r *request) answer {
 	if rsa.VerifyPKCS1v15(a.key, crypto.SHA256, digest[:], signature) != nil {
 		return bad("A JSON web token could not be decoded")
 	}
-	t := time.Now()
+	t := time.Now().Add(r.s.ahead)
 	switch {
 	case strings.Trim(string(claims.Iss), `"`) != strconv.FormatInt(a.id, 10):
 		return bad("Integration not found")

@@ -129,6 +129,15 @@ func (s *Server) say(repo *repository, number int, user, body string) *comment {
 	return c
 }
 
+// Import has a comment that somebody wrote at another forge: GitHub shows it under
+// that name, a mannequin's; Forgejo under that of the repository's owner.
+func (s *Server) Import(r forge.Repository, number int, user, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	repo := s.repos[key(r)]
+	repo.comments = append(repo.comments, &comment{number: number, imported: true, Comment: forge.Comment{ID: s.id(), Author: user, Body: body, Created: now()}})
+}
+
 // Unsay deletes a comment, whoever has written it.
 func (s *Server) Unsay(r forge.Repository, id int64) error {
 	s.mu.Lock()

@@ -153,6 +153,21 @@ func TestAGit(t *testing.T) {
 	}
 }
 
+// TestImported: GitHub shows a mannequin; of what Forgejo and Gitea show it says that
+// it was not posted there (modules/structs, Comment).
+func TestImported(t *testing.T) {
+	s, url := serve(t)
+	s.Import(shop, 1, "stranger", "/preview")
+	_, hub := ask(t, "GET", url+"/repos/acme/shop/issues/1/comments", "secret", nil)
+	if at(hub, "0.user.login") != "stranger" || at(hub, "0.user.type") != "Mannequin" {
+		t.Errorf("GitHub: %v", hub)
+	}
+	_, forgejo := ask(t, "GET", url+"/api/v1/repos/acme/shop/issues/1/comments", "secret", nil)
+	if at(forgejo, "0.user.login") != "acme" || at(forgejo, "0.original_author") != "stranger" {
+		t.Errorf("Forgejo: %v", forgejo)
+	}
+}
+
 // TestConditional: what has not changed is not sent again, and does not count.
 func TestConditional(t *testing.T) {
 	s, url := serve(t)

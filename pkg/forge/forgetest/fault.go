@@ -31,6 +31,18 @@ func SecondaryLimit(after time.Duration) Fault {
 	}
 }
 
+// Forbidden answers as GitHub does to an app or a token without permissions,
+// "issues=write".
+func Forbidden(permissions string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("X-Accepted-GitHub-Permissions", permissions)
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `{"message":"Resource not accessible by integration","documentation_url":"https://docs.github.com/rest","status":"403"}`)
+		return true
+	}
+}
+
 // Slow takes its time before the server answers, or until the client gives up.
 func Slow(d time.Duration) Fault {
 	return func(_ http.ResponseWriter, r *http.Request) bool {

@@ -63,7 +63,16 @@ func pullJSON(base string, repo *repository, p *pull) map[string]any {
 }
 
 func (r *request) commentJSON(repo *repository, c *comment) map[string]any {
-	return commentJSON(r.base, repo, c)
+	j := commentJSON(r.base, repo, c)
+	user := userJSON(c.Author)
+	switch {
+	case c.imported && r.forgejo:
+		j["user"], j["original_author"], j["original_author_id"] = userJSON(repo.name.Owner), c.Author, user["id"]
+	case c.imported:
+		user["type"] = "Mannequin"
+		j["user"] = user
+	}
+	return j
 }
 
 func commentJSON(base string, repo *repository, c *comment) map[string]any {

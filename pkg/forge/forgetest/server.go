@@ -32,6 +32,7 @@ type Server struct {
 	requests []string
 	limit    int // requests that are left; negative: no limit
 	reset    time.Time
+	ahead    time.Duration // of our clock
 }
 
 // account is who asks.
@@ -61,7 +62,8 @@ type pull struct {
 
 type comment struct {
 	forge.Comment
-	number int
+	number   int
+	imported bool // it was written at another forge
 }
 
 // New returns a forge without anything, that a token does not open.
@@ -86,6 +88,13 @@ func (s *Server) SetLimit(n int, reset time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limit, s.reset = n, reset
+}
+
+// SetClock has the server's clock be that much ahead of ours.
+func (s *Server) SetClock(ahead time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = ahead
 }
 
 // Requests are method and path of what was asked since it was last called.
@@ -217,6 +226,7 @@ func (s *Server) authorize(r *request) answer {
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
+	h.Set("Date", time.Now().Add(s.ahead).UTC().Format(http.TimeFormat))
 	h.Set("X-RateLimit-Limit", "5000")
 	remaining, reset := 4999, time.Now().Add(time.Hour)
 	if s.limit >= 0 {
