@@ -35,6 +35,7 @@ type (
 		Number int         `json:"number"`
 		State  string      `json:"state"`
 		Draft  bool        `json:"draft"`
+		Opened time.Time   `json:"created_at"`
 		URL    string      `json:"html_url"`
 		User   *wireUser   `json:"user"`
 		Labels []wireLabel `json:"labels"`
@@ -89,7 +90,7 @@ func (w wirePull) foreign() bool {
 // value checks what others rely on.
 func (w wirePull) value() (PullRequest, error) {
 	p := PullRequest{
-		Number: w.Number, Open: w.State == "open", Draft: w.Draft, URL: w.URL,
+		Number: w.Number, Open: w.State == "open", Draft: w.Draft, URL: w.URL, Opened: w.Opened.UTC(),
 		Fork: w.foreign(),
 		Base: w.Base.Ref, Branch: w.Head.Ref, Commit: w.Head.SHA,
 	}

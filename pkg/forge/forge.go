@@ -31,6 +31,8 @@ type PullRequest struct {
 	Number int
 	// Open is false once it was merged or closed.
 	Open bool
+	// Opened for the first time.
+	Opened time.Time
 	// Draft is one that is not ready for review.
 	Draft bool
 	// Fork says that its commits are of another repository, of one that is gone, or

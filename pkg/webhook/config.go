@@ -32,6 +32,9 @@ type Config struct {
 	Socket string `json:"socket,omitempty"`
 	// Sweep is how often all open pull requests are looked at, whatever was delivered.
 	Sweep *v1alpha1.Duration `json:"sweep,omitempty"`
+	// Max previews at a time, of all Repositories: further pull requests wait. 0: no limit but those
+	// of the Repositories; what the source has no room for then says so.
+	Max int `json:"max,omitempty"`
 	// Instance names this host in comments, where several tell of the same pull requests with one account.
 	Instance string `json:"instance,omitempty"`
 	// NoLogs leaves the ends of failed builds' and setups' logs out of comments.
@@ -129,6 +132,9 @@ func (c *Config) validate() field.ErrorList {
 	}
 	if c.Sweep.Duration < minSweep {
 		errs = append(errs, field.Invalid(field.NewPath("sweep"), c.Sweep.String(), "must be at least "+minSweep.String()))
+	}
+	if c.Max < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("max"), c.Max, "must be at least 0"))
 	}
 	if err := checkInstance(c.Instance); err != nil {
 		errs = append(errs, field.Invalid(field.NewPath("instance"), c.Instance, err.Error()))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
@@ -43,6 +44,8 @@ type Verdict struct {
 	Rebuilds int
 	// Asked is how often a preview was asked for.
 	Asked int
+	// Opened is how old the pull request is: the oldest go first.
+	Opened time.Time
 }
 
 // Shown reports whether there ought to be a preview.
@@ -52,7 +55,7 @@ func (v Verdict) Shown() bool { return v.State == StateShown }
 // with no State, they decide.
 func Excluded(p v1alpha1.PullRequestPolicy, pr forge.PullRequest) Verdict {
 	none := func(state State, format string, args ...any) Verdict {
-		return Verdict{State: state, Message: fmt.Sprintf(format, args...), Commit: pr.Commit, Fork: pr.Fork}
+		return Verdict{State: state, Message: fmt.Sprintf(format, args...), Commit: pr.Commit, Fork: pr.Fork, Opened: pr.Opened}
 	}
 	switch {
 	case !pr.Open:
@@ -76,7 +79,7 @@ func Decide(p v1alpha1.PullRequestPolicy, pr forge.PullRequest, commands []Comma
 	if v := Excluded(p, pr); v.State != "" {
 		return v
 	}
-	v := Verdict{Commit: pr.Commit, Fork: pr.Fork}
+	v := Verdict{Commit: pr.Commit, Fork: pr.Fork, Opened: pr.Opened}
 	wanted, approved := p.Trigger != v1alpha1.TriggerComment, false
 	for _, c := range commands {
 		switch c.Verb {

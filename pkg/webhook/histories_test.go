@@ -32,10 +32,15 @@ func TestHistories(t *testing.T) {
 			Trigger: rapid.SampledFrom([]string{"Open", "Comment"}).Draw(r, "trigger"),
 			Forks:   rapid.SampledFrom([]string{"Never", "Approved"}).Draw(r, "forks"),
 			Label:   rapid.SampledFrom([]string{"", "", "preview"}).Draw(r, "label"),
+			Bases:   rapid.SampledFrom([][]string{nil, nil, {"main"}}).Draw(r, "bases"),
 			Max:     rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(r, "max"),
 		}
 		h := &history{world: newWorld(t, shop(policy)), r: r, policy: policy}
 		defer func() { h.stop() }()
+		if max := rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(r, "max of the host"); max > 0 {
+			h.max = max
+			h.restart()
+		}
 		for range rapid.IntRange(1, 25).Draw(r, "steps") {
 			h.step()
 		}
@@ -80,7 +85,7 @@ func (h *history) step() {
 // change the truth.
 func (h *history) change(n int) {
 	h.forge.change(n, func(*forge.PullRequest) {})
-	switch rapid.SampledFrom([]string{"push", "close", "reopen", "draft", "label", "fork", "say", "say", "say"}).Draw(h.r, "change") {
+	switch rapid.SampledFrom([]string{"push", "close", "reopen", "draft", "label", "fork", "base", "say", "say", "say", "reword", "unsay"}).Draw(h.r, "change") {
 	case "push":
 		commit := rapid.SampledFrom([]string{commitA, commitB}).Draw(h.r, "commit")
 		h.forge.change(n, func(pr *forge.PullRequest) { pr.Commit = commit })
@@ -98,6 +103,13 @@ func (h *history) change(n int) {
 		})
 	case "fork":
 		h.forge.change(n, func(pr *forge.PullRequest) { pr.Fork = true })
+	case "base":
+		base := rapid.SampledFrom([]string{"main", "next"}).Draw(h.r, "base")
+		h.forge.change(n, func(pr *forge.PullRequest) { pr.Base = base })
+	case "reword":
+		h.forge.reword(n, rapid.SampledFrom([]string{"/preview", "/preview down", "never mind"}).Draw(h.r, "words"))
+	case "unsay":
+		h.forge.unsay(n)
 	case "say":
 		h.forge.say(n, rapid.SampledFrom([]string{"ann", "ann", "mallory"}).Draw(h.r, "author"),
 			rapid.SampledFrom([]string{"/preview", "/preview down", "/preview rebuild", "/preview approve " + commitA, "nice"}).Draw(h.r, "comment"))
@@ -136,8 +148,10 @@ func (h *history) check() {
 		}
 	}
 	room := len(want)
-	if h.policy.Max > 0 {
-		room = min(room, h.policy.Max)
+	for _, max := range []int{h.policy.Max, h.max} {
+		if max > 0 {
+			room = min(room, max)
+		}
 	}
 	if len(got) != room {
 		h.r.Fatalf("previews of %v, want %d of %v", slices.Sorted(maps.Keys(got)), room, slices.Sorted(maps.Keys(want)))

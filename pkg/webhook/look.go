@@ -127,7 +127,7 @@ func (s *Server) settle(r Ref, k Key, repository *v1alpha1.RepositorySpec, v Ver
 			s.conclude(r, k, v, "")
 			return s.makeRoom(r)
 		}
-		if v.State, v.Message, err = s.room(r, k, repository.PullRequests.Max); err != nil {
+		if v.State, v.Message, err = s.room(r, waiter{k, v.Opened}, repository); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func (s *Server) settle(r Ref, k Key, repository *v1alpha1.RepositorySpec, v Ver
 	if e.State != SpecPresent || string(e.Text) != string(text) {
 		s.log.Info("wrote a preview", "what", k.String(), "preview", name, "commit", v.Commit)
 	}
-	s.rooms.leave(r)
+	delete(s.rooms, r)
 	s.conclude(r, k, v, name)
 	return nil
 }

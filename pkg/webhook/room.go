@@ -1,48 +1,33 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"time"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
 )
 
-// rooms remembers which pull requests of a repository want a preview, or may
-// want one, and wait for room: the oldest goes first. What a restart forgets the
-// first sweep finds again.
-type rooms map[string]map[int]Key
+// rooms remembers which pull requests want a preview, or may want one, and wait
+// for room: the oldest goes first. What a restart forgets the first sweep finds again.
+type rooms map[Ref]waiter
 
-func (w rooms) wait(r Ref, k Key) {
-	if w[r.Repository] == nil {
-		w[r.Repository] = map[int]Key{}
-	}
-	w[r.Repository][r.Number] = k
+// waiter is a pull request, and when it was opened.
+type waiter struct {
+	key    Key
+	opened time.Time
 }
 
-func (w rooms) leave(r Ref) { delete(w[r.Repository], r.Number) }
-
-// before are those that wait and come first.
-func (w rooms) before(r Ref) int {
-	n := 0
-	for number := range w[r.Repository] {
-		if number < r.Number {
-			n++
-		}
-	}
-	return n
-}
-
-// first are the keys of the oldest n that wait.
-func (w rooms) first(repository string, n int) []Key {
-	waiting := w[repository]
-	numbers := slices.Sorted(maps.Keys(waiting))
-	var keys []Key
-	for _, number := range numbers[:min(max(n, 0), len(numbers))] {
-		keys = append(keys, waiting[number])
-	}
-	return keys
+// sorted are those that wait, the oldest first.
+func (w rooms) sorted() []Ref {
+	return slices.SortedFunc(maps.Keys(w), func(a, b Ref) int {
+		return cmp.Or(w[a].opened.Compare(w[b].opened), compareRefs(a, b))
+	})
 }
 
 // patience is how many looks in a row may fail, each for something that will pass
@@ -62,7 +47,7 @@ func (s *Server) looked(r Ref, failure error) error {
 	if s.failing[r]++; !passing(failure) {
 		s.failing[r] = patience
 	}
-	if _, waits := s.rooms[r.Repository][r.Number]; !waits || s.failing[r] < patience {
+	if _, waits := s.rooms[r]; !waits || s.failing[r] < patience {
 		return failure
 	}
 	return errors.Join(failure, s.makeRoom(r))
@@ -74,63 +59,96 @@ func passing(err error) bool {
 	return ok
 }
 
-// taken counts the previews of a repository, but that of one.
-func (s *Server) taken(repository string, but Ref) (int, error) {
+// taken counts the previews of each repository, but one.
+func (s *Server) taken(but Ref) (map[string]int, error) {
 	refs, err := s.store.Refs()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	n, view := 0, s.watcher.View()
-	for _, other := range refs {
-		if other.Repository != repository || other == but {
+	n, view := map[string]int{}, s.watcher.View()
+	for _, r := range refs {
+		if r == but {
 			continue
 		}
-		e, err := s.store.Read(other)
+		e, err := s.store.Read(r)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		if e.State == SpecPresent || view.Previews[s.store.File(other)] != nil {
-			n++
+		if e.State == SpecPresent || view.Previews[s.store.File(r)] != nil {
+			n[r.Repository]++
 		}
 	}
 	return n, nil
 }
 
+// limited reports whether a pull request of a repository may have to wait.
+func (s *Server) limited(repository *v1alpha1.RepositorySpec) bool {
+	return s.options.Max > 0 || repository.PullRequests.Max > 0
+}
+
+// queue yields those that wait, the oldest first, each with why it has to wait on;
+// empty: there is room for it, which it has taken for those that follow. taken are
+// the previews of each repository.
+func (s *Server) queue(taken map[string]int) iter.Seq2[Ref, string] {
+	all, repositories := 0, s.watcher.View().Repositories
+	for _, n := range taken {
+		all += n
+	}
+	return func(yield func(Ref, string) bool) {
+		for _, r := range s.rooms.sorted() {
+			policy, why := repositories[r.Repository], ""
+			switch {
+			case policy == nil:
+				continue
+			case policy.PullRequests.Max > 0 && taken[r.Repository] >= policy.PullRequests.Max:
+				why = fmt.Sprintf("there are %d previews of this repository at a time; it waits until one has gone", policy.PullRequests.Max)
+			case s.options.Max > 0 && all >= s.options.Max:
+				why = fmt.Sprintf("there are %d previews on this host at a time; it waits until one has gone", s.options.Max)
+			default:
+				taken[r.Repository]++
+				all++
+			}
+			if !yield(r, why) {
+				return
+			}
+		}
+	}
+}
+
 // room says whether a pull request that has none may have a preview now. The
 // caller holds placing.
-func (s *Server) room(r Ref, k Key, most int) (State, string, error) {
-	if most == 0 {
+func (s *Server) room(r Ref, w waiter, repository *v1alpha1.RepositorySpec) (State, string, error) {
+	if !s.limited(repository) {
 		return StateShown, "", nil
 	}
-	n, err := s.taken(r.Repository, r)
+	n, err := s.taken(r)
 	if err != nil {
 		return "", "", err
 	}
-	if n+s.rooms.before(r) < most {
-		return StateShown, "", nil
+	s.rooms[r] = w
+	for other, why := range s.queue(n) {
+		if other == r && why != "" {
+			return StateWaiting, why, nil
+		}
 	}
-	s.rooms.wait(r, k)
-	return StateWaiting, fmt.Sprintf("there are %d previews of this repository at a time; it waits until one has gone", most), nil
+	return StateShown, "", nil
 }
 
 // makeRoom takes a pull request out of those that wait, and has the next ones
 // looked at that there is room for now.
 func (s *Server) makeRoom(r Ref) error {
-	s.rooms.leave(r)
-	repository := s.watcher.View().Repositories[r.Repository]
-	if repository == nil || len(s.rooms[r.Repository]) == 0 {
+	delete(s.rooms, r)
+	if len(s.rooms) == 0 {
 		return nil
 	}
-	free := len(s.rooms[r.Repository])
-	if most := repository.PullRequests.Max; most > 0 {
-		n, err := s.taken(r.Repository, Ref{})
-		if err != nil {
-			return err
-		}
-		free = most - n
+	n, err := s.taken(Ref{})
+	if err != nil {
+		return err
 	}
-	for _, k := range s.rooms.first(r.Repository, free) {
-		s.looks.add(k)
+	for next, why := range s.queue(n) {
+		if why == "" {
+			s.looks.add(s.rooms[next].key)
+		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func Serve(ctx context.Context, c *Config, log logr.Logger) error {
 		return err
 	}
 	s, err := New(Options{
-		Specs: c.Specs, State: c.State, Forges: forges, Daemon: client.New(c.Socket), Teller: teller, Sweep: c.Sweep.Duration, Log: log,
+		Specs: c.Specs, State: c.State, Forges: forges, Daemon: client.New(c.Socket), Teller: teller, Max: c.Max, Sweep: c.Sweep.Duration, Log: log,
 	})
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ type Options struct {
 	Daemon Daemon
 	// Teller of what became of pull requests. // optional
 	Teller Teller
+	// Max previews at a time, of all Repositories; 0: no limit.
+	Max int
 	// Sweep is how often all open pull requests are looked at. // required
 	Sweep time.Duration
 	// Log of what changed. // optional

@@ -112,18 +112,14 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 	} else if err != nil {
 		return fmt.Errorf("ask for the pull requests of %s: %w", at, err)
 	}
+	s.placing.Lock()
+	defer s.placing.Unlock()
 	numbers := map[int]bool{}
 	for _, pr := range open {
 		numbers[pr.Number] = true
-	}
-	s.placing.Lock()
-	defer s.placing.Unlock()
-	if spec.PullRequests.Max > 0 {
 		// Until each was looked at, a younger one takes no room of an older one.
-		for n := range numbers {
-			if r := (Ref{name, n}); s.failing[r] < patience {
-				s.rooms.wait(r, Key{Forge: f.Name, Repository: at, Number: n}.folded())
-			}
+		if r := (Ref{name, pr.Number}); s.limited(spec) && s.failing[r] < patience {
+			s.rooms[r] = waiter{Key{Forge: f.Name, Repository: at, Number: pr.Number}.folded(), pr.Opened}
 		}
 	}
 	for _, r := range refs {
@@ -131,8 +127,10 @@ func (s *Server) sweepRepository(ctx context.Context, view View, name string, sp
 			numbers[r.Number] = true
 		}
 	}
-	for n := range s.rooms[name] {
-		numbers[n] = true
+	for r := range s.rooms {
+		if r.Repository == name {
+			numbers[r.Number] = true
+		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(numbers)) {
 		s.looks.add(Key{Forge: f.Name, Repository: at, Number: n}.folded())
@@ -155,7 +153,7 @@ func (s *Server) sweepRest(view View, refs []Ref) error {
 func (s *Server) abandon(view View, r Ref) error {
 	s.placing.Lock()
 	defer s.placing.Unlock()
-	s.rooms.leave(r)
+	delete(s.rooms, r)
 	e, err := s.store.Read(r)
 	if err != nil {
 		return err

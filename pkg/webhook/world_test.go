@@ -34,6 +34,8 @@ type world struct {
 	specs   string
 	state   string
 	forge   *fakeForge
+	client  forge.Client // of the server: the forge, or several by repository
+	max     int          // of the host
 	daemon  *fakeDaemon
 	teller  *fakeTeller
 	server  *Server
@@ -52,6 +54,7 @@ func newWorld(t testing.TB, repositories map[string]v1alpha1.RepositorySpec) *wo
 	if err := os.Mkdir(w.specs, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	w.client = w.forge
 	w.daemon = newFakeDaemon(w.specs, repositories)
 	w.start()
 	t.Cleanup(func() { w.stop() })
@@ -61,8 +64,8 @@ func newWorld(t testing.TB, repositories map[string]v1alpha1.RepositorySpec) *wo
 func (w *world) start() {
 	w.t.Helper()
 	s, err := New(Options{
-		Specs: w.specs, State: w.state, Daemon: w.daemon, Teller: w.teller, Sweep: time.Hour,
-		Forges: []Forge{{Name: "github", URL: "https://github.com", Client: w.forge, Secrets: func() ([][]byte, error) {
+		Specs: w.specs, State: w.state, Daemon: w.daemon, Teller: w.teller, Max: w.max, Sweep: time.Hour,
+		Forges: []Forge{{Name: "github", URL: "https://github.com", Client: w.client, Secrets: func() ([][]byte, error) {
 			return [][]byte{[]byte("the one before"), []byte(secret)}, nil
 		}}},
 	})
@@ -209,6 +212,25 @@ func (f *fakeForge) say(n int, author, body string) {
 	defer f.mu.Unlock()
 	id := int64(len(f.comments[n]) + 1)
 	f.comments[n] = append(f.comments[n], forge.Comment{ID: id, Author: author, Body: body, Created: time.Unix(id, 0)})
+}
+
+// reword the last comment.
+func (f *fakeForge) reword(n int, body string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if all := slices.Clone(f.comments[n]); len(all) > 0 {
+		all[len(all)-1].Body = body
+		f.comments[n] = all
+	}
+}
+
+// unsay deletes the first comment.
+func (f *fakeForge) unsay(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if all := f.comments[n]; len(all) > 0 {
+		f.comments[n] = all[1:]
+	}
 }
 
 func (f *fakeForge) fail(err error) {

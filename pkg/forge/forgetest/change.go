@@ -42,12 +42,12 @@ func (s *Server) open(r forge.Repository, p forge.PullRequest, agit bool) int {
 	defer s.mu.Unlock()
 	repo := s.repos[key(r)]
 	repo.issues++
-	p.Number, p.Open = repo.issues, true
+	p.Number, p.Open, p.Opened = repo.issues, true, now()
 	if agit {
 		p.Fork, p.Branch = true, fmt.Sprintf("refs/pull/%d/head", p.Number)
 	}
 	p.URL = fmt.Sprintf("https://github.example/%s/pull/%d", r, p.Number)
-	made := &pull{PullRequest: p, agit: agit, id: s.id(), created: now()}
+	made := &pull{PullRequest: p, agit: agit, id: s.id()}
 	repo.pulls = append(repo.pulls, made)
 	s.tellPull(repo, made, "opened")
 	return p.Number

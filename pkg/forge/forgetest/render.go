@@ -34,7 +34,7 @@ func (r *request) pullJSON(repo *repository, p *pull) map[string]any {
 func pullJSON(base string, repo *repository, p *pull) map[string]any {
 	state, closed := "open", any(nil)
 	if !p.Open {
-		state, closed = "closed", p.created.Format(time.RFC3339)
+		state, closed = "closed", p.Opened.Format(time.RFC3339)
 	}
 	labels := []any{}
 	for _, l := range p.Labels {
@@ -56,7 +56,7 @@ func pullJSON(base string, repo *repository, p *pull) map[string]any {
 		"title": "Change " + p.Branch, "body": nil, "user": userJSON(p.Author), "labels": labels,
 		"url":        fmt.Sprintf("%s/repos/%s/pulls/%d", base, repo.name, p.Number),
 		"html_url":   p.URL,
-		"created_at": p.created.Format(time.RFC3339), "updated_at": p.created.Format(time.RFC3339), "closed_at": closed, "merged_at": nil,
+		"created_at": p.Opened.Format(time.RFC3339), "updated_at": p.Opened.Format(time.RFC3339), "closed_at": closed, "merged_at": nil,
 		"head": map[string]any{"label": owner + ":" + p.Branch, "ref": p.Branch, "sha": p.Commit, "user": userJSON(owner), "repo": head},
 		"base": map[string]any{"label": repo.name.Owner + ":" + p.Base, "ref": p.Base, "sha": strings.Repeat("b", 40), "user": userJSON(repo.name.Owner), "repo": repositoryJSON(repo)},
 	}

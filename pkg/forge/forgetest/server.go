@@ -55,9 +55,8 @@ type repository struct {
 
 type pull struct {
 	forge.PullRequest
-	agit    bool // is shown as of the repository itself, as Gitea does
-	id      int64
-	created time.Time
+	agit bool // is shown as of the repository itself, as Gitea does
+	id   int64
 }
 
 type comment struct {
