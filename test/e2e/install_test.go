@@ -130,7 +130,9 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("systemd-networkd has removed rules:\n%s", s.inside("ip", "rule"))
 	}
 
+	s.serveGit()
 	s.webhook(check)
+	s.followsGit()
 
 	// As the README says it.
 	s.inside("sh", "-c", "tekton delete $(tekton get -o name) --wait")
@@ -149,7 +151,7 @@ func (s *server) webhook(check string) {
 	s.t.Helper()
 	const host = "apiVersion: tekton.host/v1alpha1\nkind: Host\nmetadata: {name: host}\nspec:\n  readSocketGroup: tekton-webhook\n  previews: {domain: preview.test}\n" +
 		"  sources:\n  - {name: local, path: /var/lib/tekton/specs}\n" +
-		"  - {name: pull-requests, path: /var/lib/tekton-webhook/specs, allow: {kinds: [Preview], repositories: [shop], domains: ['*.preview.test']}}\n"
+		"  - {name: pull-requests, path: /var/lib/tekton-webhook/specs, allow: {kinds: [Preview], repositories: [shop], domains: ['*.preview.test']}}\n" + gitSource
 	put := func(file, text string) {
 		s.inside("sh", "-c", "umask 077 && cat >"+file+" <<'END'\n"+text+"END\n")
 	}
