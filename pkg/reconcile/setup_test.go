@@ -125,6 +125,27 @@ func TestFailedSetup(t *testing.T) {
 	s.quiet()
 }
 
+// TestSetupSuperseded: the setup of a revision that nobody asks for any more ends for
+// that of the next one, which is begun at once.
+func TestSetupSuperseded(t *testing.T) {
+	s := newSim(t)
+	s.put("a.yaml", setUp(web("a"), "r1"))
+	s.building()
+	for _, revision := range []string{"r2", "r3"} {
+		s.put("a.yaml", setUp(web("a"), revision))
+		s.building()
+		if have := s.setup("a-1"); have.Revision != revision || !have.Run.Running || have.Run.Done != "" {
+			t.Fatalf("%s is set up, running %t, done %q; want %s", have.Revision, have.Run.Running, have.Run.Done, revision)
+		}
+	}
+	s.settle()
+	s.wantPhase("a", v1alpha1.PhaseReady)
+	if done := s.setup("a-1").Run.Done; done != "r3" {
+		t.Errorf("set up for %q", done)
+	}
+	s.quiet()
+}
+
 // TestSetupForced: a higher generation runs the same revision again.
 func TestSetupForced(t *testing.T) {
 	s := newSim(t)

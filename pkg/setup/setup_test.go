@@ -125,6 +125,16 @@ func TestKilledSetup(t *testing.T) {
 	r.mustRun(v)
 }
 
+// TestSuperseded: another revision ends the attempt for the one before, with all
+// that this started, and is not held against the next.
+func TestSuperseded(t *testing.T) {
+	r := newRig(t, nil)
+	r.check(r.put(resource.Setup{Revision: "r1", Command: sh("echo begun; setsid sleep 4545 & sleep 4545")}))
+	r.eventually("its begin", func() bool { return strings.Contains(r.log(), "begun") })
+	r.mustRun(resource.Setup{Revision: "r2", Command: []string{"true"}})
+	r.noneRuns("4545")
+}
+
 // TestMachineEnds while it is set up; its next start is set up anew.
 func TestMachineEnds(t *testing.T) {
 	r := newRig(t, nil)
