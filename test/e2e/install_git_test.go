@@ -8,15 +8,15 @@ import (
 // repository of a user who may do nothing else.
 const gitServer = `set -e
 systemctl start ssh
-useradd --system --create-home --password '*' forge
-install -d -o forge -m 0700 /home/forge/.ssh
+useradd --system --create-home --home-dir /var/lib/forge --password '*' forge
+install -d -o forge -m 0700 /var/lib/forge/.ssh
 umask 077
 for key in deploy signer stranger; do ssh-keygen -q -t ed25519 -N '' -C $key -f /etc/tekton/$key; done
-install -o forge -m 0600 /etc/tekton/deploy.pub /home/forge/.ssh/authorized_keys
+install -o forge -m 0600 /etc/tekton/deploy.pub /var/lib/forge/.ssh/authorized_keys
 ssh-keyscan -q -t ed25519 127.0.0.1 >/etc/tekton/known_hosts
 test -s /etc/tekton/known_hosts
 echo "alice@example.org $(cat /etc/tekton/signer.pub)" >/etc/tekton/allowed_signers
-runuser -u forge -- git init --quiet --bare --initial-branch main /home/forge/fleet.git
+runuser -u forge -- git init --quiet --bare --initial-branch main /var/lib/forge/fleet.git
 git clone --quiet forge@127.0.0.1:fleet.git /root/fleet 2>/dev/null
 cd /root/fleet
 git checkout --quiet -B main
@@ -28,7 +28,7 @@ touch hosts/a/.tekton-source
 `
 
 // gitSource is of the Host: a branch over ssh of which only signed commits count.
-const gitSource = "  - name: fleet\n    git:\n      url: ssh://forge@127.0.0.1/home/forge/fleet.git\n      branch: main\n      path: hosts/a\n" +
+const gitSource = "  - name: fleet\n    git:\n      url: ssh://forge@127.0.0.1/var/lib/forge/fleet.git\n      branch: main\n      path: hosts/a\n" +
 	"      auth: {sshKeyFile: /etc/tekton/deploy, knownHostsFile: /etc/tekton/known_hosts}\n      verify: {allowedSignersFile: /etc/tekton/allowed_signers}\n" +
 	"    allow: {kinds: [Container], maxObjects: 5}\n"
 
