@@ -42,6 +42,7 @@ func TestVerify(t *testing.T) {
 		"as documented":        {header("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"), "Hello, World!", []string{"It's a Secret to Everybody"}, true},
 		"github":               {header("X-Hub-Signature-256", "sha256="+good), body, []string{"new"}, true},
 		"while rotated":        {header("X-Hub-Signature-256", "sha256="+sign("old", body)), body, []string{"new", "old"}, true},
+		"before it is rotated": {header("X-Hub-Signature-256", "sha256="+good), body, []string{"new", "old"}, true},
 		"forgejo":              {header("X-Forgejo-Signature", good), body, []string{"new"}, true},
 		"gitea":                {header("X-Gitea-Signature", good), body, []string{"new"}, true},
 		"upper case":           {header("X-Hub-Signature-256", "sha256="+strings.ToUpper(good)), body, []string{"new"}, true},

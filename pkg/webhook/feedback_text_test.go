@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/yuin/goldmark"
@@ -132,6 +133,9 @@ func checkEscaped(t *testing.T, s string) {
 	got := n.render(testMarker, true)
 	if len(got) > 65536 {
 		t.Errorf("%d bytes", len(got))
+	}
+	if i := strings.IndexFunc(got, func(r rune) bool { return unicode.Is(unicode.Cf, r) || unicode.IsControl(r) && r != '\n' && r != '\t' }); i >= 0 {
+		t.Errorf("%.200q leaves %+q", s, got[i:min(i+8, len(got))])
 	}
 	if s == "" {
 		plain.why = "" // and no line of its own

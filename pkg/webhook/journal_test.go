@@ -114,6 +114,28 @@ func TestJournalDisk(t *testing.T) {
 	}
 }
 
+// TestJournalIsDurable: what was written and is not known to be on disk was not
+// accepted. A pipe takes all that is written, and cannot be synchronized.
+func TestJournalIsDurable(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	defer j.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	j.mu.Lock()
+	j.file.Close()
+	j.file = w
+	j.mu.Unlock()
+	if err := j.Add(t.Context(), key(1), "a"); !errors.Is(err, syscall.EINVAL) {
+		t.Fatalf("accepted before it was durable: %v", err)
+	}
+	if err := j.Add(t.Context(), key(1), "a"); err != nil {
+		t.Errorf("delivered again: %v", err)
+	}
+}
+
 // TestJournalTorn: a line that was half written, and could not be taken back,
 // spoils none that is accepted afterwards.
 func TestJournalTorn(t *testing.T) {

@@ -88,6 +88,37 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestFork: each commit waits for its own approval, and its preview is said to be of
+// a fork, which is what keeps it from all that is granted.
+func TestFork(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Forks: v1alpha1.ForksApproved}))
+	w.settle()
+	w.forge.change(7, func(pr *forge.PullRequest) { pr.Fork = true })
+	step := func(what, want string, change func()) {
+		t.Helper()
+		change()
+		w.event(7)
+		w.settle()
+		if got := w.numbers(); got != want {
+			t.Fatalf("%s: previews %s", what, got)
+		}
+		if p, shown := w.previews()[7]; shown && (!p.Spec.Fork || p.Spec.Commit != commitA) {
+			t.Fatalf("%s: %+v", what, p.Spec)
+		}
+		w.daemon.look()
+		w.settle()
+	}
+	step("nobody has approved", "[]", func() {})
+	step("a stranger has", "[]", func() { w.forge.say(7, "mallory", "/preview approve "+commitA) })
+	step("another commit is", "[]", func() { w.forge.say(7, "ann", "/preview approve "+commitB) })
+	step("approved", "[7]", func() { w.forge.say(7, "ann", "/preview approve "+commitA) })
+	step("pushed", "[]", func() { w.forge.change(7, func(pr *forge.PullRequest) { pr.Commit = strings.Repeat("c", 40) }) })
+	step("pushed back", "[7]", func() { w.forge.change(7, func(pr *forge.PullRequest) { pr.Commit = commitA }) })
+	step("no longer allowed", "[]", func() {
+		w.daemon.repository("shop", v1alpha1.RepositorySpec{URL: shopURL, PullRequests: v1alpha1.PullRequestPolicy{Forks: v1alpha1.ForksNever}})
+	})
+}
+
 // TestNameStays when the forge calls the repository something else, or its
 // object is given another URL.
 func TestNameStays(t *testing.T) {
@@ -285,8 +316,13 @@ func TestNothingIsRemovedWithoutAWord(t *testing.T) {
 	}
 	w.event(1)
 	w.settle()
-	if got := w.numbers(); got != "[1]" {
-		t.Fatalf("previews %s", got)
+	if got := w.numbers(); got != "[1]" || w.server.journal.Len() != 1 {
+		t.Fatalf("previews %s, and %d deliveries wait for the daemon", got, w.server.journal.Len())
+	}
+	w.restart()
+	w.settle()
+	if got := w.numbers(); got != "[1]" || w.server.journal.Len() != 1 {
+		t.Fatalf("after a restart: previews %s, and %d deliveries wait for the daemon", got, w.server.journal.Len())
 	}
 	w.forge.mu.Lock()
 	w.forge.pulls[1] = hidden
