@@ -3,7 +3,7 @@
 // from the last published view when somebody asks.
 //
 // Invariants:
-//   - Labels hold names of kinds, objects, sources and reasons, nothing that a
-//     machine or a repository can choose freely.
+//   - Labels hold names of kinds, objects, sources and reasons, and ids of commits,
+//     nothing that a machine or a repository can choose freely.
 //   - A scrape looks at nothing on the host and waits for nobody.
 package metrics

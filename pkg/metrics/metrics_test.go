@@ -46,7 +46,7 @@ func sample() View {
 		},
 		Sources: []v1alpha1.SourceStatus{
 			{Name: "local", Complete: true, Objects: 2, Held: []v1alpha1.Ref{{Kind: "Container", Name: "x"}}},
-			{Name: "apps", Objects: 1, Git: &v1alpha1.GitStatus{Rejected: "abc", SyncedAt: time.Unix(1700000001, 0), CommittedAt: time.Unix(1699999999, 0)}},
+			{Name: "apps", Objects: 1, Git: &v1alpha1.GitStatus{Commit: "0123abc", Rejected: "abc", Error: "commit abc is not used", SyncedAt: time.Unix(1700000001, 0), CommittedAt: time.Unix(1699999999, 0)}},
 		},
 	}
 }
@@ -95,6 +95,9 @@ func TestScrape(t *testing.T) {
 		`tekton_source_complete{source="apps"} 0`,
 		`tekton_source_held_deletes{source="local"} 1`,
 		`tekton_source_rejected{source="apps"} 1`,
+		`tekton_source_failing{source="apps"} 1`,
+		`tekton_source_commit_info{commit="0123abc",source="apps"} 1`,
+		`tekton_source_commit_time_seconds{source="apps"} 1.699999999e+09`,
 		`tekton_source_sync_time_seconds{source="apps"} 1.700000001e+09`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {

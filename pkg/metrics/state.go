@@ -33,6 +33,7 @@ type state struct {
 	expiry                                                 *prometheus.Desc
 	building, buildTook                                    *prometheus.Desc
 	complete, declared, held, synced, rejected, specsSince *prometheus.Desc
+	failing, commit                                        *prometheus.Desc
 }
 
 func stateOf(view func() View) *state {
@@ -58,6 +59,8 @@ func stateOf(view func() View) *state {
 		held:       desc("source_held_deletes", "Deletions that wait for tekton release-deletes.", "source"),
 		synced:     desc("source_sync_time_seconds", "When the repository was last reached.", "source"),
 		rejected:   desc("source_rejected", "1 while the newest commit is not used.", "source"),
+		failing:    desc("source_failing", "1 while what the branch has is not in effect, whatever the reason; tekton source list says it.", "source"),
+		commit:     desc("source_commit_info", "The commit in effect.", "source", "commit"),
 		specsSince: desc("source_commit_time_seconds", "When the commit in effect was made.", "source"),
 	}
 }
@@ -66,7 +69,7 @@ func stateOf(view func() View) *state {
 func (s *state) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.read, s.planned, s.slots, s.problems, s.objects, s.conditions, s.ready, s.restarts, s.started, s.expiry, s.building, s.buildTook,
-		s.complete, s.declared, s.held, s.synced, s.rejected, s.specsSince,
+		s.complete, s.declared, s.held, s.synced, s.rejected, s.specsSince, s.failing, s.commit,
 	} {
 		to <- d
 	}
@@ -149,6 +152,10 @@ func (s *state) collectSource(tell teller, source v1alpha1.SourceStatus) {
 		return
 	}
 	tell(s.rejected, one(git.Rejected != ""), source.Name)
+	tell(s.failing, one(git.Error != ""), source.Name)
+	if git.Commit != "" {
+		tell(s.commit, 1, source.Name, git.Commit)
+	}
 	if !git.SyncedAt.IsZero() {
 		tell(s.synced, seconds(git.SyncedAt), source.Name)
 	}
