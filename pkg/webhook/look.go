@@ -45,10 +45,27 @@ func (s *Server) lookAt(ctx context.Context, k Key) error {
 	}
 	name, policy := owner(view, f, k.Repository)
 	if policy == nil {
+		s.unnamed(k)
 		return nil // a sweep sees to what there is of it
 	}
 	r := Ref{name, k.Number}
 	return s.looked(r, s.lookAtPull(ctx, f, k, r, policy))
+}
+
+// maxUnnamed repositories are remembered.
+const maxUnnamed = 1000
+
+// unnamed tells once of a repository whose deliveries come and that no Repository
+// names: a name that was mistyped, or is another one since the repository was moved.
+func (s *Server) unnamed(k Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := k.Forge + " " + k.Repository.String()
+	if s.unknown[at] || len(s.unknown) >= maxUnnamed {
+		return
+	}
+	s.unknown[at] = true
+	s.log.Info("deliveries come of a repository that no Repository names, or that one is refused; nothing is done about them", "forge", k.Forge, "repository", k.Repository.String())
 }
 
 func (s *Server) lookAtPull(ctx context.Context, f Forge, k Key, r Ref, policy *v1alpha1.RepositorySpec) error {

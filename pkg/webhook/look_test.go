@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
+
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
 	"tekton.host/pkg/preview"
@@ -339,6 +341,24 @@ func TestNothingIsRemovedWithoutAWord(t *testing.T) {
 	w.sweep()
 	if got := w.numbers(); got != "[]" || w.teller.state(1) != StateNoPolicy {
 		t.Errorf("without its Repository: previews %s, told %s", got, w.teller.state(1))
+	}
+}
+
+// TestUnnamed: who is answered 202 and has no Repository is told of in the log, once.
+func TestUnnamed(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	var said []string
+	w.server.log = funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
+	for i := range 3 {
+		body := strings.Replace(pullBody(1), "team/shop", "team/other", 1)
+		if code := w.deliver(fmt.Sprint("other-", i), "pull_request", body); code != 202 {
+			t.Fatal(code)
+		}
+		w.settle()
+	}
+	if len(said) != 1 || !strings.Contains(said[0], "that no Repository names") || !strings.Contains(said[0], "team/other") || w.server.journal.Len() != 0 {
+		t.Errorf("%q", said)
 	}
 }
 

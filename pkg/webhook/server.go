@@ -75,6 +75,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	outcomes map[Key]concluded
+	unknown  map[string]bool // repositories that no Repository names
 }
 
 // concluded is the latest outcome of a pull request.
@@ -99,7 +100,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, log: o.Log, forges: map[string]Forge{}, store: store, looks: newWork(), tells: newWork(),
-		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, failing: map[Ref]int{}, outcomes: map[Key]concluded{},
+		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, failing: map[Ref]int{}, outcomes: map[Key]concluded{}, unknown: map[string]bool{},
 	}
 	for _, f := range o.Forges {
 		s.forges[f.Name] = f
