@@ -111,7 +111,7 @@ func TestDecodeBadInput(t *testing.T) {
 		"mapping for list, list for text": {
 			text: good + "  routes: {host: a}\n  user: [a]\n",
 			want: []string{
-				`f.yaml:7:11: spec.routes: must be a list, not a mapping`,
+				`f.yaml:7:11: spec.routes: must be a list, not a mapping; begin each item with "- "`,
 				`f.yaml:8:9: spec.user: must be text, not a list`,
 			},
 		},
@@ -126,7 +126,7 @@ func TestDecodeBadInput(t *testing.T) {
 		"tag":                {text: good + "  user: !secret x\n", want: []string{`f.yaml:7:9: spec.user: must be text; the tag !secret is not supported`}},
 		"not a mapping":      {text: "- a\n", want: []string{`f.yaml:1:1: a spec is a mapping of apiVersion, kind, metadata and spec, not a list`}},
 		"plain text":         {text: "hello\n", want: []string{`f.yaml:1:1: a spec is a mapping of apiVersion, kind, metadata and spec, not text (hello)`}},
-		"no kind":            {text: "metadata: {name: web}\n", want: []string{`f.yaml:1:1: apiVersion: is required: write apiVersion: tekton.host/v1alpha1`, `f.yaml:1:1: kind: is required: one of Agent, Container, Preview, Repository`}},
+		"no kind":            {text: "metadata: {name: web}\n", want: []string{`f.yaml:1:1: apiVersion: is required: write apiVersion: tekton.host/v1alpha1`, `f.yaml:1:1: kind: is required: write kind: and one of Agent, Container, Preview, Repository`}},
 		"newer version":      {text: strings.Replace(good, "v1alpha1", "v2", 1), want: []string{`f.yaml:1:13: apiVersion: "tekton.host/v2" is not known to this version of tekton, which reads tekton.host/v1alpha1; a newer spec needs a newer tekton`}},
 		"unknown kind":       {text: strings.Replace(good, "Container", "Deployment", 1), want: []string{`f.yaml:2:7: kind: "Deployment" is not a kind of this version of tekton; known kinds: Agent, Container, Preview, Repository`}},
 		"lower case kind":    {text: strings.Replace(good, "Container", "container", 1), want: []string{`f.yaml:2:7: kind: "container" is not a kind of this version of tekton; did you mean "Container"?`}},
@@ -177,6 +177,45 @@ func TestDecodeBadInput(t *testing.T) {
 				t.Errorf("objects (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestDecodeHints: what people write who know other tools, and what they are told.
+func TestDecodeHints(t *testing.T) {
+	for text, want := range map[string]string{
+		"memory: 1G":                     `spec.memory: unknown field; did you mean spec.resources.memoryMax?`,
+		"hostname: shop":                 `spec.hostname: unknown field; the machine's own is the object's name; the one that others ask for is spec.routes[].host`,
+		"restart: always":                `spec.restart: unknown field; did you mean "restartPolicy"?`,
+		"resources: {memory: 1G}":        `spec.resources.memory: unknown field; did you mean "memoryMax"?`,
+		"resources: {cpuQuota: \"1.5\"}": `spec.resources.cpuQuota: "1.5" must be a percentage of one CPU such as "150%" (one and a half CPUs); for 1.5 CPUs write "150%"`,
+		"ttl: 2d":                        `spec.ttl: "2d" is not a duration such as "90s"; write "48h"`,
+		"ttl: 1w":                        `spec.ttl: "1w" is not a duration such as "90s"; its units are h, m and s`,
+		"databases: [main]":              `spec.databases[0]: must be a mapping of name, env, extensions, template, deletionPolicy, not text (main); write {name: main}`,
+		"volumes: [/data]":               `spec.volumes[0]: must be a mapping of name, path, sizeMax, deletionPolicy, repository, not text (/data)`,
+		"databases: {name: main}":        `spec.databases: must be a list, not a mapping; begin each item with "- "`,
+		"environment: [{name: A}]":       `spec.environment: must be a mapping (NAME: text), not a list; write NAME: text in each line, without "-"`,
+		"credentials: [{name: token, secret: t, value: s3cret}]":       `spec.credentials[0].value: unknown field; a spec holds no secrets; keep it with: tekton secret set NAME, and write secret: NAME here`,
+		"routes: [{domain: a.example.org, host: a.b, port: 1}]":        `spec.routes[0].domain: unknown field; did you mean "host"?`,
+		"routes: [{hostname: a.example.org, port: 80}]":                `spec.routes[0].hostname: unknown field; did you mean "host"?`,
+		"routes: [{host: \"https://A.example.org:8080/x\", port: 80}]": `spec.routes[0].host: "https://A.example.org:8080/x" is not a DNS name in lower case such as www.example.org; did you mean "a.example.org"?`,
+		"routes: [{host: a.example.org, port: 80800}]":                 `spec.routes[0].port: 80800 must be from 1 to 65535`,
+	} {
+		_, got := decode(good + "  " + text + "\n")
+		for i := range got {
+			_, got[i], _ = strings.Cut(got[i], " ")
+		}
+		if diff := cmp.Diff([]string{want}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+	for text, want := range map[string]string{
+		strings.Replace(good, "kind:", "Kind:", 1):                             `f.yaml:2:1: kind: is required: write kind: and one of Agent, Container, Preview, Repository`,
+		strings.Replace(good, "tekton.host/v1alpha1", "v1", 1):                 `f.yaml:1:13: apiVersion: "v1" is not tekton's; write apiVersion: tekton.host/v1alpha1`,
+		strings.Replace(good, "{host: true}", "{image: \"example/app:1\"}", 1): `f.yaml:5:12: spec.system.image: unknown field; tekton runs no container images; set spec.system (host: true, rootfs or storePath)`,
+	} {
+		if _, got := decode(text); len(got) != 1 || got[0] != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -1,33 +1,53 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// habits are fields that other tools have under another name.
+const noImages = "tekton runs no container images; set spec.system (host: true, rootfs or storePath)"
+
+// habits are fields that other tools have under another name, without indexes.
 var habits = map[string]string{
-	"metadata.namespace": "tekton has no namespaces: names are unique on a host; remove the line",
-	"metadata.uid":       "tekton gives out UIDs itself; remove the line",
-	"metadata.ownerRef":  "tekton has no owner references; remove the line",
-	"status":             "status is what tekton reports; remove it",
-	"spec.image":         "tekton runs no container images; set spec.system (host: true, rootfs or storePath)",
-	"spec.replicas":      "an object has one machine; write one object for each",
-	"spec.env":           "did you mean spec.environment?",
-	"spec.args":          "did you mean spec.command? It is one list with the program and its arguments",
-	"spec.entrypoint":    "did you mean spec.command?",
-	"spec.restart":       "did you mean spec.restartPolicy?",
-	"spec.secrets":       "did you mean spec.credentials?",
-	"spec.limits":        "did you mean spec.resources?",
-	"spec.ingress":       "did you mean spec.routes?",
-	"spec.healthcheck":   "did you mean spec.probe?",
-	"spec.livenessProbe": "did you mean spec.probe?",
+	"metadata.namespace":       "tekton has no namespaces: names are unique on a host; remove the line",
+	"metadata.uid":             "tekton gives out UIDs itself; remove the line",
+	"metadata.ownerRef":        "tekton has no owner references; remove the line",
+	"status":                   "status is what tekton reports; remove it",
+	"spec.image":               noImages,
+	"spec.system.image":        noImages,
+	"spec.replicas":            "an object has one machine; write one object for each",
+	"spec.env":                 "did you mean spec.environment?",
+	"spec.args":                "did you mean spec.command? It is one list with the program and its arguments",
+	"spec.entrypoint":          "did you mean spec.command?",
+	"spec.workdir":             "did you mean spec.workingDirectory?",
+	"spec.secrets":             "did you mean spec.credentials?",
+	"spec.credentials[].value": "a spec holds no secrets; keep it with: tekton secret set NAME, and write secret: NAME here",
+	"spec.limits":              "did you mean spec.resources?",
+	"spec.resources.limits":    "write what it holds here: memoryMax, cpuQuota",
+	"spec.memory":              "did you mean spec.resources.memoryMax?",
+	"spec.cpu":                 "did you mean spec.resources.cpuQuota?",
+	"spec.cpus":                "did you mean spec.resources.cpuQuota?",
+	"spec.ingress":             "did you mean spec.routes?",
+	"spec.domain":              "did you mean spec.routes[].host?",
+	"spec.host":                "did you mean spec.routes[].host?",
+	"spec.hostname":            "the machine's own is the object's name; the one that others ask for is spec.routes[].host",
+	"spec.routes[].domain":     "did you mean \"host\"?",
+	"spec.port":                "did you mean spec.routes[].port, or spec.network.ports for a port of the host?",
+	"spec.postgres":            "did you mean spec.databases?",
+	"spec.postgresql":          "did you mean spec.databases?",
+	"spec.privileged":          "did you mean spec.trust: trusted?",
+	"spec.healthcheck":         "did you mean spec.probe?",
+	"spec.livenessProbe":       "did you mean spec.probe?",
 }
+
+var index = regexp.MustCompile(`\[[0-9]+\]`)
 
 func (w *walker) unknownField(c cursor, key *yaml.Node, path string, t reflect.Type) {
 	hint, meant := w.suggest(c, key.Value, path, t)
@@ -40,11 +60,11 @@ func (w *walker) unknownField(c cursor, key *yaml.Node, path string, t reflect.T
 // suggest says what was probably meant: a habit from other tools, a sibling
 // in another case or nearly so, or a field of the same name elsewhere.
 func (w *walker) suggest(c cursor, name, path string, t reflect.Type) (hint, meant string) {
-	if hint, ok := habits[path]; ok {
+	if hint, ok := habits[index.ReplaceAllString(path, "[]")]; ok {
 		return hint, ""
 	}
 	siblings := strings.Split(fieldNames(t), ", ")
-	if near := Nearest(name, siblings); near != "" {
+	if near := cmp.Or(Nearest(name, siblings), longer(name, siblings)); near != "" {
 		meant = childPath(c.path, near, false)
 		if strings.EqualFold(near, name) {
 			return fmt.Sprintf("names are case-sensitive, did you mean %q?", near), meant
@@ -57,6 +77,18 @@ func (w *walker) suggest(c cursor, name, path string, t reflect.Type) (hint, mea
 		}
 	}
 	return "known here: " + strings.Join(siblings, ", "), ""
+}
+
+// longer returns the first candidate that name begins, or that begins name:
+// "sizeMax" for "size", "host" for "hostname".
+func longer(name string, candidates []string) string {
+	i := slices.IndexFunc(candidates, func(c string) bool {
+		return len(name) > 2 && strings.HasPrefix(c, name) || len(c) > 3 && strings.HasPrefix(name, c)
+	})
+	if i < 0 {
+		return ""
+	}
+	return candidates[i]
 }
 
 // pathsOf returns where in a type a field of that name is.
@@ -101,7 +133,7 @@ func Nearest(name string, candidates []string) string {
 		}
 	}
 	if best == "" {
-		// "port" for "ports", "volume" for "volumes", "hostname" for "host".
+		// "port" for "ports", "volume" for "volumes".
 		i := slices.IndexFunc(candidates, func(c string) bool { return len(name) > 2 && c == name+"s" })
 		if i >= 0 {
 			best = candidates[i]

@@ -10,6 +10,9 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 )
 
+// group is what the versions of the API have in common.
+const group = "tekton.host/"
+
 // identify reads what the document says it is, before its fields are looked
 // at: apiVersion, kind and name.
 func (w *walker) identify(n *yaml.Node) (kind string, ok bool) {
@@ -26,7 +29,9 @@ func (w *walker) identify(n *yaml.Node) (kind string, ok bool) {
 	version := w.head(n, "apiVersion")
 	switch {
 	case version == "":
-		ok = w.problem(w.start, ReasonUnknownKind, "apiVersion", "is required: write apiVersion: %s", v1alpha1.APIVersion)
+		ok = w.problem(w.misspelt(n, "apiVersion"), ReasonUnknownKind, "apiVersion", "is required: write apiVersion: %s", v1alpha1.APIVersion)
+	case !strings.HasPrefix(version, group):
+		ok = w.problem(w.position("apiVersion"), ReasonUnknownKind, "apiVersion", "%q is not tekton's; write apiVersion: %s", version, v1alpha1.APIVersion)
 	case version != v1alpha1.APIVersion:
 		ok = w.problem(w.position("apiVersion"), ReasonUnknownKind, "apiVersion",
 			"%q is not known to this version of tekton, which reads %s; a newer spec needs a newer tekton", version, v1alpha1.APIVersion)
@@ -34,9 +39,19 @@ func (w *walker) identify(n *yaml.Node) (kind string, ok bool) {
 		ok = true
 	}
 	if kind == "" {
-		ok = w.problem(w.start, ReasonUnknownKind, "kind", "is required: one of %s", strings.Join(v1alpha1.Kinds(), ", "))
+		ok = w.problem(w.misspelt(n, "kind"), ReasonUnknownKind, "kind", "is required: write kind: and one of %s", strings.Join(v1alpha1.Kinds(), ", "))
 	}
 	return kind, ok
+}
+
+// misspelt is where the field seems to be meant, else the document's start.
+func (w *walker) misspelt(n *yaml.Node, name string) Position {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if Nearest(n.Content[i].Value, []string{name}) != "" {
+			return w.at(n.Content[i])
+		}
+	}
+	return w.start
 }
 
 // head reads a text of the document's head and notes its position.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -112,9 +113,16 @@ func (w *walker) value(c cursor, t reflect.Type) bool {
 	return w.scalar(c, t)
 }
 
+// nameLike is a text that may be meant as the name of an item.
+var nameLike = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
+
 func (w *walker) object(c cursor, t reflect.Type) bool {
 	if c.node.Kind != yaml.MappingNode {
-		return w.wrong(c, "must be a mapping of %s, not %s", someFields(t), describe(c))
+		hint := ""
+		if _, named := fieldsOf(t)["name"]; named && c.node.Kind == yaml.ScalarNode && nameLike.MatchString(c.node.Value) {
+			hint = fmt.Sprintf("; write {name: %s}", c.node.Value)
+		}
+		return w.wrong(c, "must be a mapping of %s, not %s%s", someFields(t), describe(c), hint)
 	}
 	known := fieldsOf(t)
 	w.members(c, func(p pair, path string) bool {
@@ -131,7 +139,11 @@ func (w *walker) object(c cursor, t reflect.Type) bool {
 
 func (w *walker) texts(c cursor) bool {
 	if c.node.Kind != yaml.MappingNode {
-		return w.wrong(c, "must be a mapping (NAME: text), not %s", describe(c))
+		hint := ""
+		if c.node.Kind == yaml.SequenceNode {
+			hint = "; write NAME: text in each line, without \"-\""
+		}
+		return w.wrong(c, "must be a mapping (NAME: text), not %s%s", describe(c), hint)
 	}
 	c.free = true
 	w.members(c, func(p pair, path string) bool {
@@ -173,7 +185,10 @@ func (w *walker) fieldPosition(p pair) Position {
 func (w *walker) list(c cursor, t reflect.Type) bool {
 	if c.node.Kind != yaml.SequenceNode {
 		hint := ""
-		if c.node.Kind == yaml.ScalarNode && t.Kind() == reflect.String {
+		switch {
+		case c.node.Kind == yaml.MappingNode:
+			hint = "; begin each item with \"- \""
+		case c.node.Kind == yaml.ScalarNode && t.Kind() == reflect.String:
 			quoted, _ := json.Marshal(strings.Fields(c.node.Value))
 			hint = "; write " + strings.ReplaceAll(string(quoted), `","`, `", "`)
 		}

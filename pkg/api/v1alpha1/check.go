@@ -132,8 +132,8 @@ func (c *checker) domain(p *field.Path, value string) bool {
 	switch {
 	case len(value) > 253 || len(content.IsDNS1123Subdomain(value)) > 0 || longLabel(value):
 		hint := ""
-		if lower := strings.ToLower(value); lower != value && len(content.IsDNS1123Subdomain(lower)) == 0 {
-			hint = fmt.Sprintf("; did you mean %q?", lower)
+		if bare := bareDomain(value); bare != value && len(content.IsDNS1123Subdomain(bare)) == 0 {
+			hint = fmt.Sprintf("; did you mean %q?", bare)
 		}
 		c.invalid(p, value, "is not a DNS name in lower case such as www.example.org%s", hint)
 	case strings.Trim(value, "0123456789.") == "":
@@ -142,6 +142,15 @@ func (c *checker) domain(p *field.Path, value string) bool {
 		return true
 	}
 	return false
+}
+
+// bareDomain takes the name out of what may be a URL.
+func bareDomain(value string) string {
+	_, name, found := strings.Cut(value, "://")
+	if !found {
+		name = value
+	}
+	return strings.ToLower(name[:strings.IndexAny(name+"/", ":/")])
 }
 
 func longLabel(value string) bool {

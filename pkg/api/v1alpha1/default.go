@@ -92,7 +92,7 @@ func (s *ContainerSpec) defaultNetwork(h *HostSpec) {
 // nothing through the ingress counts as answering when it runs.
 func (s *ContainerSpec) defaultProbe() {
 	port := 0
-	if len(s.Routes) > 0 {
+	if len(s.Routes) > 0 && s.Routes[0].Port <= 65535 { // more is told of the route alone
 		port = s.Routes[0].Port
 	}
 	if s.Probe == nil {

@@ -94,7 +94,11 @@ func (d Destination) Public() bool {
 func ParseCPUQuota(s string) (int, error) {
 	n, err := strconv.Atoi(strings.TrimSuffix(s, "%"))
 	if err != nil || n < 1 || n > 100_000 || !strings.HasSuffix(s, "%") {
-		return 0, fmt.Errorf("must be a percentage of one CPU such as %q (one and a half CPUs)", "150%")
+		hint := ""
+		if cpus, err := strconv.ParseFloat(s, 64); err == nil && cpus > 0 && cpus <= 1000 {
+			hint = fmt.Sprintf("; for %s CPUs write %q", s, fmt.Sprintf("%.0f%%", cpus*100))
+		}
+		return 0, fmt.Errorf("must be a percentage of one CPU such as %q (one and a half CPUs)%s", "150%", hint)
 	}
 	return n, nil
 }

@@ -34,10 +34,18 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a duration such as %q", s, "90s")
+		return fmt.Errorf("%q is not a duration such as %q%s", s, "90s", inHours(s))
 	}
 	d.Duration = v
 	return nil
+}
+
+// inHours is for those who write days, of which a change of clocks makes 23 or 25 hours.
+func inHours(s string) string {
+	if n, err := strconv.Atoi(strings.TrimSuffix(s, "d")); err == nil && n > 0 && n < 10_000 && strings.HasSuffix(s, "d") {
+		return fmt.Sprintf("; write %q", strconv.Itoa(24*n)+"h")
+	}
+	return "; its units are h, m and s"
 }
 
 // Quantity is a number of bytes, written in systemd's units: "512M", "2G",
