@@ -100,6 +100,9 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	}
 	fmt.Fprintf(a.err, "%s %s\n", a.talk.Red("error:"), terminal.EscapeLines(err.Error()))
 	if code == exitUsage && next == "" {
+		if cmd.Runnable() {
+			fmt.Fprintf(a.err, "Usage: %s\n", cmd.UseLine())
+		}
 		next = "see " + cmd.CommandPath() + " --help"
 	}
 	if next != "" {

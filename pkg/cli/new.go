@@ -12,6 +12,15 @@ import (
 	"tekton.host/pkg/spec"
 )
 
+// noSpec says where that is which others write a document of its own for.
+var noSpec = map[string]string{
+	"host":     "the daemon's own configuration is the file that tektond --config names, /etc/tekton/host.yaml where it was installed; tekton explain host.spec shows its fields",
+	"secret":   "tekton secret set NAME keeps one on this host; tekton explain container.spec.credentials shows how a machine gets it",
+	"database": "it is a part of what uses it: tekton explain container.spec.databases",
+	"route":    "it is a part of what it leads to: tekton explain container.spec.routes",
+	"volume":   "it is a part of what uses it: tekton explain container.spec.volumes",
+}
+
 func (a *app) newCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "new KIND NAME",
@@ -26,6 +35,9 @@ func (a *app) newCommand() *cobra.Command {
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			kind, known := kindNamed(args[0], v1alpha1.Kinds())
+			if hint, ok := noSpec[strings.TrimSuffix(strings.ToLower(args[0]), "s")]; !known && ok {
+				return &exit{code: exitUsage, err: fmt.Errorf("%q is no kind of spec", args[0]), next: hint}
+			}
 			if !known {
 				return noKind(args[0], v1alpha1.Kinds())
 			}
