@@ -230,7 +230,7 @@ func TestScriptsParse(t *testing.T) {
 }
 
 // reasons that are given to conditions, problems and holds, where they are made.
-var reasonUse = regexp.MustCompile(`(?:Terminal|Because)\("([A-Z][A-Za-z]+)"|Waiting\("([A-Z][A-Za-z]+)"|\b[rR]eason[A-Za-z]*\s*(?::=|=|:)\s*"([A-Z][A-Za-z]+)"|cond\.Reason, cond\.Message = [^"]*"([A-Z][A-Za-z]+)"|\.note\([^"]*"([A-Z][A-Za-z]+)"`)
+var reasonUse = regexp.MustCompile(`(?:Terminal|Because)\("([A-Z][A-Za-z]+)"|Waiting\("([A-Z][A-Za-z]+)"|\b[rR]eason[A-Za-z]*\s*(?::=|=|:)\s*"([A-Z][A-Za-z]+)"|\.Reason(?:, [a-z.A-Z]+)* = [^"\n]*"([A-Z][A-Za-z]+)"|return "([A-Z][a-z]+[A-Z][A-Za-z]+)", [^\n]*(?:[mM]essage|Sprintf)|\.note\([^"]*"([A-Z][A-Za-z]+)"`)
 
 func TestReasonsAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile(filepath.Join(root, "docs/troubleshooting.md"))
@@ -260,6 +260,30 @@ func TestReasonsAreDocumented(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestConditionsAreDocumented: each condition's type has its row.
+func TestConditionsAreDocumented(t *testing.T) {
+	code, err := os.ReadFile(filepath.Join(root, "pkg/api/v1alpha1/status.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join(root, "docs/troubleshooting.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "\n## Conditions\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	types := regexp.MustCompile(`(?m)^\tCondition[A-Za-z]+ += "([A-Z][A-Za-z]+)"$`).FindAllStringSubmatch(string(code), -1)
+	if len(types) < 15 {
+		t.Fatalf("only %d types of conditions found", len(types))
+	}
+	for _, c := range types {
+		row := regexp.MustCompile(`(?m)^\| (?:[A-Za-z]+, )*` + c[1] + `(?:, [A-Za-z]+)* \|`)
+		if c[1] != "Ready" && !row.MatchString(table) { // which all others are of
+			t.Errorf("condition %s is not in docs/troubleshooting.md", c[1])
+		}
 	}
 }
 
