@@ -9,19 +9,34 @@ import (
 )
 
 // ProcessStart is when a process was started, in ticks since the host's boot:
-// with its id it is that of one process only.
+// with its id it is that of one process only. It is os.ErrProcessDone of one
+// that has ended, also when nobody has waited for it yet.
+//
+// While a thread executes a program, as tekton-init's does with the machine's
+// init, the process's first thread is a zombie until the other one takes its
+// place (de_thread in the kernel's fs/exec.c): a zombie that is not the last
+// thread has not ended, and at the moment of the change a second look tells.
 func ProcessStart(pid int) (string, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return "", err
+	start, ended, err := readStat(pid)
+	for again := 3; ended && again > 0; again-- {
+		start, ended, err = readStat(pid)
 	}
-	// The command, in parentheses, may hold anything. The 22nd field is the start.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 20 {
-		return "", errors.New("/proc/PID/stat has too few fields")
-	}
-	if fields[0] == "Z" || fields[0] == "X" {
+	if ended {
 		return "", os.ErrProcessDone
 	}
-	return fields[19], nil
+	return start, err
+}
+
+func readStat(pid int) (start string, ended bool, err error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", false, err
+	}
+	// The command, in parentheses, may hold anything. After it come the fields from the third on, see proc(5).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 20 {
+		return "", false, errors.New("/proc/PID/stat has too few fields")
+	}
+	state, threads := fields[3-3], fields[20-3]
+	return fields[22-3], (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }
