@@ -99,7 +99,7 @@ func (w *world) adopt(out Output) (changed bool) {
 			r.Value = u
 		}
 		if s, ok := r.Value.(resource.Setup); ok {
-			s.Run = resource.SetupRun{Done: s.Revision, Boot: s.Boot, Job: resource.Job{EndedAt: w.in.Now}}
+			s.Run = resource.SetupRun{Done: s.Revision, Boot: s.Boot, Started: 1, Job: resource.Job{EndedAt: w.in.Now}}
 			r.Value = s
 		}
 		have, present, known := w.in.Observed.Get(r.ID)

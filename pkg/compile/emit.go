@@ -196,7 +196,8 @@ func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 	}
 	c.emitSetup(u, i, unit.Boot)
 	if c.settledSetup(u, i, unit.Boot) {
-		c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot}))
+		setup, _, _ := observed[resource.Setup](c, i.Machine)
+		c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot, Setup: setup.Run.Started}))
 	}
 }
 

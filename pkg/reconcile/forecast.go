@@ -122,7 +122,8 @@ func (v *virtual) put(items resource.Set, r resource.Resource) {
 		value.MadeAt = v.facts.Now
 		r.Value = value
 	case resource.Setup:
-		value.Run = resource.SetupRun{Job: resource.Job{EndedAt: v.facts.Now}, Done: value.Revision, Boot: value.Boot}
+		before, _ := items[r.ID].Value.(resource.Setup)
+		value.Run = resource.SetupRun{Job: resource.Job{EndedAt: v.facts.Now}, Done: value.Revision, Boot: value.Boot, Started: before.Run.Started + 1}
 		r.Value = value
 	case resource.Unit:
 		v.boots++

@@ -130,6 +130,39 @@ func (s *sim) serves(name string) {
 	}
 }
 
+// TestUpdateAnswersAnew: services that a commit has started anew have to answer
+// before the preview is said to show it. What it answered before says nothing.
+func TestUpdateAnswersAnew(t *testing.T) {
+	s := newSim(t)
+	s.pushes("c1", application)
+	s.preview("main")
+	s.settle()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	s.world.Images["."] = simworld.Mute
+	s.pushes("c2", application)
+	s.world.Now = s.world.Now.Add(time.Hour)
+	for range 200 {
+		if !s.tick() && !s.wait() {
+			break
+		}
+		if s.setup("shop-1").Run.Done == "c2" && !s.setup("shop-1").Run.Running {
+			if i := s.item("shop"); i.Status.Phase == v1alpha1.PhaseReady {
+				t.Fatalf("it is said to be ready before it has answered: %+v", i.Status.Conditions)
+			}
+		}
+	}
+	s.wantPhase("shop", v1alpha1.PhaseDegraded)
+	s.wantCondition("shop", v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "ProbeFailed")
+	s.serves("shop") // it may answer some requests, and nothing else would answer any
+	if n := s.world.Starts["shop-1"]; n != 1 {
+		t.Errorf("%d starts", n)
+	}
+	s.world.Images["."] = simworld.Works
+	s.looked()
+	s.wantPhase("shop", v1alpha1.PhaseReady)
+	s.quiet()
+}
+
 // TestPreviewOfTemplate: without its template a preview has no database and no
 // machine, and says so; it comes to be when the template does.
 func TestPreviewOfTemplate(t *testing.T) {

@@ -325,6 +325,8 @@ func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.C
 	switch {
 	case !known:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionUnknown, "Unknown", b.unseen(id)
+	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot && r.Value.(resource.Answer).Setup != o.Setup.Run.Started:
+		cond.Message = "its services were started anew, and have not answered yet"
 	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionTrue, "AsDesired", ""
 		if failing := r.Value.(resource.Answer).Failing; failing != "" {

@@ -182,6 +182,9 @@ type Answer struct {
 	Probe Probe      `json:"probe"`
 	// Boot of the unit that is to answer or that has answered.
 	Boot string `json:"boot"`
+	// Setup is the SetupRun.Started of the services that are to answer, or have:
+	// those that a later commit has started anew have to answer anew.
+	Setup int `json:"setup,omitempty"`
 	// Failing is observed only: why the latest probe of a running unit failed.
 	Failing string `json:"failing,omitempty"`
 }
@@ -220,5 +223,5 @@ func (v Unit) Equal(o Value) bool {
 // Equal compares the start that answered.
 func (v Answer) Equal(o Value) bool {
 	w, ok := o.(Answer)
-	return ok && v.Boot == w.Boot && v.Addr == w.Addr && v.Probe == w.Probe
+	return ok && v.Boot == w.Boot && v.Setup == w.Setup && v.Addr == w.Addr && v.Probe == w.Probe
 }

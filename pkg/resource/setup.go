@@ -98,6 +98,8 @@ type SetupRun struct {
 	// of it in which its services were last started.
 	Done string `json:"done,omitempty"`
 	Boot string `json:"boot,omitempty"`
+	// Started is another number whenever they were.
+	Started int `json:"started,omitempty"`
 	// DoneAt is when that setup ended.
 	DoneAt time.Time `json:"doneAt,omitzero"`
 	// With is the OID of the database that Done was set up with, Seeded that of the

@@ -104,7 +104,7 @@ func (d *Driver) read(name string) (description, bool, error) {
 		}
 	}
 	if s.Started != nil {
-		run.Boot = s.Started.Boot
+		run.Boot, run.Started = s.Started.Boot, s.StartedBy
 	}
 	run.Seeded = s.Seeded
 	have.Setup.Run = run

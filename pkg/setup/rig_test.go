@@ -208,6 +208,12 @@ func (r *rig) mustRun(v resource.Setup) {
 	}
 }
 
+// started is by which attempt services were started last.
+func (r *rig) started() int {
+	have, _ := r.have()
+	return have.Value.(resource.Setup).Run.Started
+}
+
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
 	for !ok() {

@@ -67,6 +67,7 @@ func (r *rig) noCanary(canary string) {
 func TestFailedCommand(t *testing.T) {
 	r := newRig(t, nil)
 	r.mustRun(resource.Setup{Revision: "r1", Command: []string{"true"}})
+	started := r.started()
 	run := r.run(resource.Setup{Revision: "r2", Command: sh("echo trouble; exit 3")})
 	if run.Reason != "SetupFailed" || !strings.Contains(run.Message, "exit status 3: trouble") || run.Failures != 1 || run.Done != "r1" || run.Boot != r.unit.Boot {
 		t.Errorf("%+v", run)
@@ -78,6 +79,13 @@ func TestFailedCommand(t *testing.T) {
 	run = r.run(resource.Setup{Revision: "r3", Command: []string{"no-such-program"}})
 	if run.Failures != 1 || !strings.Contains(run.Message, "not found") {
 		t.Errorf("%+v", run)
+	}
+	if got := r.started(); got != started {
+		t.Errorf("services started by attempt %d, want %d still", got, started)
+	}
+	r.mustRun(resource.Setup{Revision: "r4", Command: []string{"true"}})
+	if got := r.started(); got == started {
+		t.Errorf("services started anew are not told from those of attempt %d", got)
 	}
 }
 

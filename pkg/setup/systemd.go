@@ -148,7 +148,7 @@ func (a *attempt) recover(ctx context.Context) {
 	}
 	before := *a.state.Done
 	before.Boot, before.Files, before.Services = a.Setup.Boot, a.Setup.Files, a.Setup.Services
-	a.state.Started = &before
+	a.state.Started, a.state.StartedBy = &before, a.Header.Attempt
 	if err := a.Succeed(a.state); err != nil {
 		a.Say("tekton: %v", err)
 	}
@@ -166,7 +166,7 @@ func (a *attempt) startServices(ctx context.Context, again bool) error {
 	}
 	a.state.Tried = &a.Setup
 	if err == nil {
-		a.state.Started = &a.Setup
+		a.state.Started, a.state.StartedBy = &a.Setup, a.Header.Attempt
 	}
 	if errState := a.Succeed(a.state); errState != nil {
 		return errState

@@ -14,6 +14,8 @@ type state struct {
 	DoneAt time.Time       `json:"doneAt,omitzero"`
 	// Started is the one with which all services were last started.
 	Started *resource.Setup `json:"started,omitempty"`
+	// StartedBy is the attempt that did, counted over all of the machine's.
+	StartedBy int `json:"startedBy,omitempty"`
 	// Tried is the one with which that was last tried.
 	Tried *resource.Setup `json:"tried,omitempty"`
 	// Seeded is the OID of the database that was seeded last.

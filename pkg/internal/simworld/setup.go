@@ -12,7 +12,7 @@ func (w *World) beginSetup(r resource.Resource, v resource.Setup) error {
 		if old.Equal(v) {
 			return nil
 		}
-		v.Run.Done, v.Run.DoneAt, v.Run.Boot = old.Run.Done, old.Run.DoneAt, old.Run.Boot
+		v.Run.Done, v.Run.DoneAt, v.Run.Boot, v.Run.Started = old.Run.Done, old.Run.DoneAt, old.Run.Boot, old.Run.Started
 		v.Run.With, v.Run.Seeded = old.Run.With, old.Run.Seeded
 		if old.SameWork(v) {
 			v.Run.Failures = old.Run.Failures
@@ -51,6 +51,7 @@ func (w *World) EndSetups() bool {
 		if run.Done != v.Revision {
 			run.DoneAt = w.Now
 		}
+		run.Started++
 		if run.Failures, run.Done, run.Boot = 0, v.Revision, v.Boot; v.Database != nil {
 			run.With = v.Database.OID
 		}
