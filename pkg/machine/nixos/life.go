@@ -278,10 +278,10 @@ func (m *Manager) Remove(ctx context.Context, dir string) error {
 	if err := m.paths.remove(s.Name, s.Mark); err != nil {
 		return fmt.Errorf("remove container %s: %w", s.Name, err)
 	}
-	if err := os.Remove(filepath.Join(dir, stateFile)); err != nil {
+	if err := revert(ctx, unitName(s.Name)); err != nil {
 		return err
 	}
-	return revert(ctx, unitName(s.Name))
+	return os.Remove(filepath.Join(dir, stateFile)) // last: without it nobody knows the name
 }
 
 // revert has systemd forget what refresh told it of a unit, unless somebody
