@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -42,10 +44,17 @@ type backend struct {
 	server.Backend // the rest is not asked for
 	items          []v1alpha1.Item
 	never          chan struct{}
+	starting       atomic.Int32 // so many questions are not answered yet
 }
 
-func (b *backend) List(context.Context) ([]v1alpha1.Item, error) { return b.items, nil }
-func (b *backend) Changed() <-chan struct{}                      { return b.never }
+func (b *backend) List(context.Context) ([]v1alpha1.Item, error) {
+	if b.starting.Add(-1) >= 0 {
+		return nil, errors.New("the daemon is still reading the host")
+	}
+	return b.items, nil
+}
+
+func (b *backend) Changed() <-chan struct{} { return b.never }
 
 // rig is a forge, a daemon and the files of a tekton-webhook.
 type rig struct {
@@ -323,6 +332,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	r.forge.Open(r.shop, forge.PullRequest{Base: "main", Branch: "b", Commit: strings.Repeat("a", 40)})
+	r.backend.starting.Store(2)
 	check()
 	r.repository("again", r.url+"/team/shop")
 	r.repository("far", "https://git.example.org/team/shop.git")

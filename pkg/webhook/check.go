@@ -16,8 +16,12 @@ import (
 	"tekton.host/pkg/forge"
 )
 
-// checkTimeout of what is asked of the daemon and of forges.
-const checkTimeout = time.Minute
+const (
+	// checkTimeout of what is asked of the daemon and of forges.
+	checkTimeout = time.Minute
+	// daemonPatience with one that answers with an error.
+	daemonPatience = 20 * time.Second
+)
 
 // Check reports what of the configuration cannot be used now: directories and
 // secrets, and where those are well the daemon, its Repositories and their forges.
@@ -64,9 +68,9 @@ func checkDirectory(dir string) error {
 
 // checkPeers asks the daemon for its Repositories, and the forge of each for its pull requests.
 func (c *Config) checkPeers(ctx context.Context) error {
-	items, err := client.New(c.Socket).List(ctx)
+	items, err := askDaemon(ctx, client.New(c.Socket))
 	if err != nil {
-		return fmt.Errorf("%w; with readSocketGroup in the Host, tektond lets a group ask: docs/webhook.md, step 3", err)
+		return err
 	}
 	view := View{Repositories: map[string]*v1alpha1.RepositorySpec{}, Previews: map[string]*v1alpha1.Item{}}
 	for i := range items {
@@ -83,6 +87,24 @@ func (c *Config) checkPeers(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// askDaemon waits for one that has just been started: it reads the host first.
+func askDaemon(ctx context.Context, daemon *client.Client) ([]v1alpha1.Item, error) {
+	for late := time.After(daemonPatience); ; {
+		items, err := daemon.List(ctx)
+		if _, away := errors.AsType[*client.UnreachableError](err); away {
+			return nil, fmt.Errorf("%w; with readSocketGroup in the Host, tektond lets a group ask: docs/webhook.md, step 3", err)
+		}
+		if err == nil {
+			return items, nil
+		}
+		select {
+		case <-late:
+			return nil, err
+		case <-time.After(reconnect / 4):
+		}
+	}
 }
 
 func checkRepository(ctx context.Context, forges []Forge, view View, name string) error {
