@@ -1,8 +1,6 @@
 package compile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -13,63 +11,6 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/resource"
 )
-
-// recipe is raised when a change of tekton itself makes a new start of every
-// machine necessary. It takes part in fingerprints; rendered bytes do not.
-const recipe = 1
-
-// Fingerprint covers the fields of a spec that a machine reads only at its
-// start. digests are those of its credentials, in order, and its ssh host key.
-func Fingerprint(s *v1alpha1.ContainerSpec, digests []string) string {
-	type volume struct{ Name, Path string }
-	type database struct{ Name, Env string }
-	in := struct {
-		Recipe      int
-		System      v1alpha1.System
-		Command     []string
-		User, Dir   string
-		Environment map[string]string
-		Volumes     []volume
-		Databases   []database
-		Credentials []v1alpha1.Credential
-		Digests     []string
-		Mounts      []v1alpha1.Mount
-		Trust       string
-		Capability  []string
-		Ephemeral   bool
-		HostIDs     bool
-		Login       string `json:",omitempty"`
-	}{
-		Recipe: recipe, System: builtSystem(s.System), Command: s.Command, User: s.User, Dir: s.WorkingDirectory, Environment: s.Environment,
-		Credentials: s.Credentials, Digests: digests, Mounts: s.Mounts, Trust: s.Trust, Capability: s.Capabilities, Ephemeral: s.Ephemeral,
-		HostIDs: hostIDs(s),
-	}
-	for _, v := range s.Volumes {
-		in.Volumes = append(in.Volumes, volume{v.Name, v.Path})
-	}
-	for _, d := range s.Databases {
-		in.Databases = append(in.Databases, database{d.Name, d.Env})
-	}
-	if s.Login != nil {
-		in.Login = s.Login.User // its keys change hot
-	}
-	// Maps are marshalled with sorted keys.
-	raw, _ := json.Marshal(in)
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:8])
-}
-
-// builtSystem is what a machine sees of its system: where a flake came from is
-// of no matter to it.
-func builtSystem(s v1alpha1.System) v1alpha1.System {
-	if s.StorePath != "" {
-		return v1alpha1.System{StorePath: s.StorePath}
-	}
-	return s
-}
-
-// hostIDs reports whether the machine runs with the host's user ids (trusted only).
-func hostIDs(s *v1alpha1.ContainerSpec) bool { return s.UserNamespace != nil && !*s.UserNamespace }
 
 // Update strategies.
 const (
@@ -159,15 +100,6 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 	}
 }
 
-// update names an update to a fingerprint: with another revision to be set up it
-// is another one, which may succeed where that one did not.
-func (u *unitOf) update(fingerprint string) string {
-	if u.Spec.Setup == nil {
-		return fingerprint
-	}
-	return fmt.Sprintf("%s@%s#%d", fingerprint, u.Spec.Setup.Revision, u.Spec.Setup.Generation)
-}
-
 // otherThan is the newest incarnation with another fingerprint.
 func (c *compiler) otherThan(all []*Incarnation, fingerprint string) *Incarnation {
 	for _, i := range slices.Backward(all) {
@@ -228,68 +160,6 @@ func (c *compiler) newIncarnation(u *unitOf, ordinal int, fingerprint string) {
 		r.Container = c.containerName(u.Record)
 	}
 	u.Target = c.incarnation(u, r)
-}
-
-// rolledBackTo makes a former incarnation the target again, with the spec it was made for.
-func (c *compiler) rolledBackTo(u *unitOf, i *Incarnation, why RolledBackRecord) {
-	u.Target = i
-	u.effective = c.specOf(u, i)
-	u.note(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue, why.Reason, "the latest change did not answer and was taken back: %s", why.Message)
-	if u.refused(i) {
-		u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "SourcePolicy",
-			"the latest change did not answer (%s), and what ran before is not admitted from its source any more; nothing runs until the spec changes", why.Message)
-	}
-}
-
-// refused reports whether an incarnation may not run any more.
-func (u *unitOf) refused(i *Incarnation) bool { return slices.Contains(u.object.Refused, i.Ordinal) }
-
-// failuresBeforeRollback is how often a new incarnation may end before it has answered.
-const failuresBeforeRollback = 3
-
-// rollBackIfFailed gives up on a replacement that has ended too often or did
-// not answer by its deadline, while a former incarnation can serve.
-func (c *compiler) rollBackIfFailed(u *unitOf, want string) {
-	inPlace := u.before(u.Target)
-	if u.Former == nil && inPlace == nil || u.keep || want == "" {
-		return
-	}
-	reason, message, failed := c.startFailed(u.Target)
-	if !failed {
-		return
-	}
-	record := RolledBackRecord{Fingerprint: u.update(want), Reason: reason, Message: message}
-	if inPlace != nil { // one record is both: what it is again, and why
-		inPlace.RolledBack = &record
-		u.Update = ""
-		c.rolledBackTo(u, inPlace, record)
-		return
-	}
-	u.Former.RolledBack = &record
-	if c.Claims.RolledBack[u.Record.UID].Fingerprint != record.Fingerprint {
-		return // first the record, so that a crash cannot try the failed one again
-	}
-	failedOne := u.Target
-	c.rolledBackTo(u, u.Former, record)
-	u.Former, u.Update = nil, ""
-	c.drop(u, []*Incarnation{failedOne})
-}
-
-func (c *compiler) startFailed(i *Incarnation) (reason, message string, failed bool) {
-	// Only the probe's own verdict counts: what merely got in its way is tried again.
-	if f, found := c.Failures[resource.ID{Kind: resource.KindAnswer, Name: i.Machine}]; found && f.Reason == resource.ReasonProbeFailed {
-		return f.Reason, f.Message, true
-	}
-	unit, present, _ := observed[resource.Unit](c, i.Machine)
-	// In place, ends of what the machine was before say nothing about what it is to be.
-	another := unit.Fingerprint != "" && unit.Fingerprint != i.Fingerprint
-	if present && !unit.Running && unit.Failures >= failuresBeforeRollback && !another {
-		return "CrashLoop", exitMessage(unit), true
-	}
-	if f, found := c.Failures[resource.ID{Kind: resource.KindUnit, Name: i.Machine}]; found && (f.RetryAt.IsZero() || f.Attempts >= failuresBeforeRollback) {
-		return f.Reason, f.Message, true
-	}
-	return c.setupFailed(i)
 }
 
 // drop leaves incarnations to be removed. Their claims stay until nothing of them is left.
@@ -388,15 +258,4 @@ func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
 		c.specs[key] = spec
 	}
 	return spec
-}
-
-func exitMessage(u resource.Unit) string {
-	msg := fmt.Sprintf("ended with exit code %d", u.ExitCode)
-	if u.ExitCode > 128 {
-		msg = fmt.Sprintf("killed by signal %d", u.ExitCode-128)
-	}
-	if n := len(u.LastLog); n > 0 {
-		msg += "; last line: " + u.LastLog[n-1]
-	}
-	return msg
 }
