@@ -89,7 +89,7 @@ func (d *Daemon) Plan(ctx context.Context, files []v1alpha1.File) (v1alpha1.Plan
 		}
 		facts = reconcile.Overlay(facts, d.core, objects)
 	}
-	return reconcile.Report(d.core, facts)
+	return reconcile.Report(ctx, d.core, facts)
 }
 
 func invalid(problems []spec.Problem) error {

@@ -1,12 +1,12 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	"tekton.host/pkg/compile"
 	"tekton.host/pkg/resource"
 )
 
@@ -22,8 +22,9 @@ type Forecast struct {
 	Steps []resource.Step
 }
 
-// forecast runs passes until nothing is left to do.
-func forecast(c Config, f Facts) (Forecast, error) {
+// forecast runs passes until nothing is left to do, or nobody waits for it any
+// more: a pass is short, many are not.
+func forecast(ctx context.Context, c Config, f Facts) (Forecast, error) {
 	core := NewCore(c)
 	v := &virtual{facts: f.clone(), claims: map[string]resource.Claim{}, checkouts: f.Observed[resource.KindCheckout].Items}
 	for k, d := range v.facts.Observed {
@@ -36,6 +37,9 @@ func forecast(c Config, f Facts) (Forecast, error) {
 	}
 	var out Forecast
 	for round := range forecastRounds {
+		if err := ctx.Err(); err != nil {
+			return Forecast{}, err
+		}
 		r, err := core.Pass(v.facts)
 		if err != nil {
 			return Forecast{}, err
@@ -54,6 +58,7 @@ func forecast(c Config, f Facts) (Forecast, error) {
 			out.Steps = append(out.Steps, s)
 			v.apply(s)
 		}
+		v.listClaims()
 	}
 	return out, fmt.Errorf("the plan does not come to an end within %d passes: please report this", forecastRounds)
 }
@@ -96,11 +101,13 @@ func (v *virtual) apply(s resource.Step) {
 	} else {
 		v.remove(items, r)
 	}
-	if r.Kind == resource.KindClaim {
-		v.facts.Claims = v.facts.Claims[:0:0]
-		for _, k := range slices.Sorted(maps.Keys(v.claims)) {
-			v.facts.Claims = append(v.facts.Claims, v.claims[k])
-		}
+}
+
+// listClaims has the ledger's entries told as the steps of a round left them.
+func (v *virtual) listClaims() {
+	v.facts.Claims = make([]resource.Claim, 0, len(v.claims))
+	for _, k := range slices.Sorted(maps.Keys(v.claims)) {
+		v.facts.Claims = append(v.facts.Claims, v.claims[k])
 	}
 }
 
@@ -169,14 +176,4 @@ func (v *virtual) retain(items resource.Set, r resource.Resource, policy resourc
 		r.Owner = resource.RetainedOwner
 		items[r.ID] = r
 	}
-}
-
-// compiledOf finds an object in a result.
-func compiledOf(r Result, uid string) (compile.Compiled, bool) {
-	for _, o := range r.Compiled.Objects {
-		if o.Record.UID == uid {
-			return o, true
-		}
-	}
-	return compile.Compiled{}, false
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -321,7 +322,7 @@ func (s *sim) secretFree() {
 	}
 	// Specs are marshalled as the API shows them.
 	items, _ := json.Marshal(s.last.Items)
-	report, err := Report(s.conf, s.facts())
+	report, err := Report(context.Background(), s.conf, s.facts())
 	if err != nil {
 		s.t.Fatalf("report: %v\nhistory:\n%s", err, s.history())
 	}

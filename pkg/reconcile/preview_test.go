@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -408,7 +409,7 @@ func TestPreviewPlan(t *testing.T) {
 			s.preview("main")
 			s.settle()
 			tt.change(s)
-			report, err := Report(s.conf, s.facts())
+			report, err := Report(context.Background(), s.conf, s.facts())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -457,7 +458,7 @@ func TestPreviewDropsItsDatabase(t *testing.T) {
 				t.Errorf("blocked: %v", blocked)
 			}
 			s.quiet()
-			report, err := Report(s.conf, s.facts())
+			report, err := Report(context.Background(), s.conf, s.facts())
 			if err != nil || len(report.Objects[0].Data) == 0 || report.Objects[0].Data[0].Effect != v1alpha1.DataKept {
 				t.Errorf("the plan says %+v (%v)", report.Objects, err)
 			}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestRegressions(t *testing.T) {
 		{"a plan while a file is being written", []func(*sim){
 			put(web("a")), func(s *sim) { s.files["a.yaml"] = specFile{docs: s.files["a.yaml"].docs, tear: writing} },
 		}, func(t *testing.T, s *sim) {
-			if _, err := Report(s.conf, s.facts()); err != nil {
+			if _, err := Report(context.Background(), s.conf, s.facts()); err != nil {
 				t.Error(err)
 			}
 		}},

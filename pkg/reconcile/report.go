@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -12,9 +13,9 @@ import (
 )
 
 // Report is the plan that the engine would carry out from these facts, for
-// people and programs.
-func Report(c Config, f Facts) (v1alpha1.PlanReport, error) {
-	fc, err := forecast(c, f)
+// people and programs. It ends early with ctx.
+func Report(ctx context.Context, c Config, f Facts) (v1alpha1.PlanReport, error) {
+	fc, err := forecast(ctx, c, f)
 	if err != nil {
 		return v1alpha1.PlanReport{}, err
 	}
@@ -22,7 +23,15 @@ func Report(c Config, f Facts) (v1alpha1.PlanReport, error) {
 	if err != nil {
 		return v1alpha1.PlanReport{}, err
 	}
-	r := reporter{forecast: fc, facts: f, claims: claims, steps: map[string][]resource.Step{}}
+	r := reporter{forecast: fc, claims: claims, last: map[string]compile.Compiled{}, steps: map[string][]resource.Step{}, had: map[string][]resource.Resource{}}
+	for _, o := range fc.Last.Compiled.Objects {
+		r.last[o.Record.UID] = o
+	}
+	for _, k := range []resource.Kind{resource.KindDatabase, resource.KindVolume} {
+		for _, have := range f.Observed[k].Items.Sorted() {
+			r.had[have.Owner] = append(r.had[have.Owner], have)
+		}
+	}
 	for _, s := range fc.Steps {
 		r.steps[s.Resource.Owner] = append(r.steps[s.Resource.Owner], s)
 	}
@@ -46,9 +55,11 @@ func Report(c Config, f Facts) (v1alpha1.PlanReport, error) {
 
 type reporter struct {
 	forecast Forecast
-	facts    Facts
 	claims   compile.Claims
-	steps    map[string][]resource.Step
+	// By UID: what objects come to in the end, what is done for them, and the data that they have now.
+	last  map[string]compile.Compiled
+	steps map[string][]resource.Step
+	had   map[string][]resource.Resource
 }
 
 func (r reporter) object(o compile.Compiled) v1alpha1.PlanObject {
@@ -104,7 +115,7 @@ func (r reporter) classify(o compile.Compiled, p *v1alpha1.PlanObject) {
 		p.Class, p.Strategy = v1alpha1.PlanRestarts, cmp.Or(o.Update, compile.StrategyRecreate)
 	}
 	instances := r.claims.Instances[o.Record.UID]
-	last, found := compiledOf(r.forecast.Last, o.Record.UID)
+	last, found := r.last[o.Record.UID]
 	if found && last.Target != nil && len(instances) > 0 && last.Target.Ordinal != instances[len(instances)-1].Ordinal {
 		p.Class, p.Strategy = v1alpha1.PlanReplacement, cmp.Or(o.Update, compile.StrategyRecreate)
 	}
@@ -168,13 +179,10 @@ func (r reporter) left(s resource.Step) bool {
 // kept is the data that no step touches.
 func (r reporter) kept(o compile.Compiled, touched []v1alpha1.PlanData) []v1alpha1.PlanData {
 	var out []v1alpha1.PlanData
-	for _, k := range []resource.Kind{resource.KindDatabase, resource.KindVolume} {
-		for _, have := range (resource.Set(r.facts.Observed[k].Items)).Sorted() {
-			what, _, _ := dataOf(have.Value)
-			listed := slices.ContainsFunc(touched, func(d v1alpha1.PlanData) bool { return d.What == what && d.Name == have.Name })
-			if have.Owner == o.Record.UID && !listed {
-				out = append(out, v1alpha1.PlanData{What: what, Name: have.Name, Effect: v1alpha1.DataKept})
-			}
+	for _, have := range r.had[o.Record.UID] {
+		what, _, _ := dataOf(have.Value)
+		if !slices.ContainsFunc(touched, func(d v1alpha1.PlanData) bool { return d.What == what && d.Name == have.Name }) {
+			out = append(out, v1alpha1.PlanData{What: what, Name: have.Name, Effect: v1alpha1.DataKept})
 		}
 	}
 	return out
@@ -191,20 +199,37 @@ func dataOf(v resource.Value) (what v1alpha1.DataKind, policy resource.DeletionP
 }
 
 // Overlay returns facts in which documents take the place of those of the same
-// kind and name, in the source that has them or else in the first one.
+// kind and name, in the first source that has them or else in the first one. Of
+// two of the same kind and name the last counts.
 func Overlay(f Facts, c Config, objects []spec.Object) Facts {
-	out := f.clone()
-	for _, n := range objects {
-		same := func(x spec.Object) bool { return keyOf(x) == keyOf(n) }
-		name := c.Host.Sources[0].Name
-		for s, snap := range f.Snapshots {
-			if slices.ContainsFunc(snap.Objects, same) {
-				name = s
-			}
+	home := map[objectKey]string{}
+	for _, s := range slices.Backward(c.Host.Sources) {
+		for _, o := range f.Snapshots[s.Name].Objects {
+			home[keyOf(o)] = s.Name
 		}
+	}
+	last := map[objectKey]int{}
+	for i, o := range objects {
+		last[keyOf(o)] = i
+	}
+	added := map[string][]spec.Object{} // by source
+	for i, o := range objects {
+		if k := keyOf(o); last[k] == i {
+			name := cmp.Or(home[k], c.Host.Sources[0].Name)
+			added[name] = append(added[name], o)
+		}
+	}
+	out := f.clone()
+	for name, os := range added {
 		snap := out.Snapshots[name]
-		snap.Objects = append(slices.DeleteFunc(slices.Clone(snap.Objects), same), n)
-		snap.Files = append(slices.Clone(snap.Files), n.Position.File)
+		snap.Files = slices.Clone(snap.Files)
+		snap.Objects = slices.DeleteFunc(slices.Clone(snap.Objects), func(o spec.Object) bool {
+			_, replaced := last[keyOf(o)]
+			return replaced && home[keyOf(o)] == name
+		})
+		for _, o := range os {
+			snap.Objects, snap.Files = append(snap.Objects, o), append(snap.Files, o.Position.File)
+		}
 		out.Snapshots[name] = snap
 	}
 	return out
