@@ -14,6 +14,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/client"
 	"tekton.host/pkg/forge"
+	"tekton.host/pkg/internal/companion"
 )
 
 const (
@@ -48,7 +49,7 @@ func (c *Config) checkFiles() error {
 				err = fmt.Errorf("%w: %s", err, f.App.KeyFile)
 			}
 		} else {
-			_, err = readSecret(f.TokenFile)
+			_, err = companion.Secret(f.TokenFile)
 		}
 		errs = append(errs, err)
 	}

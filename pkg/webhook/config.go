@@ -1,21 +1,19 @@
 package webhook
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/forge"
+	"tekton.host/pkg/internal/companion"
 	"tekton.host/pkg/spec"
 )
 
@@ -73,8 +71,6 @@ const (
 	defaultSweep = 10 * time.Minute
 	minSweep     = 10 * time.Second
 	maxSecrets   = 2
-	// maxSecretFile bounds what is read of a file with a secret.
-	maxSecretFile = 64 << 10
 )
 
 var forgeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
@@ -122,7 +118,7 @@ func (c *Config) setDefaults() {
 
 func (c *Config) validate() field.ErrorList {
 	var errs field.ErrorList
-	if _, _, err := c.address(); err != nil {
+	if _, _, err := companion.Address(c.Listen); err != nil {
 		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen, err.Error()))
 	}
 	for name, path := range map[string]string{"specs": c.Specs, "state": c.State, "socket": c.Socket} {
@@ -189,21 +185,6 @@ func (f *ForgeConfig) resolve(dir string) {
 	}
 }
 
-// address to listen at, for net.Listen.
-func (c *Config) address() (network, address string, err error) {
-	if path, ok := strings.CutPrefix(c.Listen, "unix:"); ok {
-		if !filepath.IsAbs(path) {
-			return "", "", errors.New("must be unix: and an absolute path")
-		}
-		return "unix", path, nil
-	}
-	host, _, err := net.SplitHostPort(c.Listen)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-		return "", "", errors.New("must be a loopback address and a port, or unix:PATH: deliveries come by way of a reverse proxy, which has TLS")
-	}
-	return "tcp", c.Listen, nil
-}
-
 // client of the forge's API.
 func (f *ForgeConfig) client() (*forge.API, error) {
 	o := forge.Options{Service: forge.Service(f.Type), URL: f.URL}
@@ -211,7 +192,7 @@ func (f *ForgeConfig) client() (*forge.API, error) {
 		o.App = f.app()
 	} else {
 		o.Token = func() (string, error) {
-			text, err := readSecret(f.TokenFile)
+			text, err := companion.Secret(f.TokenFile)
 			return string(text), err
 		}
 	}
@@ -219,39 +200,20 @@ func (f *ForgeConfig) client() (*forge.API, error) {
 }
 
 func (f *ForgeConfig) app() *forge.App {
-	return &forge.App{ID: f.App.ID, Key: func() ([]byte, error) { return readSecret(f.App.KeyFile) }}
+	return &forge.App{ID: f.App.ID, Key: func() ([]byte, error) { return companion.Secret(f.App.KeyFile) }}
 }
 
 // secrets that deliveries are signed with.
 func (f *ForgeConfig) secrets() ([][]byte, error) {
 	var out [][]byte
 	for _, file := range f.SecretFiles {
-		text, err := readSecret(file)
+		text, err := companion.Secret(file)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, text)
 	}
 	return out, nil
-}
-
-// readSecret reads a file without the end of its last line.
-func readSecret(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxSecretFile) {
-		err = errors.New("it is no file, or too large to be a secret")
-	}
-	var text []byte
-	if err == nil {
-		text, err = os.ReadFile(file)
-	}
-	if text = bytes.TrimSpace(text); err == nil && len(text) == 0 {
-		err = errors.New("it is empty")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the secret in %s: %w", file, err)
-	}
-	return text, nil
 }
 
 // forges with their clients.

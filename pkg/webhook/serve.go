@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/go-logr/logr"
 
 	"tekton.host/pkg/client"
+	"tekton.host/pkg/internal/companion"
 )
 
 const (
@@ -43,9 +41,10 @@ func Serve(ctx context.Context, c *Config, log logr.Logger) error {
 		return err
 	}
 	defer s.Close()
-	l, err := c.listen()
+	// The lock of the state directory says that a socket there is no other one's of ours.
+	l, err := companion.Listen(c.Listen)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for deliveries: %w", err)
 	}
 	web := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
@@ -71,29 +70,4 @@ func Serve(ctx context.Context, c *Config, log logr.Logger) error {
 		return fmt.Errorf("serve on %s: %w", c.Listen, err)
 	}
 	return nil
-}
-
-// listen where deliveries come.
-func (c *Config) listen() (net.Listener, error) {
-	network, address, err := c.address()
-	if err != nil {
-		return nil, err
-	}
-	if network == "unix" {
-		// The lock of the state directory says that it is not another one's of ours.
-		if info, err := os.Lstat(address); err == nil && info.Mode().Type() == fs.ModeSocket {
-			os.Remove(address)
-		}
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for deliveries: %w", err)
-	}
-	if network == "unix" {
-		// The reverse proxy is of the directory's group, or nobody but us comes in.
-		if err := os.Chmod(address, 0o660); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-	}
-	return l, nil
 }

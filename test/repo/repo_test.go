@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 	"pkg/notify":     {"pkg/api", "pkg/host"},
 	"pkg/forge":      {},
 	"pkg/why":        {"pkg/api", "pkg/internal/terminal"},
-	"pkg/webhook":    {"pkg/api", "pkg/spec", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host"},
+	"pkg/webhook":    {"pkg/api", "pkg/spec", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host", "pkg/internal/companion"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
