@@ -12,6 +12,7 @@ packages=(
   openssh-server                                          # the remote of the tests
   nano rsync vim-tiny                                     # what edits directories of specs in the tests
   bash-completion zsh fish                                # completion of the command line, in each of its shells
+  chromium fonts-dejavu-core                              # looks at the status page
   strace                                                  # sees every program that starts
   ca-certificates curl python3 make gcc libc6-dev         # demo and its examples, build, race detector
 )

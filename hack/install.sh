@@ -11,7 +11,7 @@ dest=${DESTDIR:-}
 bin=${BIN:-bin}
 libexec=$prefix/libexec/tekton
 
-programs=(tekton tekton-init tekton-launch tekton-supervise tekton-webhook tektond)
+programs=(tekton tekton-init tekton-launch tekton-status tekton-supervise tekton-webhook tektond)
 for p in "${programs[@]}"; do
   if [ ! -x "$bin/$p" ]; then
     echo "install: $bin/$p is missing; run: make build" >&2
@@ -27,7 +27,7 @@ put() {
 
 # In one directory: they find each other there.
 for p in "${programs[@]}"; do put 0755 "$bin/$p" "$libexec/$p"; done
-for link in bin/tekton sbin/tektond sbin/tekton-webhook; do
+for link in bin/tekton sbin/tektond sbin/tekton-status sbin/tekton-webhook; do
   mkdir -p "$dest$prefix/${link%/*}"
   ln -sfn "../libexec/tekton/${link#*/}" "$dest$prefix/$link"
 done
@@ -49,16 +49,16 @@ completion bash bash-completion/completions/tekton
 completion zsh zsh/site-functions/_tekton
 completion fish fish/vendor_completions.d/tekton.fish
 
-for unit in tektond tekton-webhook; do
+for unit in tektond tekton-status tekton-webhook; do
   sed "s|@libexec@|$libexec|" "packaging/$unit.service" >"$made/unit"
   put 0644 "$made/unit" "$prefix/lib/systemd/system/$unit.service"
 done
 put 0644 packaging/sysusers.conf "$prefix/lib/sysusers.d/tekton.conf"
 put 0644 packaging/networkd.conf "$prefix/lib/systemd/networkd.conf.d/tekton.conf"
-for conf in host webhook; do
+for conf in host status webhook; do
   [ -e "$dest/etc/tekton/$conf.yaml" ] || put 0644 "packaging/$conf.yaml" "/etc/tekton/$conf.yaml"
 done
-mkdir -p -m 0700 "$dest/etc/tekton/webhook-secrets"
+mkdir -p -m 0700 "$dest/etc/tekton/status-secrets" "$dest/etc/tekton/webhook-secrets"
 
 [ -z "$dest" ] || exit 0
 systemd-sysusers "$prefix/lib/sysusers.d/tekton.conf"

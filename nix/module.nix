@@ -24,6 +24,7 @@ in
     ./module/limits.nix
     ./module/system.nix
     ./module/webhook.nix
+    ./module/status.nix
   ];
 
   options.services.tekton = {

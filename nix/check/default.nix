@@ -68,6 +68,7 @@ let
   } { modules = [ ({ config, ... }: { system.build.toplevel = config; }) ]; } (import ../previews/preview-config.nix));
   package = flake.packages.x86_64-linux.default;
   unit = example.systemd.services.tektond;
+  status = module: (evaluate { services.tekton = { enable = true; settings.instance = "w"; status = { enable = true; } // module; }; });
   webhook = (evaluate {
     services.tekton = {
       enable = true;
@@ -145,6 +146,24 @@ let
         && one.LoadCredential == [ "github:/run/secrets/github" ]
         && webhook.services.tekton.webhook.settings.socket == "/run/tekton-w/read.sock"
         && webhook.services.tekton.hostConfig.spec.readSocketGroup == "tekton-webhook";
+    "the status page comes where it was asked for, has no privileges, and the sockets that it needs" =
+      let
+        plain = status { };
+        signed = status { tokenFile = "/run/secrets/token"; };
+        one = plain.systemd.services.tekton-status.serviceConfig;
+      in !(minimal.systemd.services ? tekton-status) && one.User == "tekton-status" && plain.users.users.tekton-status.isSystemUser
+        && one.CapabilityBoundingSet == "" && one.NoNewPrivileges && one.ProtectSystem == "strict" && one.IPAddressDeny == "any" && !(one ? ReadWritePaths)
+        && plain.services.tekton.status.settings == { socket = "/run/tekton-w/read.sock"; } && one.LoadCredential == [ ]
+        && plain.services.tekton.hostConfig.spec.readSocketGroup == "tekton-status" && !(plain.services.tekton.hostConfig.spec ? operateSocketGroup)
+        && signed.services.tekton.status.settings.operateSocket == "/run/tekton-w/operate.sock" && signed.users.groups ? tekton-status
+        && signed.systemd.services.tekton-status.serviceConfig.LoadCredential == [ "token:/run/secrets/token" ]
+        && signed.services.tekton.hostConfig.spec.operateSocketGroup == "tekton-status"
+        && (status { openLogs = true; }).services.tekton.hostConfig.spec.operateSocketGroup == "tekton-status"
+        && fails { services.tekton = { enable = true; status = { enable = true; tokenFile = "${builtins.storeDir}/secret"; }; }; };
+    "the page and the webhook read on one socket" =
+      let both = evaluate { services.tekton = { enable = true; status.enable = true; webhook.enable = true; }; };
+      in both.services.tekton.hostConfig.spec.readSocketGroup == "tekton-webhook"
+        && both.systemd.services.tekton-status.serviceConfig.SupplementaryGroups == [ "tekton-webhook" ];
     "no secret of the webhook is in the store" = fails {
       services.tekton = { enable = true; webhook = { enable = true; credentials.github = "${builtins.storeDir}/secret"; }; };
     };

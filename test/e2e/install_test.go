@@ -37,7 +37,7 @@ func TestInstalled(t *testing.T) {
 	s := &server{&tekton{t: t}, h}
 	dir, err := programs()
 	s.check(err)
-	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-supervise", "tekton-webhook", "tektond"} {
+	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-status", "tekton-supervise", "tekton-webhook", "tektond"} {
 		s.check(h.Copy(filepath.Join(dir, name), "/data/bin/"+name))
 	}
 
@@ -133,6 +133,7 @@ func TestInstalled(t *testing.T) {
 	s.serveGit()
 	s.webhook(check)
 	s.followsGit()
+	s.page(source)
 
 	// As the README says it.
 	s.inside("sh", "-c", "tekton delete $(tekton get -o name) --wait")
@@ -176,19 +177,71 @@ func (s *server) webhook(check string) {
 	if code := answer("-d", "{}", "http://127.0.0.1:9180/webhook/github"); code != "401" {
 		s.t.Errorf("a delivery without a signature was answered with %s", code)
 	}
-	status := s.inside("cat", "/proc/"+s.property("tekton-webhook.service", "MainPID")+"/status")
+	s.confined("tekton-webhook")
+}
+
+// confined checks the process of a unit, and stops it.
+func (s *server) confined(unit string) {
+	s.t.Helper()
+	status := s.inside("cat", "/proc/"+s.property(unit+".service", "MainPID")+"/status")
 	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
 		if !strings.Contains(status, want) {
-			s.t.Errorf("the webhook's process is not confined, no %q in\n%s", want, status)
+			s.t.Errorf("the process of %s is not confined, no %q in\n%s", unit, want, status)
 		}
 	}
 	if strings.Contains(status, "Uid:\t0") {
-		s.t.Errorf("the webhook runs as root:\n%s", status)
+		s.t.Errorf("%s runs as root:\n%s", unit, status)
 	}
-	s.inside("systemctl", "stop", "tekton-webhook")
-	if result := s.property("tekton-webhook.service", "Result"); result != "success" {
-		s.t.Errorf("the webhook ended with %s", result)
+	s.inside("systemctl", "stop", unit)
+	if result := s.property(unit+".service", "Result"); result != "success" {
+		s.t.Errorf("%s ended with %s", unit, result)
 	}
+}
+
+// page sets up the status page beside the webhook, as its page says: it reads on the
+// socket that they share, and who has the token has an object restarted.
+func (s *server) page(source string) {
+	s.t.Helper()
+	s.inside("usermod", "-aG", "tekton-webhook", "tekton-status")
+	s.inside("sed", "-i", "s/^spec:/spec:\\n  operateSocketGroup: tekton-status/", "/etc/tekton/host.yaml")
+	s.inside("sh", "-c", "umask 077; openssl rand -hex 32 >/etc/tekton/status-secrets/token")
+	s.inside("sh", "-c", "printf 'operateSocket: /run/tekton/operate.sock\\ntokenFile: secret_token\\n' >>/etc/tekton/status.yaml")
+	s.inside("systemctl", "restart", "tektond")
+	text, err := os.ReadFile(filepath.Join(source, "docs/status-page.md"))
+	s.check(err)
+	_, check, _ := strings.Cut(string(text), "```sh\nsystemd-run ")
+	check, _, _ = strings.Cut(check, "\n```")
+	s.eventually("the check of docs/status-page.md is content", func() error {
+		out, err := s.host.Run(s.t.Context(), "sh", "-c", "systemd-run "+check+" 2>&1")
+		if err != nil || out != "" {
+			return fmt.Errorf("%s, %v", out, err)
+		}
+		return nil
+	})
+	s.inside("systemctl", "start", "tekton-status")
+	const url = "http://127.0.0.1:9190"
+	curl := func(args string) string {
+		return s.inside("sh", "-c", "curl -sS --max-time 20 -b /tmp/jar -c /tmp/jar "+args)
+	}
+	s.eventually("the page hears the daemon", func() error {
+		if got := curl(url + "/healthz"); got != "ok" && got != "ok\n" {
+			return fmt.Errorf("%s\n%s", got, s.inside("journalctl", "--no-pager", "-u", "tekton-status", "-n", "20"))
+		}
+		return nil
+	})
+	if got := curl(url + "/"); !strings.Contains(got, `href="/objects/Container/hello"`) || !strings.Contains(got, "http://hello.localhost") {
+		s.t.Errorf("the page shows %s", got)
+	}
+	const restart = url + "/objects/Container/hello/restart"
+	if got := curl("-o /dev/null -w '%{http_code}' -d csrf= " + restart); got != "403" {
+		s.t.Errorf("a restart without a token is answered with %s", got)
+	}
+	curl("-d token=$(cat /etc/tekton/status-secrets/token) " + url + "/login")
+	word := `$(curl -sS -b /tmp/jar ` + url + `/objects/Container/hello | sed -n 's/.*name="csrf" value="\([^"]*\)".*/\1/p')`
+	if got := curl(`-L -d "csrf=` + word + `" ` + restart); !strings.Contains(got, "asked for another start") {
+		s.t.Errorf("a restart with the token is answered with %s", got)
+	}
+	s.confined("tekton-status")
 }
 
 // mainPIDs of listed units.

@@ -12,6 +12,7 @@ import (
 	_ "tekton.host/pkg/daemon"
 	_ "tekton.host/pkg/machine/guest"
 	_ "tekton.host/pkg/machine/launch"
+	_ "tekton.host/pkg/statuspage"
 	"tekton.host/pkg/supervise/supervisetest"
 	_ "tekton.host/pkg/supervise/supervisor"
 	_ "tekton.host/pkg/webhook"

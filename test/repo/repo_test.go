@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"pkg/forge":      {},
 	"pkg/why":        {"pkg/api", "pkg/internal/terminal"},
 	"pkg/webhook":    {"pkg/api", "pkg/spec", "pkg/forge", "pkg/client", "pkg/server/wire", "pkg/preview", "pkg/host", "pkg/internal/companion"},
+	"pkg/statuspage": {"pkg/api", "pkg/spec", "pkg/client", "pkg/server/wire", "pkg/internal/companion", "pkg/internal/terminal", "pkg/why"},
 	"pkg/server":     {"pkg/api", "pkg/spec", "pkg/host"},
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
@@ -209,8 +210,8 @@ var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
 func TestNothingUnfinished(t *testing.T) {
 	for _, name := range tracked(t) {
 		data, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			continue // removed, not yet committed
+		if err != nil || filepath.Ext(name) == ".png" {
+			continue // removed, not yet committed; or not written by anybody
 		}
 		if at := unfinished.FindIndex(data); at != nil {
 			t.Errorf("%s says %q", name, data[at[0]:at[1]])

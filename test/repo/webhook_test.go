@@ -11,35 +11,37 @@ import (
 	"tekton.host/pkg/webhook"
 )
 
-// TestWebhookUnits: the unit of the packages and that of the NixOS module
-// confine tekton-webhook alike.
-func TestWebhookUnits(t *testing.T) {
-	unit, module := readText(t, "packaging/tekton-webhook.service"), readText(t, "nix/module/webhook.nix")
-	_, confined, _ := strings.Cut(unit, "LoadCredential=")
-	_, confined, _ = strings.Cut(confined, "\n")
-	confined, _, _ = strings.Cut(confined, "[Install]")
-	var want []string
-	for line := range strings.Lines(confined) {
-		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		if value == "yes" {
-			value = "true"
+// TestUnitsConfineAlike: the unit of the packages and that of the NixOS module
+// confine a process beside the daemon alike.
+func TestUnitsConfineAlike(t *testing.T) {
+	for _, name := range []string{"webhook", "status"} {
+		unit, module := readText(t, "packaging/tekton-"+name+".service"), readText(t, "nix/module/"+name+".nix")
+		_, confined, _ := strings.Cut(unit, "LoadCredential=")
+		_, confined, _ = strings.Cut(confined, "\n")
+		confined, _, _ = strings.Cut(confined, "[Install]")
+		var want []string
+		for line := range strings.Lines(confined) {
+			key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+			if value == "yes" {
+				value = "true"
+			}
+			if ok {
+				want = append(want, key+" = "+value)
+			}
 		}
-		if ok {
-			want = append(want, key+" = "+value)
+		_, confined, _ = strings.Cut(module, "a test compares the two.\n")
+		confined, _, _ = strings.Cut(confined, "}")
+		var got []string
+		for line := range strings.Lines(confined) {
+			if line = strings.TrimSuffix(strings.ReplaceAll(strings.TrimSpace(line), `"`, ""), ";"); line != "" {
+				got = append(got, line)
+			}
 		}
-	}
-	_, confined, _ = strings.Cut(module, "a test compares the two.\n")
-	confined, _, _ = strings.Cut(confined, "}")
-	var got []string
-	for line := range strings.Lines(confined) {
-		if line = strings.TrimSuffix(strings.ReplaceAll(strings.TrimSpace(line), `"`, ""), ";"); line != "" {
-			got = append(got, line)
+		slices.Sort(want)
+		slices.Sort(got)
+		if len(want) < 20 || !slices.Equal(want, got) {
+			t.Errorf("%s: the package says\n%s\nthe module says\n%s", name, strings.Join(want, "\n"), strings.Join(got, "\n"))
 		}
-	}
-	slices.Sort(want)
-	slices.Sort(got)
-	if len(want) < 20 || !slices.Equal(want, got) {
-		t.Errorf("the package says\n%s\nthe module says\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 	}
 }
 

@@ -1,0 +1,132 @@
+package statuspage
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/server/servertest"
+)
+
+// listen to a stream. next waits for a line that begins so.
+func (r *rig) listen(path string) (next func(prefix string) string, hang func()) {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", r.url+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp, err := (&http.Client{Jar: r.browser.Jar}).Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		r.t.Fatalf("%s: %s", path, resp.Status)
+	}
+	lines := make(chan string, 100)
+	go func() {
+		defer resp.Body.Close()
+		in := bufio.NewScanner(resp.Body)
+		in.Buffer(nil, 4*maxLine)
+		for in.Scan() {
+			lines <- in.Text()
+		}
+	}()
+	return func(prefix string) string {
+		r.t.Helper()
+		for end := time.After(20 * time.Second); ; {
+			select {
+			case line := <-lines:
+				if strings.HasPrefix(line, prefix) {
+					return line
+				}
+			case <-end:
+				r.t.Fatalf("%s: no line %q", path, prefix)
+			}
+		}
+	}, cancel
+}
+
+// TestLive: who looks is told of a change, and of its event in words.
+func TestLive(t *testing.T) {
+	r := newRig(t, populated(time.Now()))
+	next, _ := r.listen("/live")
+	next(": alive")
+	r.backend.Update(func(s *servertest.State) {
+		s.Events = append(s.Events, v1alpha1.Event{Seq: 107, Object: v1alpha1.Ref{Kind: "Container", Name: "billing"}, Reason: "Ready", Message: "line\none \x1b"})
+	})
+	next("event: change")
+	next("event: told")
+	if got := next("data: "); got != `data: "container/billing: Ready. line\\none \\x1b"` {
+		t.Errorf("told %s", got)
+	}
+	if _, body := r.get("/"); !strings.Contains(body, `id="event-107"`) {
+		t.Error("the event is not on the page")
+	}
+}
+
+// TestLogsAsTheyCome: lines come as they are printed, escaped.
+func TestLogsAsTheyCome(t *testing.T) {
+	state := populated(time.Now())
+	out, in := io.Pipe()
+	state.LogReader = func(v1alpha1.Ref) io.ReadCloser { return out }
+	r := newRig(t, state)
+	r.signIn()
+	next, hang := r.listen("/objects/Container/shop/logs/stream")
+	io.WriteString(in, "first\n<b>\x1b[2J\tsecond\r\n")
+	next("event: lines")
+	if got := next("data: "); got != `data: ["first","\u003cb\u003e\\x1b[2J\tsecond"]` {
+		t.Errorf("%s", got)
+	}
+	io.WriteString(in, strings.Repeat("x", maxLine+10)+"\n")
+	if got := next("data: "); !strings.HasPrefix(got, `data: ["xxx`) {
+		t.Errorf("%.80s", got)
+	}
+	hang()
+	r.eventually("the log is closed when its reader goes", func() bool {
+		_, err := io.WriteString(in, "more\n")
+		return err != nil
+	})
+	r.eventually("its place is free", func() bool { return len(r.server.logStreams) == 0 })
+}
+
+// TestStreamsAreBounded: there are as many as there may be, the next is told so, and
+// pages are served beside them.
+func TestStreamsAreBounded(t *testing.T) {
+	r := newRig(t, populated(time.Now()))
+	for range maxStreams {
+		next, _ := r.listen("/live")
+		next(": alive")
+	}
+	if status, body := r.get("/live"); status != http.StatusServiceUnavailable || !strings.Contains(body, "Reload the page") {
+		t.Errorf("one more: %d %s", status, body)
+	}
+	if status, _ := r.get("/"); status != http.StatusOK {
+		t.Errorf("a page beside them: %d", status)
+	}
+}
+
+// TestOnePlanForAll: the daemon makes no plan for each who looks.
+func TestOnePlanForAll(t *testing.T) {
+	r := newRig(t, populated(time.Now()))
+	for range 5 {
+		if status, body := r.get("/plan"); status != http.StatusOK || !strings.Contains(body, "spec.command") {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	made := 0
+	for _, c := range r.backend.Calls() {
+		if strings.HasPrefix(c, "Plan") {
+			made++
+		}
+	}
+	if made > 2 { // more than planKept may have passed
+		t.Errorf("%d plans were made", made)
+	}
+}
