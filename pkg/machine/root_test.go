@@ -160,6 +160,12 @@ func TestStorePath(t *testing.T) {
 	if err := syscall.Stat(filepath.Join(r.layout.Volumes(), "container/nix/.root/state"), &st); err != nil || st.Uid != 0 {
 		t.Errorf("the root volume's file has uid %d on disk (%v), want the unshifted 0", st.Uid, err)
 	}
+	// As somebody inside may have: nspawn would want /lib and others to lead there.
+	for _, name := range []string{"bin", "lib", "lib64", "sbin"} {
+		if err := os.MkdirAll(filepath.Join(r.layout.Volumes(), "container/nix/.root/usr", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// A new incarnation, with other ids, finds the same root.
 	r.mustDelete(i, i.Name)
 	j := i

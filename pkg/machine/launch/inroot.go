@@ -54,6 +54,23 @@ func makeOne(root int, parent, name string, dir bool) error {
 	return unix.Close(fd)
 }
 
+// linkToUsr makes /name a link to /usr/name, where there is that and not the former.
+func linkToUsr(root int, name string) error {
+	usr, err := openInRoot(root, "usr")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(usr)
+	var st unix.Stat_t
+	if unix.Fstatat(usr, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return nil
+	}
+	if err := unix.Symlinkat("usr/"+name, root, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("link /%s to /usr/%s in the machine's root: %w", name, name, err)
+	}
+	return nil
+}
+
 // pathsOfNspawn are where nspawn writes, as the host's root, by paths that it
 // does not resolve inside the machine's root: device nodes, /run/host. A link in
 // their place would have it write to the host's own files.

@@ -56,3 +56,28 @@ func TestMakeInRoot(t *testing.T) {
 		t.Errorf("written outside the root: %v", entries)
 	}
 }
+
+// TestLinkToUsr: only what is in /usr and not beside it.
+func TestLinkToUsr(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"usr/lib", "usr/bin", "bin"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
+	for name, want := range map[string]string{"bin": "", "lib": "usr/lib", "sbin": ""} {
+		for range 2 {
+			if err := linkToUsr(root, name); err != nil {
+				t.Error(err)
+			}
+		}
+		if got, _ := os.Readlink(filepath.Join(dir, name)); got != want {
+			t.Errorf("/%s leads to %q, want %q", name, got, want)
+		}
+	}
+}

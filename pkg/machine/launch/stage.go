@@ -316,6 +316,10 @@ func (s *stage) stageBind(ids mapper, from *os.File, b resource.Bind, recursive 
 // being the host's root, cannot make them.
 var storeRootDirs = []string{"/usr", "/etc", "/proc", "/sys", "/dev", "/run", "/tmp", "/var", "/root", storeDir}
 
+// usrLinks are what nspawn adds to a root that has only the directory in /usr: a
+// kept one, in which somebody has made that. There it cannot do that either.
+var usrLinks = []string{"bin", "lib", "lib64", "sbin"}
+
 // makeTargets makes a storePath root's directories and bind targets in the
 // unmapped directory, resolving every path inside it: what the machine planted
 // there leads nowhere else.
@@ -334,6 +338,11 @@ func (s *stage) makeTargets() error {
 	defer unix.Close(root)
 	for _, d := range storeRootDirs {
 		if err := makeInRoot(root, d, true); err != nil {
+			return err
+		}
+	}
+	for _, name := range usrLinks {
+		if err := linkToUsr(root, name); err != nil {
 			return err
 		}
 	}
