@@ -91,11 +91,12 @@ func validate(files []v1alpha1.File, host *v1alpha1.HostSpec) (objects int, all 
 		all = append(all, problems...)
 		for _, o := range found {
 			name := o.Meta().Name
-			if at, ok := first[name]; ok && at.File != f.Name {
+			unique := v1alpha1.UniqueName(o.Type().Kind, name)
+			if at, ok := first[unique]; ok && at.File != f.Name {
 				all = append(all, o.Problem("metadata.name", spec.ReasonDuplicateName, fmt.Sprintf("%q is already the name of an object at %s", name, at)))
 				continue
 			}
-			first[name] = o.Position
+			first[unique] = o.Position
 		}
 	}
 	return objects, all

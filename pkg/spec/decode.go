@@ -237,13 +237,14 @@ func (d *decoder) duplicateNames() {
 	var problems []Problem
 	d.objects = slices.DeleteFunc(d.objects, func(o Object) bool {
 		name := o.Meta().Name
+		unique := v1alpha1.UniqueName(o.Type().Kind, name)
 		at := o.FieldPosition("metadata.name")
-		if was, used := first[name]; used {
+		if was, used := first[unique]; used {
 			problems = append(problems, Problem{Position: at, Field: "metadata.name", Reason: ReasonDuplicateName, Kind: o.Type().Kind, Name: name,
-				Message: fmt.Sprintf("%q is already the name of the object at %s; names are unique across all kinds", name, was)})
+				Message: fmt.Sprintf("%q is already the name of the object at %s; names are unique across all kinds that run a machine, and among Repositories", name, was)})
 			return true
 		}
-		first[name] = at
+		first[unique] = at
 		return false
 	})
 	d.keep(problems)

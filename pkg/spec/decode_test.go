@@ -14,6 +14,9 @@ const head = "apiVersion: tekton.host/v1alpha1\nkind: Container\nmetadata: {name
 // good is a document that is valid whole.
 const good = head + "  system: {host: true}\n  command: [sleep, inf]\n"
 
+// repository may be called like a machine.
+const repository = "apiVersion: tekton.host/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {url: \"https://git.example.org/team/web.git\"}\n"
+
 func decode(text string) ([]string, []string) {
 	objects, problems := Decode("f.yaml", []byte(text), Options{})
 	var names, messages []string
@@ -155,7 +158,11 @@ func TestDecodeBadInput(t *testing.T) {
 		},
 		"duplicate names": {
 			text: good + "---\n" + good, objects: []string{"web"},
-			want: []string{`f.yaml:10:18: metadata.name: "web" is already the name of the object at f.yaml:3:18; names are unique across all kinds`},
+			want: []string{`f.yaml:10:18: metadata.name: "web" is already the name of the object at f.yaml:3:18; names are unique across all kinds that run a machine, and among Repositories`},
+		},
+		"a Repository of a machine's name": {
+			text: good + "---\n" + repository + "---\n" + repository, objects: []string{"web", "web"},
+			want: []string{`f.yaml:15:18: metadata.name: "web" is already the name of the object at f.yaml:10:18; names are unique across all kinds that run a machine, and among Repositories`},
 		},
 		"anchors and merges": {
 			text:    head + "  system: {host: true}\n  command: [sleep, inf]\n  routes:\n  - &r {host: a.example.org, port: 80}\n  - {<<: *r, path: /b}\n  - {<<: [*r], port: 81, path: /c}\n",

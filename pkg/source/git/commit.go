@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/repository"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/spec"
@@ -127,11 +128,12 @@ func (r *reading) all() []spec.Problem {
 	first := map[string]spec.Position{}
 	for _, o := range r.objects {
 		name := o.Meta().Name
-		if was, used := first[name]; used {
-			out = append(out, o.Problem("metadata.name", spec.ReasonDuplicateName, fmt.Sprintf("%q is already the name of the object at %s; names are unique across all kinds", name, was)))
+		unique := v1alpha1.UniqueName(o.Type().Kind, name)
+		if was, used := first[unique]; used {
+			out = append(out, o.Problem("metadata.name", spec.ReasonDuplicateName, fmt.Sprintf("%q is already the name of the object at %s; names are unique across all kinds that run a machine, and among Repositories", name, was)))
 			continue
 		}
-		first[name] = o.FieldPosition("metadata.name")
+		first[unique] = o.FieldPosition("metadata.name")
 	}
 	if more := len(out) - spec.MaxProblems; more > 0 {
 		last := out[spec.MaxProblems]

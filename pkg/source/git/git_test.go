@@ -77,7 +77,11 @@ func TestBadCommit(t *testing.T) {
 	again := open(t, o)
 	wants(t, again.Snapshot(t.Context()), "a", "b")
 	refused(t, again, "is bad", "a", "b")
-	// The same name in two files is a problem of the commit.
+	// The same name in two files is a problem of the commit; a Repository's beside a machine's is none.
+	r.Push(map[string]string{"a.yaml": doc("a"), "b.yaml": doc("b", "@a")})
+	good(t, s, "a", "b", "a")
+	first = r.Push(map[string]string{"b.yaml": doc("b")})
+	good(t, s, "a", "b")
 	dup := r.Push(map[string]string{"b.yaml": doc("b"), "c.yaml": doc("a")})
 	refused(t, s, dup[:12]+`:c.yaml:1:1: metadata.name: "a" is already the name of the object at a.yaml:1:1`, "a", "b")
 	r.Git("reset", "--quiet", "--hard", first)

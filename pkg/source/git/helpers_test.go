@@ -19,7 +19,7 @@ import (
 // patience bounds waits for what must happen.
 const patience = time.Minute
 
-// doc is a spec file that declares an object a line: "NAME", and problems: "!NAME".
+// doc is a spec file that declares an object a line: "NAME", Repositories "@NAME", and problems: "!NAME".
 func doc(lines ...string) string { return strings.Join(lines, "\n") + "\n" }
 
 // decoder reads doc and counts.
@@ -31,6 +31,11 @@ func (d *decoder) decode(file string, data []byte) (objects []spec.Object, probl
 		at := spec.Position{File: file, Line: i + 1, Column: 1}
 		if name, bad := strings.CutPrefix(line, "!"); bad {
 			problems = append(problems, spec.Problem{Position: at, Reason: spec.ReasonInvalidValue, Message: "is bad", Kind: "Container", Name: name})
+			continue
+		}
+		if name, is := strings.CutPrefix(line, "@"); is {
+			r := &v1alpha1.Repository{TypeMeta: v1alpha1.TypeMeta{Kind: v1alpha1.KindRepository}, Metadata: v1alpha1.ObjectMeta{Name: name}}
+			objects = append(objects, spec.Object{Object: r, Position: at, Digest: line})
 			continue
 		}
 		c := &v1alpha1.Container{TypeMeta: v1alpha1.TypeMeta{Kind: "Container"}, Metadata: v1alpha1.ObjectMeta{Name: line}}
