@@ -43,7 +43,7 @@ func Resolve(sources []Source, snapshots map[string]source.Snapshot, known []Kno
 		}
 		views[s.Name], rank[s.Name] = newView(snap, known), i
 		for _, o := range snap.Objects {
-			name := v1alpha1.UniqueName(o.Type().Kind, o.Meta().Name)
+			name := o.UniqueName()
 			byName[name] = append(byName[name], Winner{s.Name, o})
 		}
 	}

@@ -91,7 +91,7 @@ func validate(files []v1alpha1.File, host *v1alpha1.HostSpec) (objects int, all 
 		all = append(all, problems...)
 		for _, o := range found {
 			name := o.Meta().Name
-			unique := v1alpha1.UniqueName(o.Type().Kind, name)
+			unique := o.UniqueName()
 			if at, ok := first[unique]; ok && at.File != f.Name {
 				all = append(all, o.Problem("metadata.name", spec.ReasonDuplicateName, fmt.Sprintf("%q is already the name of an object at %s", name, at)))
 				continue

@@ -237,7 +237,7 @@ func (d *decoder) duplicateNames() {
 	var problems []Problem
 	d.objects = slices.DeleteFunc(d.objects, func(o Object) bool {
 		name := o.Meta().Name
-		unique := v1alpha1.UniqueName(o.Type().Kind, name)
+		unique := o.UniqueName()
 		at := o.FieldPosition("metadata.name")
 		if was, used := first[unique]; used {
 			problems = append(problems, Problem{Position: at, Field: "metadata.name", Reason: ReasonDuplicateName, Kind: o.Type().Kind, Name: name,

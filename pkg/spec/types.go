@@ -50,6 +50,9 @@ func (o Object) Equal(p Object) bool {
 	return o.Position == p.Position && o.Digest == p.Digest && reflect.DeepEqual(o.Object, p.Object)
 }
 
+// UniqueName is what no two objects of a host share.
+func (o Object) UniqueName() string { return v1alpha1.UniqueName(o.Type().Kind, o.Meta().Name) }
+
 // Problem returns a problem of one of the object's fields.
 func (o Object) Problem(path, reason, message string) Problem {
 	return Problem{Position: o.FieldPosition(path), Field: path, Reason: reason, Message: message,

@@ -14,7 +14,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/repository"
 	"tekton.host/pkg/source"
 	"tekton.host/pkg/spec"
@@ -128,7 +127,7 @@ func (r *reading) all() []spec.Problem {
 	first := map[string]spec.Position{}
 	for _, o := range r.objects {
 		name := o.Meta().Name
-		unique := v1alpha1.UniqueName(o.Type().Kind, name)
+		unique := o.UniqueName()
 		if was, used := first[unique]; used {
 			out = append(out, o.Problem("metadata.name", spec.ReasonDuplicateName, fmt.Sprintf("%q is already the name of the object at %s; names are unique across all kinds that run a machine, and among Repositories", name, was)))
 			continue
