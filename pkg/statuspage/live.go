@@ -87,7 +87,7 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
 		if st.send("change", "{}") != nil || st.tell(v, last) != nil {
 			return nil
 		}
-		last = lastEvent(v)
+		last = max(last, lastEvent(v)) // those of a daemon that is back come anew
 		select {
 		case <-r.Context().Done():
 			return nil
@@ -103,7 +103,7 @@ func (st *stream) tell(v View, after int64) error {
 		told++
 	}
 	for _, e := range v.Events[len(v.Events)-told:] {
-		text, err := json.Marshal(terminal.Escape(fmt.Sprintf("%s: %s. %s", e.Object, e.Reason, e.Message)))
+		text, err := json.Marshal(terminal.Escape(strings.TrimSuffix(fmt.Sprintf("%s: %s. %s", e.Object, e.Reason, e.Message), ". ")))
 		if err != nil {
 			return err
 		}
