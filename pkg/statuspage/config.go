@@ -121,8 +121,9 @@ func (c *Config) Check(ctx context.Context) error {
 	}
 	for _, socket := range []string{c.Socket, c.OperateSocket} {
 		if socket != "" {
-			_, err := client.New(socket).Version(ctx)
-			errs = append(errs, err)
+			if _, err := client.New(socket).Version(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("%w. %s", err, advice(err)))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"reflect"
 	"slices"
 	"sync"
@@ -81,6 +82,18 @@ func (m *mirror) update(change func(v *View)) {
 	change(&m.view)
 	close(m.changed)
 	m.changed = make(chan struct{})
+}
+
+// advice on a daemon that is not reached: ours, as the client's is for its command line.
+func advice(err error) string {
+	e, ok := errors.AsType[*client.UnreachableError](err)
+	switch {
+	case !ok:
+		return ""
+	case errors.Is(e.Err, fs.ErrPermission):
+		return "Let the user of tekton-status into the group of that socket, and restart it: docs/status-page.md has how."
+	}
+	return "Is tektond running (systemctl status tektond), and does its Host name a group for that socket?"
 }
 
 // run follows the daemon until ctx ends.

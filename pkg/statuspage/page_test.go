@@ -208,12 +208,12 @@ func TestDaemonGone(t *testing.T) {
 	})
 	_, body := r.get("/")
 	page := text(t, body)
-	for _, want := range []string{"The daemon is not heard for ", "; what is shown is as it was then.", "reach the daemon on ", "is tektond running?", "container/billing"} {
+	for _, want := range []string{"The daemon is not heard for ", "; what is shown is as it was then.", "reach the daemon on ", "Is tektond running", "container/billing"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("nothing says %q in\n%s", want, page)
 		}
 	}
-	if status, body := r.get("/plan"); status != http.StatusBadGateway || !strings.Contains(body, "is tektond running?") {
+	if status, body := r.get("/plan"); status != http.StatusBadGateway || !strings.Contains(body, "Is tektond running") {
 		t.Errorf("the plan: %d %s", status, body)
 	}
 	r.backend.Update(func(s *servertest.State) { s.Items = s.Items[:1] })

@@ -85,10 +85,7 @@ func (s *Server) frame(r *http.Request) frame {
 		f.In, f.CSRF, f.Act = true, one.csrf, s.operator != nil
 	}
 	if v.Err != nil {
-		f.Old = v.Err.Error()
-		if e, ok := errors.AsType[*client.UnreachableError](v.Err); ok {
-			f.OldNext = e.Next()
-		}
+		f.Old, f.OldNext = v.Err.Error(), advice(v.Err)
 	}
 	return f
 }
@@ -112,10 +109,8 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, name, 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f, ok := errors.AsType[*failure](err)
 	if !ok {
-		f = &failure{http.StatusBadGateway, err.Error(), ""}
-		if e, ok := errors.AsType[*client.UnreachableError](err); ok {
-			f.next = e.Next()
-		} else if e, ok := errors.AsType[*wire.Error](err); ok {
+		f = &failure{http.StatusBadGateway, err.Error() + ".", advice(err)}
+		if e, ok := errors.AsType[*wire.Error](err); ok {
 			f.text, f.next = e.Message, e.Next
 			if e.Code == wire.NotFound {
 				f.status = http.StatusNotFound
