@@ -6,8 +6,10 @@ import (
 	"tekton.host/pkg/resource"
 )
 
-// begin starts the wanted attempt of a job, unless it was begun already.
-func (w *World) begin(r resource.Resource, v resource.Worked) error {
+// begin starts the wanted attempt of a job, unless it was begun already, or is
+// not the one that the plan saw.
+func (w *World) begin(s resource.Step, v resource.Worked) error {
+	r := s.Resource
 	old, there := w.Things[r.ID]
 	have, how := 0, resource.Job{}
 	if there {
@@ -15,6 +17,11 @@ func (w *World) begin(r resource.Resource, v resource.Worked) error {
 	}
 	if wanted, _ := v.Work(); have >= wanted {
 		return nil
+	}
+	if s.Seen != nil {
+		if seen, _ := s.Seen.Value.(resource.Worked).Work(); seen != have {
+			return resource.ErrStale
+		}
 	}
 	how = resource.Job{Running: true, StartedAt: w.Now, Failures: how.Failures}
 	switch v := v.(type) {

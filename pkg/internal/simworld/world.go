@@ -211,7 +211,7 @@ func (w *World) put(s resource.Step) error {
 	case resource.Setup:
 		return w.beginSetup(r, v)
 	case resource.Worked:
-		return w.begin(r, v)
+		return w.begin(s, v)
 	case resource.Attachment:
 		if u, ok := w.unit(r.Instance); !ok || !u.Running {
 			return errors.New("no such machine to attach to")
