@@ -163,7 +163,7 @@ func TestDumpOfLockedDatabase(t *testing.T) {
 	w.driver.opts.LockWait = 300 * time.Millisecond
 	err := w.apply(resource.Put, before(a, "c2"))
 	wantReason(t, err, "DatabaseLocked")
-	if isTerminal(err) || !strings.Contains(err.Error(), "the application holds locks") || !strings.Contains(err.Error(), "LOCK TABLE public.t") {
+	if isTerminal(err) || !strings.Contains(err.Error(), "(idle in transaction)") || !strings.Contains(err.Error(), "LOCK TABLE public.t") {
 		t.Errorf("told as %v", err)
 	}
 
@@ -199,6 +199,32 @@ func TestDumpOfLockedDatabase(t *testing.T) {
 	if got := w.observe(resource.KindDump); len(got) != 1 {
 		t.Errorf("observed %v", got)
 	}
+}
+
+// TestDumpOfLockedParts: what pg_dump takes no lock on beforehand, and has no limit
+// of its own for, holds a dump up no longer than a table does.
+func TestDumpOfLockedParts(t *testing.T) {
+	w := newWorld(t)
+	w.putCluster()
+	a := newTenant(1, "a")
+	w.putTenant(a)
+	conn := w.login(a)
+	mustExec(t, conn, "CREATE SEQUENCE s; CREATE TABLE t (x text); CREATE VIEW v AS SELECT x FROM t")
+	w.driver.opts.LockWait = 300 * time.Millisecond
+	for what, statement := range map[string]string{
+		"sequence": "ALTER SEQUENCE s RENAME TO s2",
+		"view":     "CREATE OR REPLACE VIEW v AS SELECT x FROM t WHERE true",
+	} {
+		mustExec(t, conn, "BEGIN; "+statement)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err := w.driver.Apply(ctx, []resource.Step{{Verb: resource.Put, Resource: before(a, "c2")}})[0]
+		cancel()
+		if resource.Reason(err, "") != "DatabaseLocked" || !strings.Contains(err.Error(), "(idle in transaction)") {
+			t.Errorf("with a locked %s: %v", what, err)
+		}
+		mustExec(t, conn, "ROLLBACK")
+	}
+	w.must(resource.Put, before(a, "c2"))
 }
 
 func TestDumpsSafely(t *testing.T) {

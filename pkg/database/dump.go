@@ -22,10 +22,6 @@ const (
 	infoFile  = "info.json"
 	// dumpSession is how the sessions of our dumps call themselves.
 	dumpSession = "tekton-dump"
-	// lockWait is how long the dump of a database in use waits for a lock: longer
-	// than a sound transaction holds one, and short against the work that waits for
-	// a dump to end. pg_dump would wait for ever.
-	lockWait = 30 * time.Second
 )
 
 // trashInfo stands beside a dump.
@@ -149,11 +145,15 @@ func (d *Driver) pgDump(ctx context.Context, u user, file string, info trashInfo
 	if err := d.endDump(ctx, info.Database); err != nil { // one of a daemon that died
 		return err
 	}
-	args := []string{"--format=custom", "--file=" + file, "--username=" + d.admin(), "--dbname=" + info.Database}
+	dumping, giveUp := context.WithCancelCause(ctx)
 	if info.Before != "" {
-		args = append(args, fmt.Sprintf("--lock-wait-timeout=%d", d.opts.LockWait.Milliseconds()))
+		var watch sync.WaitGroup
+		watch.Go(func() { d.watchDump(dumping, info.Database, giveUp) })
+		defer watch.Wait()
 	}
-	err := d.pgTool(ctx, u, filepath.Dir(file), []string{"PGAPPNAME=" + dumpSession}, "pg_dump", args...)
+	defer giveUp(nil)
+	err := d.pgTool(dumping, u, filepath.Dir(file), []string{"PGAPPNAME=" + dumpSession}, "pg_dump",
+		"--format=custom", "--file="+file, "--username="+d.admin(), "--dbname="+info.Database)
 	if err == nil {
 		return nil
 	}
@@ -161,9 +161,8 @@ func (d *Driver) pgDump(ctx context.Context, u user, file string, info trashInfo
 	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
 	err = errors.Join(err, d.endDump(over, info.Database))
-	// What the server says of it is in its own language, and the statement is long.
-	if failed, ok := errors.AsType[*host.RunError](err); ok && info.Before != "" && strings.Contains(failed.Stderr, " IN ACCESS SHARE MODE") {
-		return resource.Because("DatabaseLocked", fmt.Errorf("database %s was not dumped: the application holds locks on its tables for longer than %s; end the transaction that does: %w", info.Database, d.opts.LockWait, err))
+	if locked, is := errors.AsType[*lockedError](context.Cause(dumping)); is {
+		return resource.Because("DatabaseLocked", fmt.Errorf("database %s was not dumped: %w", info.Database, locked))
 	}
 	return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
 }
