@@ -1,6 +1,7 @@
 package git
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,6 +168,34 @@ func TestSuspend(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Dir(o.Dir)); err != nil || len(entries) > 0 {
 		t.Errorf("left of a source that is not configured: %v %v", entries, err)
 	}
+}
+
+// TestSuspendAmidLook: what a look that is under way brings is not taken any more.
+func TestSuspendAmidLook(t *testing.T) {
+	t.Parallel()
+	r := gittest.New(t)
+	srv := gittest.Serve(t, r)
+	o, _ := options(t, srv.Address())
+	s := open(t, o)
+	r.Push(map[string]string{"a.yaml": doc("a")})
+	good(t, s, "a")
+	r.Push(map[string]string{"b.yaml": doc("b")})
+	srv.Intercept(func(http.ResponseWriter, *http.Request) bool {
+		if err := s.Suspend(); err != nil {
+			t.Error(err)
+		}
+		return false
+	})
+	snap, err := look(t, s)
+	wants(t, snap, "a")
+	if err != ErrSuspended {
+		t.Errorf("%v", err)
+	}
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	srv.Intercept(nil)
+	good(t, s, "a", "b")
 }
 
 // TestWatch: Sync waits for what was pushed before it; the loop tells of changes.
