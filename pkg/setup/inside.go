@@ -32,6 +32,7 @@ const (
 // inside is a running machine that programs are sent into.
 type inside struct {
 	ns     *host.Namespaces
+	root   *os.Root
 	leader int
 	start  string
 	owner  int // host's id of the machine's root
@@ -43,15 +44,23 @@ func enter(leader int, start string) (*inside, error) {
 	if err != nil {
 		return nil, fmt.Errorf("enter the machine: %w", err)
 	}
-	m := &inside{ns: ns, leader: leader, start: start, owner: rootOf(leader)}
-	if !m.alive() {
+	root, err := os.OpenRoot("/proc/" + strconv.Itoa(leader) + "/root")
+	if err != nil {
 		ns.Close()
+		return nil, fmt.Errorf("enter the machine: %w", err)
+	}
+	m := &inside{ns: ns, root: root, leader: leader, start: start, owner: rootOf(leader)}
+	if !m.alive() {
+		m.close()
 		return nil, fmt.Errorf("enter the machine: %w", os.ErrProcessDone)
 	}
 	return m, nil
 }
 
-func (m *inside) close() { m.ns.Close() }
+func (m *inside) close() {
+	m.root.Close()
+	m.ns.Close()
+}
 
 // alive reports whether the machine's first process is there.
 func (m *inside) alive() bool {

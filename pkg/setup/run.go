@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"tekton.host/pkg/host"
@@ -44,6 +45,8 @@ type attempt struct {
 	state  state
 	// reloaded: systemd knows the units that were delivered.
 	reloaded bool
+	// telling is the log of units that have ended already.
+	telling sync.WaitGroup
 }
 
 // work does what is left to be done.
@@ -68,6 +71,7 @@ func (a *attempt) work(ctx context.Context) (err error) {
 }
 
 func (a *attempt) steps(ctx context.Context, t todo) error {
+	defer a.telling.Wait()
 	a.Begin(resource.SetupDelivering)
 	if err := a.awaitSystemd(ctx); err != nil {
 		return err
