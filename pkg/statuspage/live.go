@@ -32,10 +32,11 @@ const (
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	within  time.Duration
 }
 
 // openStream begins one within the bounds of slots; release is called at its end.
-func openStream(w http.ResponseWriter, slots chan struct{}) (st *stream, release func(), err error) {
+func (s *Server) openStream(w http.ResponseWriter, slots chan struct{}) (st *stream, release func(), err error) {
 	select {
 	case slots <- struct{}{}:
 	default:
@@ -43,13 +44,13 @@ func openStream(w http.ResponseWriter, slots chan struct{}) (st *stream, release
 		return nil, nil, &failure{http.StatusServiceUnavailable, "As many look at this live as may at a time.", "Reload the page to see what is new."}
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	st = &stream{w, http.NewResponseController(w)}
+	st = &stream{w, http.NewResponseController(w), s.sendTimeout}
 	return st, func() { <-slots }, st.send("", "")
 }
 
 // send one event; without a name it only says that we are there. data is one line.
 func (st *stream) send(event, data string) error {
-	st.control.SetWriteDeadline(time.Now().Add(sendTimeout))
+	st.control.SetWriteDeadline(time.Now().Add(st.within))
 	text := ": alive\n\n"
 	if event != "" {
 		text = fmt.Sprintf("event: %s\ndata: %s\n\n", event, data)
@@ -63,7 +64,7 @@ func (st *stream) send(event, data string) error {
 // live tells that there is something new, and the latest events in words. What is
 // shown is fetched as any page is; nothing queues up for who is slow.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) error {
-	st, release, err := openStream(w, s.streams)
+	st, release, err := s.openStream(w, s.streams)
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (s *Server) logsStream(w http.ResponseWriter, r *http.Request) error {
 	}
 	o := logOptions(r)
 	o.Follow = true
-	st, release, err := openStream(w, s.logStreams)
+	st, release, err := s.openStream(w, s.logStreams)
 	if err != nil {
 		return err
 	}

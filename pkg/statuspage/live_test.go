@@ -3,7 +3,9 @@ package statuspage
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -107,6 +109,29 @@ func TestLogsAsTheyCome(t *testing.T) {
 		return err != nil
 	})
 	r.eventually("its place is free", func() bool { return len(r.server.logStreams) == 0 })
+}
+
+// TestWhoTakesNothing is let go, and his place is free for others.
+func TestWhoTakesNothing(t *testing.T) {
+	state := populated(time.Now())
+	out, in := io.Pipe()
+	state.LogReader = func(v1alpha1.Ref) io.ReadCloser { return out }
+	r := newRig(t, state, func(c *Config) { c.OpenLogs = true })
+	r.server.sendTimeout = 200 * time.Millisecond
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /objects/Container/shop/logs/stream HTTP/1.1\r\nHost: %s\r\n\r\n", strings.TrimPrefix(r.url, "http://"))
+	sent, begin := 0, time.Now()
+	for line := []byte(strings.Repeat("x", 60<<10) + "\n"); err == nil && sent < 1<<10; sent++ {
+		_, err = in.Write(line)
+	}
+	if took := time.Since(begin); err == nil || took > writeTimeout/2 {
+		t.Errorf("%d lines were taken for somebody who takes none, for %s", sent, took)
+	}
+	r.eventually("the place is free", func() bool { return len(r.server.logStreams) == 0 })
 }
 
 // TestStreamsAreBounded: there are as many as there may be, the next is told so, and
