@@ -86,6 +86,9 @@ func command() *cobra.Command {
 		Use: "build DIR", Short: "build a flake; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error { return nix.RunBuild(cmd.Context(), args[0], os.Stdout) },
 	}, &cobra.Command{
+		Use: nix.EvaluateVerb + " DOCUMENT", Short: "evaluate a stranger's code; started by a build", Args: cobra.ExactArgs(1), Hidden: true,
+		RunE: func(_ *cobra.Command, args []string) error { return nix.Evaluate(args[0]) },
+	}, &cobra.Command{
 		Use: "fetch DIR", Short: "fetch a repository; started by the daemon", Args: cobra.ExactArgs(1), Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return checkout.RunFetch(cmd.Context(), args[0], os.Stdout)

@@ -34,7 +34,7 @@ func (d *Driver) begin(ctx context.Context, s resource.Step, v resource.Closure)
 	}
 	err = d.jobs.Begin(ctx, name, &description{
 		Header: job.Header{Attempt: v.Attempt, Failures: now.Build.Failures, Deadline: v.Deadline},
-		Flake:  v.Flake, Trusted: v.Trusted, Config: v.Config, Fetch: v.Fetch, UID: d.opts.UID, GID: d.opts.GID,
+		Flake:  v.Flake, Trusted: v.Trusted, Config: v.Config, Fetch: v.Fetch, Memory: v.Limits.MemoryMax, UID: d.opts.UID, GID: d.opts.GID,
 	}, supervise.LimitsOf(v.Limits))
 	if err != nil {
 		return resource.Because("BuildStart", fmt.Errorf("start the build of %s: %w", v.Flake, err))

@@ -42,6 +42,8 @@ type description struct {
 	Trusted bool   `json:"trusted,omitempty"`
 	Config  string `json:"config,omitempty"`
 	Fetch   bool   `json:"fetch,omitempty"`
+	// Memory that the build may have; 0: any.
+	Memory int64 `json:"memory,omitempty"`
 	// UID and GID that code is evaluated as.
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`

@@ -229,7 +229,7 @@ type command struct {
 	argv      []string
 	env       []string
 	evaluator bool   // without privileges
-	isolated  bool   // and without network and files of the host
+	isolated  bool   // by Evaluate
 	reason    string // of a failure
 	// line gets what it says; absent: the build's log.
 	line func([]byte)
@@ -237,30 +237,17 @@ type command struct {
 
 // run runs a program in a process group of its own, and reads its log.
 func (c *client) run(ctx context.Context, r command) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, r.argv[0], r.argv[1:]...)
-	cmd.Env, cmd.Dir = r.env, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if r.evaluator {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.build.UID, Gid: c.build.GID}
+	cmd, err := c.command(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = killDelay
 	var out lineBuffer
 	log := &lineWriter{line: c.build.line}
 	if r.line != nil {
 		log.line = r.line
 	}
 	cmd.Stdout, cmd.Stderr = &out, log
-	var prepare func() error
-	if r.isolated {
-		root := filepath.Join(c.build.Dir, rootDir)
-		if err := os.MkdirAll(root, 0o755); err != nil {
-			return nil, err
-		}
-		cmd.SysProcAttr.Chroot = root
-		prepare = func() error { return isolate(root, c.home(), c.config()) }
-	}
-	err := runAs(cmd, r.evaluator, prepare)
+	err = runAs(cmd, r.evaluator)
 	log.flush()
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, job.Failed(reasonNixMissing, "%w; install Nix (Debian: nix-bin)", err)
@@ -274,22 +261,38 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// command is what runs for r, with the rights that it may have.
+func (c *client) command(ctx context.Context, r command) (*exec.Cmd, error) {
+	argv, attr := r.argv, &syscall.SysProcAttr{Setpgid: true}
+	switch {
+	case r.isolated:
+		document, err := json.Marshal(evaluation{
+			Argv: r.argv, Root: filepath.Join(c.build.Dir, rootDir), Home: c.home(), Config: c.config(),
+			UID: c.build.UID, GID: c.build.GID, Data: c.build.heap() + besideHeap,
+		})
+		if err != nil {
+			return nil, err
+		}
+		argv, attr.Cloneflags = []string{"/proc/self/exe", EvaluateVerb, string(document)}, namespaces
+	case r.evaluator:
+		attr.Credential = &syscall.Credential{Uid: c.build.UID, Gid: c.build.GID}
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = r.env, "/", attr
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	return cmd, nil
+}
+
 // runAs runs a command. The evaluator's gets no privileges from any program
-// either: the flag is that of the thread that starts it, which ends with it; so is
-// what prepare, if any, does to the thread.
-func runAs(cmd *exec.Cmd, evaluator bool, prepare func() error) error {
+// either: the flag is that of the thread that starts it, which ends with it.
+func runAs(cmd *exec.Cmd, evaluator bool) error {
 	if !evaluator {
 		return cmd.Run()
 	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		if prepare != nil {
-			if err := prepare(); err != nil {
-				done <- fmt.Errorf("isolate the evaluation: %w", err)
-				return
-			}
-		}
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			done <- fmt.Errorf("give up privileges: %w", err)
 			return

@@ -60,18 +60,32 @@ type logEvent struct {
 	Fields []json.RawMessage `json:"fields"`
 }
 
+// longMessage is of an event whose end was cut off.
+var longMessage = regexp.MustCompile(`^\{"action":"msg","level":([0-9]),"msg":("(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])+)`)
+
+// beginsWith reads the beginning of an event that is too long to be kept: a
+// stranger's code may fail with whatever text it likes.
+func (e *logEvent) beginsWith(raw []byte) bool {
+	found := longMessage.FindSubmatch(raw)
+	if found == nil || json.Unmarshal(append(found[2], '"'), &e.Msg) != nil {
+		return false
+	}
+	e.Action, e.Level = "msg", int(found[1][0]-'0')
+	return true
+}
+
 // line takes one line and returns what of it is for people, "" for nothing.
 func (r *logReader) line(line []byte) string {
 	raw, isEvent := bytes.CutPrefix(line, []byte(linePrefix))
-	if !isEvent { // said by what Nix runs, or by a Nix that has no stack left
+	if !isEvent { // said by what Nix runs, by what was to become Nix, or by a Nix that has no stack left
 		text := plain(string(line))
-		if strings.HasPrefix(text, "error: ") {
+		if strings.HasPrefix(text, "error: ") || strings.HasPrefix(text, "tektond: ") {
 			r.failure = text
 		}
 		return text
 	}
 	var e logEvent
-	if json.Unmarshal(raw, &e) != nil {
+	if json.Unmarshal(raw, &e) != nil && !e.beginsWith(raw) {
 		return ""
 	}
 	switch e.Action {

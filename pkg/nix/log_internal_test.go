@@ -74,6 +74,18 @@ not of Nix
 	}
 }
 
+// TestLongFailure: of a message that is longer than a line of the log may be, the
+// beginning is told.
+func TestLongFailure(t *testing.T) {
+	long := `@nix {"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m \"` + strings.Repeat(`ab\n`, maxLine)
+	for cut := range 12 { // wherever it is cut, also within an escape
+		r, _, _ := read(long[:maxLine-cut])
+		if !strings.HasPrefix(r.failure, "error: \"ab\nab") || len(r.failure) > maxText {
+			t.Errorf("failure %.80q", r.failure)
+		}
+	}
+}
+
 // FuzzLog: whatever a build prints, the reader survives it, and what it shows is
 // text without control characters and bounded.
 func FuzzLog(f *testing.F) {

@@ -29,11 +29,26 @@ const (
 	maxDerivation = 64 << 10
 )
 
-// isolatedEnv is for the evaluation: settings of the host are not there, either,
-// and of memory at most four times what a whole NixOS takes. The number of CPUs
-// is not to be looked for.
+// maxHeap of an evaluation is four times what a whole NixOS takes; besideHeap is
+// for what Nix has in memory that is no value of its language.
+const (
+	maxHeap    = 4 << 30
+	besideHeap = 1 << 30
+)
+
+// heap is what an evaluation may have: so much less than the limit of the build
+// that it is told, and not killed, when that is too little.
+func (d *description) heap() uint64 {
+	if d.Memory > 0 {
+		return min(maxHeap, uint64(d.Memory)/4*3)
+	}
+	return maxHeap
+}
+
+// isolatedEnv is for the evaluation: settings of the host are not there, either.
+// The number of CPUs is not to be looked for.
 func (c *client) isolatedEnv() []string {
-	return append(slices.Clone(c.env), "NIX_CONF_DIR="+c.home(), "GC_MAXIMUM_HEAP_SIZE=4G", "GC_NPROCS=1")
+	return append(slices.Clone(c.env), "NIX_CONF_DIR="+c.home(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", c.build.heap()), "GC_NPROCS=1")
 }
 
 // previewOutputs is applied to the flake's function, with the configuration's

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,11 +98,14 @@ func TestHostilePreview(t *testing.T) {
 		"copies":           {word: `builtins.readFile (builtins.fetchTree { type = "path"; path = "` + dir + `"; narHash = "` + hash + `"; } + "/note")`, says: dir},
 		"copies blindly":   {word: `"${builtins.fetchTree { type = "path"; path = "` + dir + `"; narHash = "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="; }}"`, says: dir},
 		"processes":        {word: `"${builtins.fetchTree { type = "path"; path = "/proc/1"; narHash = "` + hash + `"; }}"`, says: "/proc/1"},
+		"through another":  {word: `builtins.readFile (builtins.fetchTree { type = "path"; path = "/proc/` + another(t) + `/root` + dir + `"; narHash = "` + hash + `"; } + "/note")`, says: dir},
 		"fetches":          {word: `builtins.readFile (builtins.fetchurl { url = "http://` + asked.addr + `/"; sha256 = "` + strings.Repeat("0", 64) + `"; })`},
 		"clones":           {word: `"${builtins.fetchGit { url = "http://` + asked.addr + `/"; rev = "` + strings.Repeat("0", 40) + `"; }}"`},
 		"imports":          {word: `import (pkgs.writeText "x" "1")`, says: "import-from-derivation"},
 		"endless":          {word: `let f = n: f (n + 1); in toString (f 0)`, says: "stack overflow"},
-		"large":            {word: `toString (builtins.length (builtins.genList (n: n) 1000000000))`},
+		"large":            {word: `toString (builtins.length (builtins.genList (n: n) 1000000000))`, says: "out of memory"},
+		"long":             {word: `let double = s: n: if n == 0 then s else double (s + s) (n - 1); in double "x" 33`, says: "out of memory"},
+		"speaks at length": {word: `throw (builtins.concatStringsSep "" (builtins.genList (_: "flood") 100000))`, says: "error: floodflood"},
 		"itself":           {word: `let x = x; in x`, says: "infinite recursion"},
 		"no Nix":           {more: "{", says: "preview-config.nix:6:1"},
 		"no previewMeta":   {more: "} // { system.build = { };", says: "previewMeta"},
@@ -133,6 +139,35 @@ func TestHostilePreview(t *testing.T) {
 	}
 }
 
+// another is a process of the host that its user's programs may look into.
+func another(t *testing.T) (pid string) {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return strconv.Itoa(cmd.Process.Pid)
+}
+
+// TestFlood: what a stranger's code says while it is evaluated fills nothing.
+func TestFlood(t *testing.T) {
+	r := newRig(t)
+	flake := "path:" + nixtest.Flake(t, "preview", "") + "#lib.mkPreview"
+	const flood = `builtins.foldl' (word: _: builtins.trace (builtins.concatStringsSep "" (builtins.genList (_: "flood") 100)) word) "x" (builtins.genList (n: n) 20000)`
+	c := r.built(r.put(flake, 1, config(configuration(flood, ""))))
+	var size int64
+	err := filepath.WalkDir(r.Dir(c.Name()), func(_ string, d os.DirEntry, err error) error {
+		info, errInfo := d.Info()
+		size += info.Size()
+		return errors.Join(err, errInfo)
+	})
+	if err != nil || size > 6<<20 {
+		t.Errorf("its directory has %d bytes (%v)", size, err)
+	}
+}
+
 // TestPreviewFunction: what the operator's flake must be.
 func TestPreviewFunction(t *testing.T) {
 	r := newRig(t)
@@ -149,6 +184,11 @@ func TestPreviewFunction(t *testing.T) {
 		t.Errorf("%+v", c.Build)
 	}
 	r.wantNoSleepers()
+	const endless = `let many = builtins.genList (n: n) 100000; over = f: builtins.foldl' (x: _: f x) 0 many; in toString (over (_: over (_: over (x: x))))`
+	c = r.ended(r.put(dir+"#lib.mkPreview", 1, config(configuration(endless, "")), func(c *resource.Closure) { c.Deadline = resource.Duration(2 * time.Second) }))
+	if c.Build.Reason != "BuildTimeout" || !strings.Contains(c.Build.Message, "evaluating took longer than 2s") {
+		t.Errorf("%+v", c.Build)
+	}
 }
 
 // TestPreviewInputs: a flake's inputs are those of its lock file, and without one it
