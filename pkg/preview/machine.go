@@ -1,6 +1,7 @@
 package preview
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strconv"
@@ -122,9 +123,9 @@ func (a *application) setup(p *v1alpha1.Preview, h *v1alpha1.HostSpec, r Revisio
 	user := User
 	if a.meta != nil {
 		user = builtUser
-		builtUnits(s, a.meta, r)
+		builtUnits(s, a.meta, p.Spec.Database.Seed, r)
 	} else {
-		ownUnits(s, a.file, r)
+		ownUnits(s, a.file, p.Spec.Database.Seed, r)
 	}
 	if p.Spec.Grants.RepositoryToken {
 		s.Files = append(s.Files, v1alpha1.SetupFile{Path: TokenFile, Mode: 0o400, User: user, Secret: p.Spec.Repository.Secret, Hot: true})
@@ -132,17 +133,20 @@ func (a *application) setup(p *v1alpha1.Preview, h *v1alpha1.HostSpec, r Revisio
 	return s
 }
 
-// ownUnits are those that we make of a preview.yaml.
-func ownUnits(s *v1alpha1.SetupSpec, file *v1alpha1.PreviewFile, r Revision) {
+// ownUnits are those that we make of a preview.yaml. seed is the Preview's own;
+// nil: that of the file, if it has one.
+func ownUnits(s *v1alpha1.SetupSpec, file *v1alpha1.PreviewFile, seed *v1alpha1.PreviewSetup, r Revision) {
 	s.Checkout = &v1alpha1.SetupCheckout{Dir: r.Dir, Commit: r.Commit, Path: Checkout, User: User}
 	s.Deadline = v1alpha1.Duration{Duration: besideCommands}
 	if file.Setup != nil {
 		s.Unit = setupUnit
 		runs(s, setupUnit, "Setup of the application", file.Setup)
 	}
-	if d := file.Database; d != nil && d.Seed != nil {
-		s.Seed = seedUnit
-		runs(s, seedUnit, "Seed of the database", d.Seed)
+	if d := file.Database; d != nil {
+		if seed = cmp.Or(seed, d.Seed); seed != nil {
+			s.Seed = seedUnit
+			runs(s, seedUnit, seedDescription, seed)
+		}
 	}
 	s.Services = []string{sliceUnit}
 	s.Files = append(s.Files, stop())

@@ -75,7 +75,7 @@ probe: {http: {path: /health, port: 3000}}
 const (
 	storePath = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-shop"
 	// fullMeta is what builtins.toJSON makes.
-	fullMeta = `{"appServices":["shop-web","shop-worker.timer"],"checkout":true,"database":"host","extraHosts":[{"prefix":"admin","routes":[{"path":"/","port":5000}]}],"hostSecrets":["STRIPE_KEY"],"routes":[{"path":"/api/*","port":4000},{"path":"/docs/*","port":4001,"stripPrefix":true},{"path":"/health","port":4000},{"path":"/","port":3000}],"setupService":"setup-shop"}`
+	fullMeta = `{"appServices":["shop-web","shop-worker.timer"],"checkout":true,"database":"host","extraHosts":[{"prefix":"admin","routes":[{"path":"/","port":5000}]}],"hostSecrets":["STRIPE_KEY"],"routes":[{"path":"/api/*","port":4000},{"path":"/docs/*","port":4001,"stripPrefix":true},{"path":"/health","port":4000},{"path":"/","port":3000}],"seedService":"seed-shop","setupService":"setup-shop"}`
 )
 
 // TestMachine compares what a file asks for with testdata.
@@ -207,6 +207,9 @@ func TestMetaProblems(t *testing.T) {
 			`hostSecrets[1]: "ROOT_PASSWORD" is not granted`, "hostSecrets[2]:", "extraHosts[0].prefix:", "extraHosts[1].prefix: is required", "extraHosts[2].routes: is required",
 		}},
 		"setup is no service": {`{"setupService": "a.target", "appServices": [], "database": "container", "routes": []}`, []string{"setupService: \"a.target\" must be a service"}},
+		"seed of nothing":     {`{"setupService": "a", "seedService": "b", "appServices": [], "database": "container", "routes": []}`, []string{"seedService: fills the host's database"}},
+		"seed is the setup":   {`{"setupService": "a", "seedService": "a.service", "appServices": [], "database": "host", "routes": []}`, []string{`seedService: "a.service" is already used by setupService`}},
+		"seed is no service":  {`{"setupService": "a", "seedService": "b.timer", "appServices": [], "database": "host", "routes": []}`, []string{"seedService: \"b.timer\" must be a service"}},
 		"database URL twice":  {`{"setupService": "a", "appServices": [], "database": "host", "routes": [], "hostSecrets": ["DATABASE_URL"]}`, []string{"hostSecrets[0]:"}},
 	} {
 		_, got := machineAt(t, Revision{Config: &tt.meta, StorePath: storePath})
@@ -217,6 +220,53 @@ func TestMetaProblems(t *testing.T) {
 		}
 		if name == "values" && len(got) != len(tt.want) {
 			t.Errorf("%s: %d problems, want %d:\n%s", name, len(got), len(tt.want), strings.Join(got, "\n"))
+		}
+	}
+}
+
+// TestSeed: the Preview's own comes before the application's, in both forms, and
+// is nothing to an application without a database.
+func TestSeed(t *testing.T) {
+	const plain, meta = "services: [{name: web, command: [serve]}]\n", `{"setupService":"setup","appServices":["web"],"routes":[],"seedService":"seed","database":"host","checkout":true}`
+	for name, tt := range map[string]struct {
+		config string
+		own    []string
+		want   string // unit
+		exec   string // line of it, of those that are ours
+	}{
+		"preview.yaml":            {plain + "database: {seed: {command: [sow]}}\n", nil, seedUnit, "ExecStart=" + asUser + ` "sow"`},
+		"preview.yaml and own":    {plain + "database: {seed: {command: [sow]}}\n", []string{"psql", "$A 1%"}, seedUnit, "ExecStart=" + asUser + ` "psql" "$$A 1%%"`},
+		"own alone":               {plain + "database: {}\n", []string{"psql"}, seedUnit, "ExecStart=" + asUser + ` "psql"`},
+		"no database":             {plain, []string{"psql"}, "", ""},
+		"system":                  {meta, nil, "seed.service", ""},
+		"system and own":          {meta, []string{"psql", "$A 1%"}, seedUnit, `ExecStart=/usr/bin/env -- "psql" "$$A 1%%"`},
+		"own for a system":        {strings.Replace(meta, `"seedService":"seed",`, "", 1), []string{"psql"}, seedUnit, "WorkingDirectory=/home/preview/app"},
+		"without the checkout":    {strings.Replace(meta, `,"checkout":true`, "", 1), []string{"psql"}, seedUnit, "WorkingDirectory=~"},
+		"system, no database":     {`{"setupService":"setup","appServices":["web"],"routes":[],"database":"container"}`, []string{"psql"}, "", ""},
+		"system without any seed": {strings.Replace(meta, `"seedService":"seed",`, "", 1), nil, "", ""},
+	} {
+		p, h := example(t)
+		r := Revision{Commit: strings.Repeat("ab", 20), Dir: "/var/lib/tekton/checkouts/x", Config: &tt.config}
+		if strings.HasPrefix(tt.config, "{") {
+			r.StorePath = storePath
+		}
+		if tt.own != nil {
+			p.Spec.Database.Seed = &v1alpha1.PreviewSetup{Command: tt.own}
+			p.Default(h)
+		}
+		s, problems := Machine(p.Machine(), h, r)
+		if len(problems) > 0 || s.Setup.Seed != tt.want {
+			t.Errorf("%s: %q %v", name, s.Setup.Seed, problems)
+			continue
+		}
+		unit := ""
+		for _, f := range s.Setup.Files {
+			if f.Path == unitDir+seedUnit {
+				unit = f.Content
+			}
+		}
+		if (tt.exec == "") != (unit == "") || !strings.Contains("\n"+unit, "\n"+tt.exec+"\n") && tt.exec != "" {
+			t.Errorf("%s: want %q in the unit\n%s", name, tt.exec, unit)
 		}
 	}
 }

@@ -26,6 +26,8 @@ const (
 	unitDir   = "/run/systemd/system/"
 	setupUnit = "preview-setup.service"
 	seedUnit  = "preview-seed.service"
+
+	seedDescription = "Seed of the database"
 	// Services are in a slice of their own: stopping that stops them all, also
 	// those of a commit before that are no more.
 	slice     = "preview.slice"
@@ -45,7 +47,24 @@ func serviceUnit(name string) string { return "preview-service-" + name + ".serv
 // once is a unit that comes to an end.
 func once(name, description string, s *v1alpha1.PreviewSetup) v1alpha1.SetupFile {
 	return unit(name, description, "", nil, s.Command,
-		"Type=oneshot", fmt.Sprintf("TimeoutStartSec=%dms", s.Timeout.Milliseconds()))
+		"Type=oneshot", startTimeout(s))
+}
+
+// builtOnce is the same in a system of the application's own, which has a user for it.
+func builtOnce(name, description string, checkout bool, s *v1alpha1.PreviewSetup) v1alpha1.SetupFile {
+	dir := "~"
+	if checkout {
+		dir = Checkout
+	}
+	return v1alpha1.SetupFile{Path: unitDir + name, Mode: 0o444, Content: strings.Join([]string{
+		"[Unit]", "Description=" + description, "", "[Service]", "Type=oneshot", startTimeout(s),
+		"User=" + builtUser, "WorkingDirectory=" + dir, "Environment=PATH=" + builtPath, "EnvironmentFile=" + EnvironmentFile,
+		"ExecStart=/usr/bin/env --" + execWords(s.Command), "",
+	}, "\n")}
+}
+
+func startTimeout(s *v1alpha1.PreviewSetup) string {
+	return fmt.Sprintf("TimeoutStartSec=%dms", s.Timeout.Milliseconds())
 }
 
 // service is the unit of a process of the application.
@@ -69,10 +88,16 @@ func unit(name, description, dir string, env map[string]string, command []string
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		exec += " " + execQuote(k+"="+env[k])
 	}
-	for _, arg := range command {
-		exec += " " + execQuote(arg)
+	return v1alpha1.SetupFile{Path: unitDir + name, Mode: 0o444, Content: strings.Join(append(lines, exec+execWords(command)), "\n") + "\n"}
+}
+
+// execWords are the words of a command behind others.
+func execWords(command []string) string {
+	var b strings.Builder
+	for _, word := range command {
+		b.WriteString(" " + execQuote(word))
 	}
-	return v1alpha1.SetupFile{Path: unitDir + name, Mode: 0o444, Content: strings.Join(append(lines, exec), "\n") + "\n"}
+	return b.String()
 }
 
 // execQuote writes a word so that systemd reads it back as it is: quotes,

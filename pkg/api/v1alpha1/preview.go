@@ -100,6 +100,8 @@ type PreviewSecret struct {
 type PreviewDatabase struct {
 	// Template is a database of the host's PostgreSQL that a new one is made as a copy of; it is marked there with IS_TEMPLATE. What is in it is shown to the application.
 	Template string `json:"template,omitempty"`
+	// Seed runs once for the database, instead of the seed that the application's configuration may name.
+	Seed *PreviewSetup `json:"seed,omitempty"`
 	// DeletionPolicy when the preview is deleted: Retain leaves the data for a later preview of the same name, Delete dumps it to the trash.
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Retain,Delete"`
 }
@@ -220,6 +222,7 @@ func (t *PreviewTemplate) setDefaults(h *HostSpec) {
 	for i := range t.Grants.Secrets {
 		setDefault(&t.Grants.Secrets[i].Secret, t.Grants.Secrets[i].Name)
 	}
+	t.Database.Seed.setDefaults()
 	setDefault(&t.Database.DeletionPolicy, "Delete")
 	setDefault(&t.Egress.Mode, "internet")
 }

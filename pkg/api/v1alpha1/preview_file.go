@@ -35,7 +35,7 @@ type PreviewFile struct {
 
 // PreviewSetup is a command that is to come to an end.
 type PreviewSetup struct {
-	// Command as a list, run in the checkout.
+	// Command as a list, run in the checkout; a program without a slash is looked up in PATH.
 	Command []string `json:"command"`
 	// Timeout of one try.
 	Timeout *Duration `json:"timeout,omitempty"`
@@ -84,18 +84,20 @@ const (
 
 // Default fills what the file leaves open.
 func (f *PreviewFile) Default() {
-	if f.Setup != nil {
-		setPointer(&f.Setup.Timeout, Duration{defaultSetupTimeout})
-	}
+	f.Setup.setDefaults()
 	for i := range f.Routes {
 		setDefault(&f.Routes[i].Path, "/")
 		setDefault(&f.Routes[i].PathType, "Prefix")
 	}
 	if f.Database != nil {
 		setDefault(&f.Database.Env, databaseEnv)
-		if seed := f.Database.Seed; seed != nil {
-			setPointer(&seed.Timeout, Duration{defaultSetupTimeout})
-		}
+		f.Database.Seed.setDefaults()
+	}
+}
+
+func (s *PreviewSetup) setDefaults() {
+	if s != nil {
+		setPointer(&s.Timeout, Duration{defaultSetupTimeout})
 	}
 }
 
@@ -136,7 +138,7 @@ func (v *previewFileCheck) setup() {
 }
 
 // once checks a command that is to come to an end; nil: there is none.
-func (v *previewFileCheck) once(p *field.Path, s *PreviewSetup) {
+func (v *checker) once(p *field.Path, s *PreviewSetup) {
 	if s != nil {
 		v.program(p.Child("command"), s.Command)
 		v.duration(p.Child("timeout"), s.Timeout, Duration{time.Second})
@@ -144,7 +146,7 @@ func (v *previewFileCheck) once(p *field.Path, s *PreviewSetup) {
 }
 
 // program checks a command that systemd starts by env(1).
-func (v *previewFileCheck) program(p *field.Path, command []string) {
+func (v *checker) program(p *field.Path, command []string) {
 	if len(command) == 0 {
 		v.required(p, "write a list: [PROGRAM, ARGUMENT]")
 		return

@@ -16,6 +16,8 @@ import (
 type PreviewMeta struct {
 	// SetupService is a oneshot unit of the system that runs for each commit before the services start.
 	SetupService string `json:"setupService"`
+	// SeedService is a oneshot unit of the system that runs once for the host's database, after the setup of a commit and before the services start.
+	SeedService string `json:"seedService,omitempty"`
 	// AppServices are units of the system, started in this order after the setup.
 	AppServices []string `json:"appServices"`
 	// Database is host for a PostgreSQL database of this host (DATABASE_URL), container where the system has its own, or none.
@@ -74,12 +76,16 @@ func (r PreviewMetaRoute) route(hostPrefix string) PreviewRoute {
 	return out
 }
 
-// Units are the setup's and the services', as systemd calls them.
-func (m *PreviewMeta) Units() (setup string, services []string) {
+// Units are the setup's, the seed's, if there is one, and the services', as
+// systemd calls them.
+func (m *PreviewMeta) Units() (setup, seed string, services []string) {
 	for _, name := range m.AppServices {
 		services = append(services, unitName(name))
 	}
-	return unitName(m.SetupService), services
+	if m.SeedService != "" {
+		seed = unitName(m.SeedService)
+	}
+	return unitName(m.SetupService), seed, services
 }
 
 var (
@@ -109,11 +115,14 @@ func (m *PreviewMeta) Validate(h *HostSpec, grants PreviewGrants) field.ErrorLis
 }
 
 func (v *previewFileCheck) units(m *PreviewMeta) {
-	setup, services, names := field.NewPath("setupService"), field.NewPath("appServices"), unique{}
+	setup, seed, services, names := field.NewPath("setupService"), field.NewPath("seedService"), field.NewPath("appServices"), unique{}
 	if m.SetupService == "" {
 		v.required(setup, "name the oneshot unit that sets the application up")
-	} else if v.unit(setup, m.SetupService, names) && !strings.HasSuffix(unitName(m.SetupService), ".service") {
-		v.invalid(setup, m.SetupService, "must be a service: its end is waited for")
+	} else {
+		v.ends(setup, m.SetupService, names)
+	}
+	if m.SeedService != "" && v.ends(seed, m.SeedService, names) && m.Database != "host" {
+		v.forbidden(seed, "fills the host's database, which database: host asks for; seed one of the system's own in the setup")
 	}
 	if m.AppServices == nil {
 		v.required(services, "name the units to start after the setup")
@@ -121,6 +130,18 @@ func (v *previewFileCheck) units(m *PreviewMeta) {
 	for i, name := range m.AppServices {
 		v.unit(services.Index(i), name, names)
 	}
+}
+
+// ends checks a unit whose end is waited for.
+func (v *previewFileCheck) ends(p *field.Path, name string, names unique) bool {
+	if !v.unit(p, name, names) {
+		return false
+	}
+	if !strings.HasSuffix(unitName(name), ".service") {
+		v.invalid(p, name, "must be a service: its end is waited for")
+		return false
+	}
+	return true
 }
 
 func (v *previewFileCheck) unit(p *field.Path, name string, names unique) bool {

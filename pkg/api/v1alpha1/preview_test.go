@@ -53,6 +53,8 @@ func TestPreviewValidate(t *testing.T) {
 		"NUL":            {func(s *PreviewSpec) { s.Grants.Variables = map[string]string{"A": "x\x00"} }, "NUL"},
 		"twice":          {func(s *PreviewSpec) { s.Grants.Secrets = []PreviewSecret{{Name: "A"}, {Name: "A"}} }, "spec.grants.secrets[1].name: Duplicate"},
 		"template":       {func(s *PreviewSpec) { s.Database.Template = "shop_template-1.0" }, ""},
+		"seed":           {func(s *PreviewSpec) { s.Database.Seed = &PreviewSetup{Command: []string{"psql", "-f", "seed.sql"}} }, ""},
+		"odd seed":       {func(s *PreviewSpec) { s.Database.Seed = &PreviewSetup{Command: []string{"psql -f seed.sql"}} }, "spec.database.seed.command[0]"},
 		"odd template":   {func(s *PreviewSpec) { s.Database.Template = "shop; drop" }, "spec.database.template"},
 		"all egress":     {func(s *PreviewSpec) { s.Egress.Mode = "all" }, "spec.egress.mode: Forbidden"},
 		"fork":           {func(s *PreviewSpec) { s.Fork = true }, "spec.fork: Forbidden"},

@@ -93,6 +93,7 @@ func (v *checker) template(p *field.Path, t PreviewTemplate, r PreviewRepository
 	}
 	v.grants(p.Child("grants"), t.Grants)
 	v.databaseTemplate(p.Child("database", "template"), t.Database.Template)
+	v.once(p.Child("database", "seed"), t.Database.Seed)
 	if t.Grants.RepositoryToken && (r.Secret == "" || !strings.HasPrefix(r.URL, "https://")) {
 		v.forbidden(p.Child("grants", "repositoryToken"), "needs a repository with an https url and a secret, which is the token")
 	}
