@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -67,8 +68,23 @@ func (b *build) connect(ctx context.Context) (*client, error) {
 	c.env = append(nixEnv(), "HOME="+home, "XDG_CACHE_HOME="+home, "TMPDIR="+home, "NIX_REMOTE=unix://"+socket,
 		// Git refuses repositories of others; which ones are fetched is the operator's choice.
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_TERMINAL_PROMPT=0")
+	if b.Memory > 0 {
+		c.env = append(c.env, heapLimit(b.heap(math.MaxUint64)))
+	}
 	return c, nil
 }
+
+// heap is what an evaluation may have: so much less than the limit of the build
+// that it fails, and says so, before it is killed; also where no limit can be enforced.
+func (d *description) heap(most uint64) uint64 {
+	if d.Memory > 0 {
+		return min(most, uint64(d.Memory)/4*3)
+	}
+	return most
+}
+
+// heapLimit is a variable of Nix's garbage collector.
+func heapLimit(bytes uint64) string { return fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", bytes) }
 
 // home is the evaluator's.
 func (c *client) home() string { return filepath.Join(c.build.Dir, homeDir) }
@@ -268,7 +284,7 @@ func (c *client) command(ctx context.Context, r command) (*exec.Cmd, error) {
 	case r.isolated:
 		document, err := json.Marshal(evaluation{
 			Argv: r.argv, Root: filepath.Join(c.build.Dir, rootDir), Home: c.home(), Config: c.config(),
-			UID: c.build.UID, GID: c.build.GID, Data: c.build.heap() + besideHeap,
+			UID: c.build.UID, GID: c.build.GID, Data: c.build.heap(maxHeap) + besideHeap,
 		})
 		if err != nil {
 			return nil, err

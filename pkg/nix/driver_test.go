@@ -297,6 +297,10 @@ func TestHostileCode(t *testing.T) {
 			t.Errorf("%s: %+v", attr, b)
 		}
 	}
+	b := r.ended(r.put("path:"+hostile+"#large", 1, func(c *resource.Closure) { c.Limits.MemoryMax = 512 << 20 })).Build
+	if b.Reason != "EvaluationFailed" || !strings.Contains(b.Message, "out of memory") {
+		t.Errorf("large: %+v", b)
+	}
 	// What only root may read is not read: nobody's code is evaluated as root.
 	if err := os.Chmod(r.site, 0o700); err != nil {
 		t.Fatal(err)

@@ -36,19 +36,10 @@ const (
 	besideHeap = 1 << 30
 )
 
-// heap is what an evaluation may have: so much less than the limit of the build
-// that it is told, and not killed, when that is too little.
-func (d *description) heap() uint64 {
-	if d.Memory > 0 {
-		return min(maxHeap, uint64(d.Memory)/4*3)
-	}
-	return maxHeap
-}
-
 // isolatedEnv is for the evaluation: settings of the host are not there, either.
 // The number of CPUs is not to be looked for.
 func (c *client) isolatedEnv() []string {
-	return append(slices.Clone(c.env), "NIX_CONF_DIR="+c.home(), fmt.Sprintf("GC_MAXIMUM_HEAP_SIZE=%d", c.build.heap()), "GC_NPROCS=1")
+	return append(slices.Clone(c.env), "NIX_CONF_DIR="+c.home(), heapLimit(c.build.heap(maxHeap)), "GC_NPROCS=1")
 }
 
 // previewOutputs is applied to the flake's function, with the configuration's

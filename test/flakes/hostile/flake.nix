@@ -18,6 +18,7 @@
       readsHost = build (builtins.readFile /etc/passwd);
       readsEnvironment = build (if builtins.getEnv "HOME" == "" then throw "no environment" else "seen");
       fetches = build (builtins.readFile (builtins.fetchurl "file:///etc/passwd"));
+      large = build (toString (builtins.length (builtins.genList (n: n) 100000000)));
       endless = build (toString (loop 0));
       noDerivation = "text";
       escapes = derivation {
