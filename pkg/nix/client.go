@@ -270,6 +270,9 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 	}
 	if err != nil {
 		if said := c.build.log.failure; said != "" {
+			if strings.HasSuffix(said, "out of memory") {
+				said += "; next step: evaluate less, or raise Host spec.nix.memoryMax"
+			}
 			return nil, job.Failed(r.reason, "%s", said)
 		}
 		return nil, job.Failed(r.reason, "%s: %w", r.argv[0], err)

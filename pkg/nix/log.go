@@ -61,7 +61,7 @@ type logEvent struct {
 }
 
 // longMessage is of an event whose end was cut off.
-var longMessage = regexp.MustCompile(`^\{"action":"msg","level":([0-9]),"msg":("(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])+)`)
+var longMessage = regexp.MustCompile(`^\{"action":"msg",(?:"column":[^"]*"file":(?:null|"[^"]*"),)?"level":([0-9]),(?:"line":[^"]*)?"msg":("(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])+)`)
 
 // beginsWith reads the beginning of an event that is too long to be kept: a
 // stranger's code may fail with whatever text it likes.

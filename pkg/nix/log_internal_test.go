@@ -77,11 +77,13 @@ not of Nix
 // TestLongFailure: of a message that is longer than a line of the log may be, the
 // beginning is told.
 func TestLongFailure(t *testing.T) {
-	long := `@nix {"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m \"` + strings.Repeat(`ab\n`, maxLine)
-	for cut := range 12 { // wherever it is cut, also within an escape
-		r, _, _ := read(long[:maxLine-cut])
-		if !strings.HasPrefix(r.failure, "error: \"ab\nab") || len(r.failure) > maxText {
-			t.Errorf("failure %.80q", r.failure)
+	for _, where := range []string{`"level":0,`, `"column":3,"file":"/preview-config.nix","level":0,"line":4,`, `"column":null,"file":null,"level":0,"line":null,`} {
+		long := `@nix {"action":"msg",` + where + `"msg":"\u001b[31;1merror:\u001b[0m \"` + strings.Repeat(`ab\n`, maxLine)
+		for cut := range 12 { // wherever it is cut, also within an escape
+			r, _, _ := read(long[:maxLine-cut])
+			if !strings.HasPrefix(r.failure, "error: \"ab\nab") || len(r.failure) > maxText {
+				t.Errorf("failure %.80q", r.failure)
+			}
 		}
 	}
 }
