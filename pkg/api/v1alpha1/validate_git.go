@@ -116,7 +116,7 @@ func (v *hostCheck) gitAuth(p *field.Path, scheme string, a *GitAuth) {
 }
 
 // maxRef leaves room for what git puts before and behind it in a file's name.
-const maxRef = 200
+const maxRef = 240
 
 // gitRef checks what names a commit of a repository: as git-check-ref-format(1)
 // says it, and never an option.

@@ -81,7 +81,7 @@ func TestVolumeRepository(t *testing.T) {
 	}
 	const url = "https://example.org/team/app.git"
 	for _, ref := range []string{
-		"", "main", "feature/#12-a+b@c", "v1.2", "refs/pull/7/head", "HEAD", strings.Repeat("a", 200), "ünïcode", `quote'"$(id)`, "0123456789abcdef0123456789abcdef01234567", "a-b", "x@y",
+		"", "main", "feature/#12-a+b@c", "v1.2", "refs/pull/7/head", "HEAD", strings.Repeat("a", 240), "ünïcode", `quote'"$(id)`, "0123456789abcdef0123456789abcdef01234567", "a-b", "x@y",
 	} {
 		if got := check(VolumeRepository{URL: url, Ref: ref}); len(got) > 0 {
 			t.Errorf("%q is refused: %q", ref, got)
@@ -89,7 +89,7 @@ func TestVolumeRepository(t *testing.T) {
 	}
 	for _, ref := range []string{
 		"-x", "--upload-pack=x", "a b", "a..b", "a\nb", "a\x00b", "a:b", "+a:b", "*", "a^", "a~1", "a@{1}", "@", ".a", "a/.b", "a.lock", "a//b", "/a", "a/", "a.", `a\b`, "a?", "[a]",
-		strings.Repeat("a", 201), "a\xff", "\u202e\x1b[2J",
+		strings.Repeat("a", 241), "a\xff", "\u202e\x1b[2J",
 	} {
 		if got := check(VolumeRepository{URL: url, Ref: ref}); !slices.Equal(got, []string{at + ".ref"}) {
 			t.Errorf("%q: %q", ref, got)
