@@ -240,7 +240,7 @@ func TestSeed(t *testing.T) {
 		"no database":             {plain, []string{"psql"}, "", ""},
 		"system":                  {meta, nil, "seed.service", ""},
 		"system and own":          {meta, []string{"psql", "$A 1%"}, seedUnit, `ExecStart=/usr/bin/env -- "psql" "$$A 1%%"`},
-		"own for a system":        {strings.Replace(meta, `"seedService":"seed",`, "", 1), []string{"psql"}, seedUnit, "WorkingDirectory=/home/preview/app"},
+		"own for a system":        {strings.Replace(meta, `"seedService":"seed",`, "", 1), []string{"psql"}, seedUnit, "WorkingDirectory=" + Checkout},
 		"without the checkout":    {strings.Replace(meta, `,"checkout":true`, "", 1), []string{"psql"}, seedUnit, "WorkingDirectory=~"},
 		"system, no database":     {`{"setupService":"setup","appServices":["web"],"routes":[],"database":"container"}`, []string{"psql"}, "", ""},
 		"system without any seed": {strings.Replace(meta, `"seedService":"seed",`, "", 1), nil, "", ""},
