@@ -8,11 +8,17 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/guest"
 	"tekton.host/pkg/machine/transfer"
 )
+
+// The first thread executes the machine's command. Were it another one, the
+// process would look ended for a moment, and have no namespaces to be entered:
+// its first thread ends before the other one takes its place.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if code, ours := transfer.Main(os.Args[1:]); ours {
