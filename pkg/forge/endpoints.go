@@ -97,6 +97,9 @@ func (w wirePull) value() (PullRequest, error) {
 	if w.User != nil { // it is gone
 		p.Author = w.User.Login
 	}
+	if w.Base.Repo != nil {
+		p.RepositoryID = w.Base.Repo.ID
+	}
 	for _, l := range w.Labels {
 		p.Labels = append(p.Labels, l.Name)
 	}

@@ -29,6 +29,8 @@ func (r Repository) String() string { return r.Owner + "/" + r.Name }
 type PullRequest struct {
 	// Number within the repository.
 	Number int
+	// RepositoryID is the repository's, which it keeps when it is renamed; 0: unknown.
+	RepositoryID int64
 	// Open is false once it was merged or closed.
 	Open bool
 	// Opened for the first time.

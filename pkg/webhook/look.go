@@ -45,31 +45,37 @@ func (s *Server) lookAt(ctx context.Context, k Key) error {
 	}
 	name, policy := owner(view, f, k.Repository)
 	if policy == nil {
-		s.unnamed(k)
+		// A name that was mistyped, or is another one since the repository was moved.
+		s.once("deliveries come of a repository that no Repository names, or that one is refused; nothing is done about them", "forge", k.Forge, "repository", k.Repository.String())
 		return nil // a sweep sees to what there is of it
 	}
 	r := Ref{name, k.Number}
 	return s.looked(r, s.lookAtPull(ctx, f, k, r, policy))
 }
 
-// maxUnnamed repositories are remembered.
-const maxUnnamed = 1000
+// maxSaid bounds what is remembered of what was told.
+const maxSaid = 1000
 
-// unnamed tells once of a repository whose deliveries come and that no Repository
-// names: a name that was mistyped, or is another one since the repository was moved.
-func (s *Server) unnamed(k Key) {
+// once logs what would be told again at each look.
+func (s *Server) once(message string, about ...any) {
+	key := fmt.Sprint(append(about, message)...)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := k.Forge + " " + k.Repository.String()
-	if s.unknown[at] || len(s.unknown) >= maxUnnamed {
-		return
+	known := s.said[key] || len(s.said) >= maxSaid
+	if !known {
+		s.said[key] = true
 	}
-	s.unknown[at] = true
-	s.log.Info("deliveries come of a repository that no Repository names, or that one is refused; nothing is done about them", "forge", k.Forge, "repository", k.Repository.String())
+	s.mu.Unlock()
+	if !known {
+		s.log.Info(message, about...)
+	}
 }
 
 func (s *Server) lookAtPull(ctx context.Context, f Forge, k Key, r Ref, policy *v1alpha1.RepositorySpec) error {
-	v, err := s.judge(ctx, f, k, policy.PullRequests)
+	v, err := s.judge(ctx, f, k, r.Repository, policy)
+	if another, ok := errors.AsType[*anotherError](err); ok {
+		s.once("what a url leads to is not what is meant; its previews stay as they are", "repository", r.Repository, "why", another.Error())
+		return s.leave(r)
+	}
 	if errors.Is(err, forge.ErrNotFound) {
 		// It may be gone, or hidden from us: nobody says that it was closed.
 		s.log.Info("the forge does not show a pull request; nothing is changed", "what", k.String())
@@ -96,11 +102,15 @@ func owner(view View, f Forge, at forge.Repository) (string, *v1alpha1.Repositor
 }
 
 // judge asks the forge for the truth, as little as will do.
-func (s *Server) judge(ctx context.Context, f Forge, k Key, policy v1alpha1.PullRequestPolicy) (Verdict, error) {
+func (s *Server) judge(ctx context.Context, f Forge, k Key, name string, repository *v1alpha1.RepositorySpec) (Verdict, error) {
 	pr, err := f.Client.PullRequest(ctx, k.Repository, k.Number)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("ask for pull request %s: %w", k, err)
 	}
+	if err := s.meant.check(name, repository.URL, pr.RepositoryID); err != nil {
+		return Verdict{}, err
+	}
+	policy := repository.PullRequests
 	if v := Excluded(policy, pr); v.State != "" {
 		return v, nil
 	}

@@ -344,6 +344,43 @@ func TestNothingIsRemovedWithoutAWord(t *testing.T) {
 	}
 }
 
+// TestAnotherRepository: of a stranger's repository that came to bear the name of the
+// one that was meant nothing is shown, and nothing is removed for it.
+func TestAnotherRepository(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))
+	w.settle()
+	of := func(n int, id int64, commit string) {
+		w.forge.change(n, func(pr *forge.PullRequest) { pr.RepositoryID, pr.Commit = id, commit })
+	}
+	want := func(when, numbers, commit string) {
+		t.Helper()
+		w.sweep()
+		w.daemon.look()
+		w.settle()
+		if got := w.numbers(); got != numbers || commit != "" && w.previews()[1].Spec.Commit != commit {
+			t.Fatalf("%s: previews %s, #1 of %s", when, got, w.previews()[1].Spec.Commit)
+		}
+	}
+	of(1, 5, commitA)
+	want("at first", "[1]", commitA)
+	of(1, 6, commitB)
+	of(2, 6, commitB)
+	want("a stranger's", "[1]", commitA)
+	w.forge.shut(1)
+	w.restart()
+	want("a stranger's, closed, after a restart", "[1]", commitA)
+	w.forge.open(1)
+	w.daemon.repository("shop", v1alpha1.RepositorySpec{URL: "https://github.com/team/store.git"})
+	want("another url", "[1 2]", commitB)
+	of(1, 7, commitA)
+	want("and a stranger's again", "[1 2]", commitB)
+	w.daemon.update(func() { delete(w.daemon.items, "Repository/shop") })
+	want("without its Repository", "[]", "")
+	of(2, 7, commitA)
+	w.daemon.repository("shop", v1alpha1.RepositorySpec{URL: "https://github.com/team/store.git"})
+	want("applied again", "[1 2]", commitA)
+}
+
 // TestUnnamed: who is answered 202 and has no Repository is told of in the log, once.
 func TestUnnamed(t *testing.T) {
 	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{}))

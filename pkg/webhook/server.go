@@ -60,6 +60,7 @@ type Server struct {
 	log     logr.Logger
 	forges  map[string]Forge
 	store   *Store
+	meant   identities
 	journal *Journal
 	watcher *watcher
 	metrics *metrics
@@ -75,7 +76,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	outcomes map[Key]concluded
-	unknown  map[string]bool // repositories that no Repository names
+	said     map[string]bool // what is told once
 }
 
 // concluded is the latest outcome of a pull request.
@@ -94,13 +95,17 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	meant, err := openIdentities(o.State)
+	if err != nil {
+		return nil, err
+	}
 	lock := flock.New(filepath.Join(o.State, "lock"))
 	if alone, err := lock.TryLock(); err != nil || !alone {
 		return nil, fmt.Errorf("another tekton-webhook uses %s, or it cannot be locked (%v); give this one another state", o.State, err)
 	}
 	s := &Server{
-		options: o, log: o.Log, forges: map[string]Forge{}, store: store, looks: newWork(), tells: newWork(),
-		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, failing: map[Ref]int{}, outcomes: map[Key]concluded{}, unknown: map[string]bool{},
+		options: o, log: o.Log, forges: map[string]Forge{}, store: store, meant: meant, looks: newWork(), tells: newWork(),
+		lock: lock, sweeps: make(chan struct{}, 1), odd: map[string]string{}, reading: newBudget(), rooms: rooms{}, failing: map[Ref]int{}, outcomes: map[Key]concluded{}, said: map[string]bool{},
 	}
 	for _, f := range o.Forges {
 		s.forges[f.Name] = f

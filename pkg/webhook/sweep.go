@@ -78,7 +78,7 @@ func (s *Server) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{s.meant.forget(func(name string) bool { _, has := view.Repositories[name]; return has })}
 	for _, name := range slices.Sorted(maps.Keys(view.Repositories)) {
 		if spec := view.Repositories[name]; spec != nil {
 			errs = append(errs, s.sweepRepository(ctx, view, name, spec, refs))

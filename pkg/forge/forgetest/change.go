@@ -42,7 +42,7 @@ func (s *Server) open(r forge.Repository, p forge.PullRequest, agit bool) int {
 	defer s.mu.Unlock()
 	repo := s.repos[key(r)]
 	repo.issues++
-	p.Number, p.Open, p.Opened = repo.issues, true, now()
+	p.Number, p.RepositoryID, p.Open, p.Opened = repo.issues, repo.id, true, now()
 	if agit {
 		p.Fork, p.Branch = true, fmt.Sprintf("refs/pull/%d/head", p.Number)
 	}
