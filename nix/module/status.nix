@@ -113,6 +113,7 @@ in
         UMask = "0022";
         MemoryMax = "256M";
         TasksMax = 64;
+        CPUQuota = "100%";
       };
     };
   };

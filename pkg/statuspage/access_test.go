@@ -34,6 +34,28 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestPagesElsewhere may lead here; they can load nothing, and take up no stream.
+func TestPagesElsewhere(t *testing.T) {
+	r := newRig(t, populated(time.Now()))
+	for _, tc := range []struct {
+		site, mode string
+		want       int
+	}{{"cross-site", "navigate", 200}, {"none", "navigate", 200}, {"same-origin", "cors", 200}, {"cross-site", "cors", 403}, {"cross-site", "no-cors", 403}, {"same-site", "no-cors", 403}} {
+		for _, path := range []string{"/", "/assets/page.js", "/live"} {
+			if path == "/live" && tc.want == 200 {
+				continue // it does not end
+			}
+			w, req := httptest.NewRecorder(), httptest.NewRequest("GET", path, nil)
+			req.Host = "localhost:1"
+			req.Header.Set("Sec-Fetch-Site", tc.site)
+			req.Header.Set("Sec-Fetch-Mode", tc.mode)
+			if r.server.Handler().ServeHTTP(w, req); w.Code != tc.want {
+				t.Errorf("%s, %s: %s: %d, expected %d", path, tc.site, tc.mode, w.Code, tc.want)
+			}
+		}
+	}
+}
+
 // TestHeaders: the browser is told to run, load and send nothing elsewhere, and no
 // page that can be read without signing in sets a cookie.
 func TestHeaders(t *testing.T) {

@@ -130,6 +130,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("This page has no name %q. If it is to have it, add it to hosts in the configuration of tekton-status.", short(r.Host, 100)), http.StatusMisdirectedRequest)
 			return
 		}
+		// A page elsewhere may lead here, and have nothing of here itself.
+		if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+			http.Error(w, "This page is not for other pages to load.", http.StatusForbidden)
+			return
+		}
 		control := http.NewResponseController(w)
 		control.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if !readForm(control, w, r) {
