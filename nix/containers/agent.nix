@@ -29,6 +29,8 @@
       PasswordAuthentication = false;
       KbdInteractiveAuthentication = false;
       PermitRootLogin = "no";
+      # All come from the host's address: who has no key would lock out who has one.
+      PerSourcePenalties = "no";
     };
     extraConfig = "HostKey /run/tekton-ssh/host_key";
   };

@@ -92,7 +92,7 @@ func TestAgent(t *testing.T) {
 	if one, other := k.get("vars").Status.SSH.HostKey, k.get("fix").Status.SSH.HostKey; one == other {
 		t.Error("two agents have one host key")
 	}
-	k.rotates()
+	k.rotates("vars")
 }
 
 // agent is a document of an agent.
@@ -132,6 +132,13 @@ func (k *agentTest) onlyTheRightKeys() {
 			k.t.Errorf("%s: %q, want %q", what, c.got, c.want)
 		}
 	}
+	// All come from the host's address: who has no key does not lock out who has one.
+	for range 4 {
+		ssh(s.SSH.HostKey, other, "agent")
+	}
+	if said := ssh(s.SSH.HostKey, k.key, "agent"); said != "in\n" {
+		k.t.Errorf("after others were refused: %q", said)
+	}
 	// Nothing of the derived key is on a disk: not in records, logs or the machine's root.
 	if found := output("grep", "-rlF", "--exclude-dir=image", "PRIVATE KEY", k.dir); strings.Contains(found, k.dir+"/") {
 		k.t.Errorf("a private key is in %s", found)
@@ -139,28 +146,28 @@ func (k *agentTest) onlyTheRightKeys() {
 }
 
 // rotates: another key lets in without a restart, and the former does not any more.
-func (k *agentTest) rotates() {
+func (k *agentTest) rotates(name string) {
 	k.t.Helper()
-	before, old := k.get("vars").Status, k.key
+	before, old := k.get(name).Status, k.key
 	k.key = filepath.Join(k.t.TempDir(), "next")
 	k.newKey(k.key)
-	if _, err := k.ssh("vars", "true"); err == nil {
+	if _, err := k.ssh(name, "true"); err == nil {
 		k.t.Error("any key lets in")
 	}
-	doc, err := os.ReadFile(k.specs("vars.yaml"))
+	doc, err := os.ReadFile(k.specs(name + ".yaml"))
 	k.check(err)
-	k.write("vars.yaml", strings.Replace(string(doc), k.publicKey(old), k.publicKey(k.key), 1))
+	k.write(name+".yaml", strings.Replace(string(doc), k.publicKey(old), k.publicKey(k.key), 1))
 	k.eventually("the new key lets in", func() error {
-		_, err := k.ssh("vars", "true")
+		_, err := k.ssh(name, "true")
 		return err
 	})
 	former := k.key
 	k.key = old
-	if _, err := k.ssh("vars", "true"); err == nil {
+	if _, err := k.ssh(name, "true"); err == nil {
 		k.t.Error("the former key lets in")
 	}
 	k.key = former
-	if now := k.get("vars").Status; now.Machine != before.Machine || !now.StartedAt.Equal(before.StartedAt) {
+	if now := k.get(name).Status; now.Machine != before.Machine || !now.StartedAt.Equal(before.StartedAt) {
 		k.t.Errorf("a change of keys restarted the machine: %s since %s, then %s since %s", before.Machine, before.StartedAt, now.Machine, now.StartedAt)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,10 +43,29 @@ func prepareLogin(d handover.Document) (user, error) {
 		return u, fmt.Errorf("account of sshd: %w", err)
 	}
 	config := sshdConfig(u.name, append(slices.Clone(d.Environment), d.SecretEnvironment...))
-	if err := writeVolatile(handover.SSHDConfig, config, 0, 0); err != nil {
-		return u, fmt.Errorf("configuration of sshd: %w", err)
+	return u, configureSSHD(d.Command[0], config)
+}
+
+// noPenalties of OpenSSH 9.8 and later, which else turns an address away from
+// which keys were refused before: here everybody comes from the host's, and who
+// has no key would lock out who has one. An older sshd does not start with it.
+const noPenalties = "PerSourcePenalties no\n"
+
+// configureSSHD writes the configuration that this sshd understands.
+func configureSSHD(sshd string, config []byte) error {
+	write := func(c []byte) error {
+		if err := writeVolatile(handover.SSHDConfig, c, 0, 0); err != nil {
+			return fmt.Errorf("configuration of sshd: %w", err)
+		}
+		return nil
 	}
-	return u, nil
+	if err := write(append(slices.Clone(config), noPenalties...)); err != nil {
+		return err
+	}
+	if exec.Command(sshd, "-t", "-f", handover.SSHDConfig).Run() == nil {
+		return nil
+	}
+	return write(config) // what it does not like of the rest, it says itself
 }
 
 // loginUser is the system's own, or else one that is made.

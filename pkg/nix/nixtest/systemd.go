@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 )
 
@@ -25,12 +26,15 @@ var systemdUnits = []string{
 
 var libraryPath = regexp.MustCompile(`(?m)(/\S+) \(0x`)
 
-// Systemd adds this host's systemd to a flake that Flake has returned, for
-// systems that are to boot.
+// sshdPrograms log people in.
+var sshdPrograms = []string{"/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/lib/openssh/sshd-auth"}
+
+// Systemd adds this host's systemd and sshd to a flake that Flake has returned,
+// for systems that are to boot.
 func Systemd(t testing.TB, flake string) {
 	t.Helper()
 	tree := filepath.Join(flake, "systemd")
-	for _, program := range systemdPrograms {
+	for _, program := range slices.Concat(systemdPrograms, sshdPrograms) {
 		if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
 			continue // of other versions
 		}

@@ -51,14 +51,18 @@
           units = builtins.concatStringsSep " " (
             map (name: "${name}.service=${unit name services.${name}}") (builtins.attrNames services)
           );
+          # Started at boot; others by their setup.
+          started = builtins.filter (name: services.${name} ? wantedBy) (builtins.attrNames services);
           etc = config.environment.etc or { };
         in
-        build "preview-system" { inherit units; } ''
+        build "preview-system" { inherit units started; } ''
           mkdir -p $out/units
           for u in $units; do cp ''${u#*=} $out/units/''${u%%=*}; done
+          mkdir $out/units/multi-user.target.wants
+          for u in $started; do ln -s ../$u.service $out/units/multi-user.target.wants/; done
           ${lines (name: f: "cp ${pkgs.writeText "etc" f.text} $out/${name}\n") etc}
           cp ${./init} $out/init.in
-          sed "s|@busybox@|${busybox}|g; s|@systemd@|${if builtins.pathExists ./systemd then "${./systemd}" else "/none"}|g; s|@out@|$out|g" $out/init.in >$out/init
+          sed "s|@user@|${config.user or "preview"}|g; s|@busybox@|${busybox}|g; s|@systemd@|${if builtins.pathExists ./systemd then "${./systemd}" else "/none"}|g; s|@out@|$out|g" $out/init.in >$out/init
           rm $out/init.in
           chmod +x $out/init
         '';
@@ -73,6 +77,25 @@
           };
         in
         config.system.build // { toplevel = toplevel config; };
+      # An agent's system, with what nix/containers/agent.nix has of sshd.
+      agent = toplevel {
+        user = "agent";
+        systemd.services.sshd = {
+          wantedBy = [ "multi-user.target" ];
+          serviceConfig.Type = "exec";
+          script = ''
+            mkdir -p /run/sshd
+            exec /usr/sbin/sshd -D -e -f ${pkgs.writeText "sshd_config" ''
+              HostKey /run/tekton-ssh/host_key
+              AuthorizedKeysFile /run/tekton-keys/%u
+              PasswordAuthentication no
+              KbdInteractiveAuthentication no
+              PermitRootLogin no
+              Subsystem sftp internal-sftp
+            ''}
+          '';
+        };
+      };
       # No function, and one that gives something else.
       lib.text = "text";
       lib.mkNothing = _: { };
