@@ -1,0 +1,297 @@
+package backup
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDepth of directories: each takes a file descriptor while it is read.
+const maxDepth = 400
+
+// inode identifies a file as long as it is there.
+type inode struct{ dev, ino uint64 }
+
+// packer adds a tree, or a file, to an archive.
+type packer struct {
+	*Writer
+	// linked are the files of the part with more than one name, by their first.
+	linked map[inode]string
+	dev    uint64
+}
+
+// Path adds a part that is a file or a directory with all below it.
+func (a *Writer) Path(part, path string) error {
+	return a.part(part, func() error {
+		p := packer{Writer: a, linked: map[inode]string{}}
+		parent, err := os.OpenRoot(filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		defer parent.Close()
+		info, err := parent.Lstat(filepath.Base(path))
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() && !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is no file and no directory", path)
+		}
+		p.dev = stat(info).Dev
+		return p.entry(parent, filepath.Base(path), part, 0)
+	})
+}
+
+func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
+
+func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) }
+
+// entry adds what has a name in a directory. What vanishes or changes meanwhile
+// is told, and no reason to stop.
+func (p *packer) entry(dir *os.Root, base, name string, depth int) error {
+	info, err := dir.Lstat(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h := headerOf(info, name)
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return p.directory(dir, base, info, h, depth)
+	case mode.IsRegular():
+		return p.regular(dir, base, info, h)
+	case mode.Type() == fs.ModeSymlink:
+		target, err := dir.Readlink(base)
+		if err != nil {
+			return p.gone(name, err)
+		}
+		h.Typeflag, h.Linkname = tar.TypeSymlink, target
+		return p.header(h)
+	case mode.Type() == fs.ModeNamedPipe:
+		h.Typeflag = tar.TypeFifo
+		return p.header(h)
+	case mode.Type() == fs.ModeDevice|fs.ModeCharDevice && stat(info).Rdev == 0:
+		h.Typeflag = tar.TypeChar // overlay's mark of what was removed
+		return p.header(h)
+	case mode.Type() == fs.ModeSocket:
+		return nil // ends with who made it
+	}
+	p.Remark("%q was left out: it is a device", name)
+	return nil
+}
+
+func headerOf(info fs.FileInfo, name string) *tar.Header {
+	st := stat(info)
+	return &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Unix())}
+}
+
+// gone judges what came of an entry that was there a moment ago.
+func (p *packer) gone(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	p.Remark("%q was left out: %v", name, err)
+	return nil
+}
+
+func (p *packer) directory(dir *os.Root, base string, info fs.FileInfo, h *tar.Header, depth int) error {
+	sub, err := dir.OpenRoot(base)
+	if err != nil {
+		return p.gone(h.Name, err)
+	}
+	defer sub.Close()
+	f, err := sub.Open(".")
+	if err != nil {
+		return p.gone(h.Name, err)
+	}
+	defer f.Close()
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !same(info, now) {
+		p.Remark("%q was left out: it became another directory while it was read", h.Name)
+		return nil
+	}
+	if h.PAXRecords, err = p.attributes(f, h.Name); err != nil {
+		return err
+	}
+	h.Typeflag = tar.TypeDir
+	name := h.Name
+	h.Name += "/"
+	if err := p.header(h); err != nil {
+		return err
+	}
+	switch {
+	case stat(now).Dev != p.dev:
+		p.Remark("what is below %q was left out: another file system is mounted there", name)
+		return nil
+	case depth >= maxDepth:
+		p.Remark("what is below %q was left out: it is more than %d directories deep", name, maxDepth)
+		return nil
+	}
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if err := p.entry(sub, n, name+"/"+n, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Header) error {
+	st := stat(info)
+	id := inode{st.Dev, st.Ino}
+	if first, known := p.linked[id]; known {
+		h.Typeflag, h.Linkname = tar.TypeLink, first
+		return p.header(h)
+	}
+	f, err := dir.OpenFile(base, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe that took its place makes nobody wait
+	if err != nil {
+		return p.gone(h.Name, err)
+	}
+	defer f.Close()
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !same(info, now) {
+		p.Remark("%q was left out: it became another file while it was read", h.Name)
+		return nil
+	}
+	*h = *headerOf(now, h.Name)
+	h.Typeflag, h.Size = tar.TypeReg, now.Size()
+	if h.PAXRecords, err = p.attributes(f, h.Name); err != nil {
+		return err
+	}
+	if err := p.file(f, h); err != nil {
+		return err
+	}
+	if st.Nlink > 1 {
+		p.linked[id] = h.Name
+	}
+	after, err := f.Stat()
+	if err == nil && (after.Size() != now.Size() || stat(after).Mtim != stat(now).Mtim) {
+		p.Remark("%q changed while it was read", h.Name)
+	}
+	return err
+}
+
+// file adds a file as long as it was when its header was made: what was cut
+// meanwhile is filled up.
+func (p *packer) file(f *os.File, h *tar.Header) error {
+	stretches, err := segments(f, h.Size)
+	if err != nil {
+		return err
+	}
+	if len(stretches) == 1 && stretches[0].length == h.Size || h.Size == 0 {
+		if err := p.header(h); err != nil {
+			return err
+		}
+		return p.copy(p.content(), f, segment{0, h.Size})
+	}
+	data, end, err := p.sparse(h, stretches)
+	if err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, s := range stretches {
+		if err := p.hole(s.at - at); err != nil {
+			return err
+		}
+		if err := p.copy(io.MultiWriter(data, p.sum), f, s); err != nil {
+			return err
+		}
+		at = s.at + s.length
+	}
+	return errors.Join(p.hole(h.Size-at), end())
+}
+
+// hole counts what is not in the archive, and read from it as zeros.
+func (p *packer) hole(n int64) error {
+	_, err := io.CopyN(p.sum, zeros{}, n)
+	p.o.Progress(n)
+	return err
+}
+
+func (p *packer) copy(w io.Writer, f *os.File, s segment) error {
+	w = io.MultiWriter(w, counting(p.o.Progress))
+	n, err := io.Copy(w, io.NewSectionReader(f, s.at, s.length))
+	if err == nil && n < s.length {
+		_, err = io.CopyN(w, zeros{}, s.length-n)
+	}
+	return err
+}
+
+// counting tells how much was written.
+type counting func(int64)
+
+func (c counting) Write(b []byte) (int, error) {
+	c(int64(len(b)))
+	return len(b), nil
+}
+
+// attributes are the extended attributes of a file: access lists and
+// capabilities are among them.
+func (p *packer) attributes(f *os.File, name string) (map[string]string, error) {
+	fd := int(f.Fd())
+	list, err := readAttribute(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the attributes of %q: %w", name, err)
+	}
+	var records map[string]string
+	for key := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+		if key == "" {
+			continue
+		}
+		value, err := readAttribute(func(b []byte) (int, error) { return unix.Fgetxattr(fd, key, b) })
+		switch {
+		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("read the attribute %q of %q: %w", key, name, err)
+		case strings.Contains(key, "="):
+			p.Remark("the attribute %q of %q was left out: an archive cannot have its name", key, name)
+			continue
+		}
+		if records == nil {
+			records = map[string]string{}
+		}
+		records[xattrRecord+key] = string(value)
+	}
+	return records, nil
+}
+
+// readAttribute asks for the size, then for the value, until both fit.
+func readAttribute(ask func([]byte) (int, error)) ([]byte, error) {
+	for {
+		n, err := ask(nil)
+		if n == 0 || err != nil {
+			return nil, err
+		}
+		b := make([]byte, n)
+		n, err = ask(b)
+		if errors.Is(err, unix.ERANGE) {
+			continue // it grew meanwhile
+		}
+		return b[:max(n, 0)], err
+	}
+}
