@@ -47,7 +47,13 @@ func (a *Writer) Path(part, path string) error {
 			return fmt.Errorf("%s is no file and no directory", path)
 		}
 		p.dev = stat(info).Dev
-		return p.entry(parent, filepath.Base(path), part, 0)
+		if err := p.entry(parent, filepath.Base(path), part, 0); err != nil {
+			return err
+		}
+		if p.sum.part.Entries == 0 {
+			return fmt.Errorf("%s vanished, or does not stay as it is", path)
+		}
+		return nil
 	})
 }
 
@@ -154,6 +160,29 @@ func (p *packer) directory(dir *os.Root, base string, info fs.FileInfo, h *tar.H
 	return nil
 }
 
+// replaced is how often a file may be replaced by another under our hands.
+const replaced = 10
+
+// open opens a file, which programs replace by a rename while it is looked at.
+func (p *packer) open(dir *os.Root, base string, info fs.FileInfo) (f *os.File, now fs.FileInfo, err error) {
+	for range replaced {
+		if f, err = dir.OpenFile(base, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil { // a pipe that took its place makes nobody wait
+			return nil, nil, err
+		}
+		if now, err = f.Stat(); err == nil && same(info, now) {
+			return f, now, nil
+		}
+		f.Close()
+		if info, err = dir.Lstat(base); err != nil {
+			return nil, nil, err
+		}
+		if !info.Mode().IsRegular() {
+			break
+		}
+	}
+	return nil, nil, errors.New("it became another one while it was read")
+}
+
 func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Header) error {
 	st := stat(info)
 	id := inode{st.Dev, st.Ino}
@@ -161,19 +190,11 @@ func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Hea
 		h.Typeflag, h.Linkname = tar.TypeLink, first
 		return p.header(h)
 	}
-	f, err := dir.OpenFile(base, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe that took its place makes nobody wait
+	f, now, err := p.open(dir, base, info)
 	if err != nil {
 		return p.gone(h.Name, err)
 	}
 	defer f.Close()
-	now, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !same(info, now) {
-		p.Remark("%q was left out: it became another file while it was read", h.Name)
-		return nil
-	}
 	*h = *headerOf(now, h.Name)
 	h.Typeflag, h.Size = tar.TypeReg, now.Size()
 	if h.PAXRecords, err = p.attributes(f, h.Name); err != nil {
@@ -182,11 +203,11 @@ func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Hea
 	if err := p.file(f, h); err != nil {
 		return err
 	}
-	if st.Nlink > 1 {
-		p.linked[id] = h.Name
+	if st = stat(now); st.Nlink > 1 {
+		p.linked[inode{st.Dev, st.Ino}] = h.Name
 	}
 	after, err := f.Stat()
-	if err == nil && (after.Size() != now.Size() || stat(after).Mtim != stat(now).Mtim) {
+	if err == nil && h.Name != eventsPart && (after.Size() != now.Size() || stat(after).Mtim != st.Mtim) {
 		p.Remark("%q changed while it was read", h.Name)
 	}
 	return err

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"tekton.host/pkg/resource"
 )
 
@@ -59,12 +61,8 @@ func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dum
 	if err != nil {
 		return err
 	}
-	var version int
-	if err := pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
-		return fmt.Errorf("ask PostgreSQL for its version: %w", err)
-	}
-	if !dumpsSafely(version) {
-		return resource.Because("PostgresOutdated", fmt.Errorf("database %s is not dumped while it is in use: PostgreSQL %d.%d lets an application run its SQL as the superuser who dumps (CVE-2024-7348); update PostgreSQL", v.Database, version/10000, version%10000))
+	if err := mayDumpInUse(ctx, pool, v.Database); err != nil {
+		return err
 	}
 	c, err := readCatalog(ctx, pool, v.Database)
 	if err != nil {
@@ -75,6 +73,18 @@ func (d *Driver) dumpBefore(ctx context.Context, s resource.Step, v resource.Dum
 		return resource.ErrStale
 	}
 	return d.dump(ctx, trashEntry(b)+"."+v.Revision, v, b, c.roles[b.owner])
+}
+
+// mayDumpInUse refuses to where an application could make use of it.
+func mayDumpInUse(ctx context.Context, pool *pgxpool.Pool, database string) error {
+	var version int
+	if err := pool.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return fmt.Errorf("ask PostgreSQL for its version: %w", err)
+	}
+	if !dumpsSafely(version) {
+		return resource.Because("PostgresOutdated", fmt.Errorf("database %s is not dumped while it is in use: PostgreSQL %d.%d lets an application run its SQL as the superuser who dumps (CVE-2024-7348); update PostgreSQL", database, version/10000, version%10000))
+	}
+	return nil
 }
 
 // dumpsSafely reports whether that version of PostgreSQL (server_version_num, of

@@ -153,7 +153,8 @@ func (c catalog) kept(installation string) []string {
 	var names []string
 	for name, b := range c.databases {
 		own := name == adminDatabase || name == "template0" || name == "template1"
-		if !own && !(b.owner == admin && isUnfinished(installation, name)) {
+		_, ours := c.roles[b.owner]
+		if !own && !(isUnfinished(installation, name) && (b.owner == admin || b.owner == name || ours)) {
 			names = append(names, name)
 		}
 	}

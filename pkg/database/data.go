@@ -63,7 +63,7 @@ func (d *Driver) ListData(ctx context.Context) ([]Item, error) {
 		list = d.listRetained
 	}
 	retained, err := list(ctx)
-	items = append(items, retained...)
+	items = append(append(items, retained...), d.listRestored()...)
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.ID, b.ID) })
 	return items, err
 }
@@ -127,16 +127,21 @@ func (d *Driver) readTrash(entry string) (trashInfo, error) {
 	if filepath.Base(entry) != entry || strings.HasPrefix(entry, ".") {
 		return trashInfo{}, fmt.Errorf("%s%s: %w", trashPrefix, entry, ErrNotFound)
 	}
-	b, err := os.ReadFile(filepath.Join(d.trashPath(entry), infoFile))
+	info, err := readInfo(d.trashPath(entry))
 	if errors.Is(err, fs.ErrNotExist) {
 		return trashInfo{}, fmt.Errorf("%s%s: %w", trashPrefix, entry, ErrNotFound)
 	}
+	return info, err
+}
+
+// readInfo reads what stands beside a dump.
+func readInfo(dir string) (info trashInfo, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, infoFile))
 	if err != nil {
-		return trashInfo{}, err
+		return info, err
 	}
-	var info trashInfo
 	if err := json.Unmarshal(b, &info); err != nil {
-		return trashInfo{}, fmt.Errorf("read %s of %s: %w", infoFile, entry, err)
+		return trashInfo{}, fmt.Errorf("read %s of %s: %w", infoFile, filepath.Base(dir), err)
 	}
 	return info, nil
 }
@@ -150,6 +155,9 @@ func (d *Driver) DeleteData(ctx context.Context, id string) error {
 		return os.RemoveAll(d.trashPath(entry))
 	}
 	name, ok := strings.CutPrefix(id, retainedPrefix)
+	if _, waits := d.readRestored(name); ok && waits {
+		return os.RemoveAll(d.restoredPath(name))
+	}
 	if !ok || d.opts.System == nil && !exists(d.dataDir()) {
 		return fmt.Errorf("%s: %w", id, ErrNotFound)
 	}
@@ -220,7 +228,7 @@ func (d *Driver) restore(ctx context.Context, entry string, info trashInfo) erro
 	if err != nil {
 		return err
 	}
-	err = d.pgRestore(ctx, entry, info.Database)
+	err = d.pgRestore(ctx, entry, filepath.Join(d.trashPath(entry), dumpFile), info.Database)
 	if made {
 		// Made for this: it goes back to having no login, and if nothing came of it, it goes.
 		err = errors.Join(err, lockOut(ctx, pool, info.Database, "PASSWORD NULL"))
@@ -235,6 +243,9 @@ func (d *Driver) restore(ctx context.Context, entry string, info trashInfo) erro
 // reports whether it was made here, as a retained one.
 func (d *Driver) restorable(ctx context.Context, pool *pgxpool.Pool, info trashInfo) (made bool, err error) {
 	name := info.Database
+	if _, waits := d.readRestored(name); waits {
+		return false, fmt.Errorf("database %s is to come back from a backup; delete that (%s%s) before another is restored in its place", name, retainedPrefix, name)
+	}
 	c, err := readCatalog(ctx, pool, name)
 	if err != nil {
 		return false, unavailable(err)

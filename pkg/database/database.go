@@ -61,11 +61,17 @@ func (d *Driver) putDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog,
 	if there {
 		next = next.after(role.note)
 	} else {
+		if info, waits := d.readRestored(v.Name); waits {
+			next = next.after(note{Revision: info.Revision, Seeded: info.Seeded})
+		}
 		// The extensions are noted once they are there: a crash before leaves a difference to be seen.
 		have = nil
 		first := next
 		first.Extensions = nil
 		if err := d.create(ctx, pool, v, comment(role.mark, first)); err != nil {
+			return err
+		}
+		if err := d.dropRestored(v.Name); err != nil {
 			return err
 		}
 		defer d.refill()
@@ -96,6 +102,12 @@ func (d *Driver) create(ctx context.Context, pool *pgxpool.Pool, v resource.Data
 	if v.Template != "" {
 		make = func(ctx context.Context, pool *pgxpool.Pool) (string, func(), error) {
 			name, err := d.clone(ctx, pool, v)
+			return name, func() {}, err
+		}
+	}
+	if info, waits := d.readRestored(v.Name); waits {
+		make = func(ctx context.Context, pool *pgxpool.Pool) (string, func(), error) {
+			name, err := d.fromBackup(ctx, v, info)
 			return name, func() {}, err
 		}
 	}
@@ -154,7 +166,7 @@ func (d *Driver) extensionAllowed(ctx context.Context, conn *pgx.Conn, name stri
 func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catalog, s resource.Step, v resource.Database) error {
 	b, there := c.databases[s.Resource.Name]
 	if !there {
-		return nil
+		return d.trashRestored(s.Resource.Name, v)
 	}
 	mark, ours := c.ours(b, d.opts.Installation)
 	switch {
@@ -164,6 +176,10 @@ func (d *Driver) deleteDatabase(ctx context.Context, pool *pgxpool.Pool, c catal
 		return nil
 	case mark.Owner != s.Resource.Owner:
 		return resource.ErrStale
+	}
+	// What came back from a backup is in it.
+	if err := d.dropRestored(b.name); err != nil {
+		return err
 	}
 	// Its owner may have made it a template, which cannot be dropped.
 	if _, err := pool.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s IS_TEMPLATE false", quoted(b.name))); err != nil {

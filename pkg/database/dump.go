@@ -20,8 +20,10 @@ const (
 	trashKind = "databases" // the directory of our dumps in the trash
 	dumpFile  = "dump"      // pg_dump's custom format
 	infoFile  = "info.json"
-	// dumpSession is how the sessions of our dumps call themselves.
-	dumpSession = "tekton-dump"
+	// dumpSession is how the sessions of our dumps call themselves, backupSession
+	// those of dumps for a backup, which end no other.
+	dumpSession   = "tekton-dump"
+	backupSession = "tekton-backup"
 )
 
 // trashInfo stands beside a dump.
@@ -47,6 +49,7 @@ type dumps struct {
 
 type dumpJob struct {
 	entry  string          // of the trash
+	began  time.Time
 	ctx    context.Context // ends when nobody wants the dump any more
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -61,30 +64,60 @@ func trashEntry(b databaseRow) string { return fmt.Sprintf("%s.%d", b.name, b.oi
 // one from before a revision; of a database that goes it is zero.
 func (d *Driver) dump(ctx context.Context, entry string, want resource.Dump, b databaseRow, role roleRow) error {
 	job := d.joinDump(trashEntry(b), entry, func(ctx context.Context) error {
-		n, at := role.note, time.Now().UTC()
+		at := time.Now().UTC()
 		if at.Before(want.After) { // the clock was set back
 			at = want.After
 		}
-		return d.dumpToTrash(ctx, entry, trashInfo{
-			Installation: d.opts.Installation, Database: b.name, Label: n.Label, Owner: role.mark.Owner,
-			Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, Before: want.Revision, DeletedAt: at,
-		})
+		info := d.infoOf(b.name, role, at)
+		info.Before = want.Revision
+		return d.dumpTo(ctx, entry, d.trashPath(entry), dumpSession, info)
 	})
 	select {
 	case <-job.done:
-		d.dumps.mu.Lock()
-		defer d.dumps.mu.Unlock()
-		if d.dumps.jobs[trashEntry(b)] == job {
-			delete(d.dumps.jobs, trashEntry(b))
-			job.cancel()
-		}
+		d.leave(trashEntry(b), job)
 		return job.err
 	case <-ctx.Done():
 		if want.Revision != "" && errors.Is(ctx.Err(), context.Canceled) {
 			job.cancel() // another revision is wanted
 		}
-		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash: %w", b.name, ctx.Err()))
+		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash (%s): %w", b.name, d.progress(entry, job), ctx.Err()))
 	}
+}
+
+// infoOf says what a dump is of.
+func (d *Driver) infoOf(database string, role roleRow, at time.Time) trashInfo {
+	n := role.note
+	return trashInfo{
+		Installation: d.opts.Installation, Database: database, Label: n.Label, Owner: role.mark.Owner,
+		Extensions: n.Extensions, Revision: n.Revision, Seeded: n.Seeded, DeletedAt: at,
+	}
+}
+
+// leave forgets a job that has ended.
+func (d *Driver) leave(key string, job *dumpJob) {
+	d.dumps.mu.Lock()
+	defer d.dumps.mu.Unlock()
+	if d.dumps.jobs[key] == job {
+		delete(d.dumps.jobs, key)
+		job.cancel()
+	}
+}
+
+// progress says how far a dump is. How long it will be PostgreSQL does not know:
+// a dump is compressed, and has no indexes.
+func (d *Driver) progress(entry string, job *dumpJob) string {
+	return fmt.Sprintf("%s written in %s", megabytes(d.stagedSize(entry)), time.Since(job.began).Round(time.Second))
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// stagedSize is how much of a dump is there.
+func (d *Driver) stagedSize(entry string) int64 {
+	info, err := os.Lstat(filepath.Join(d.staging(entry), dumpFile))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // joinDump returns the job that makes the entry. Another one of the same database
@@ -99,7 +132,7 @@ func (d *Driver) joinDump(database, entry string, run func(context.Context) erro
 	if d.dumps.jobs == nil {
 		d.dumps.jobs = map[string]*dumpJob{}
 	}
-	job := &dumpJob{entry: entry, done: make(chan struct{})}
+	job := &dumpJob{entry: entry, began: time.Now(), done: make(chan struct{})}
 	job.ctx, job.cancel = context.WithCancel(d.background)
 	d.dumps.jobs[database] = job
 	d.tasks.Go(func() {
@@ -113,9 +146,9 @@ func (d *Driver) joinDump(database, entry string, run func(context.Context) erro
 	return job
 }
 
-// dumpToTrash dumps as the cluster's user, who needs no password over the
-// socket, into a directory of that user, and then moves the whole into the trash.
-func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) error {
+// dumpTo dumps as the cluster's user, who needs no password over the socket, into
+// a directory of that user, and then moves the whole to its place.
+func (d *Driver) dumpTo(ctx context.Context, entry, place, session string, info trashInfo) error {
 	u, err := d.user()
 	if err != nil {
 		return err
@@ -125,13 +158,12 @@ func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) 
 		return err
 	}
 	defer os.RemoveAll(staging)
-	if err := d.pgDump(ctx, u, filepath.Join(staging, dumpFile), info); err != nil {
+	if err := d.pgDump(ctx, u, filepath.Join(staging, dumpFile), session, info); err != nil {
 		return err
 	}
 	if err := seal(staging, info); err != nil {
 		return fmt.Errorf("keep the dump of database %s: %w", info.Database, err)
 	}
-	place := d.trashPath(entry)
 	if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
 		return err
 	}
@@ -141,18 +173,18 @@ func (d *Driver) dumpToTrash(ctx context.Context, entry string, info trashInfo) 
 	return renameDurably(staging, place)
 }
 
-func (d *Driver) pgDump(ctx context.Context, u user, file string, info trashInfo) error {
-	if err := d.endDump(ctx, info.Database); err != nil { // one of a daemon that died
+func (d *Driver) pgDump(ctx context.Context, u user, file, session string, info trashInfo) error {
+	if err := d.endDump(ctx, session, info.Database); err != nil { // one of a daemon that died
 		return err
 	}
 	dumping, giveUp := context.WithCancelCause(ctx)
-	if info.Before != "" {
+	if info.Before != "" || session == backupSession { // it is in use
 		var watch sync.WaitGroup
-		watch.Go(func() { d.watchDump(dumping, info.Database, giveUp) })
+		watch.Go(func() { d.watchDump(dumping, session, info.Database, giveUp) })
 		defer watch.Wait()
 	}
 	defer giveUp(nil)
-	err := d.pgTool(dumping, u, filepath.Dir(file), []string{"PGAPPNAME=" + dumpSession}, "pg_dump",
+	err := d.pgTool(dumping, u, filepath.Dir(file), []string{"PGAPPNAME=" + session}, "pg_dump",
 		"--format=custom", "--file="+file, "--username="+d.admin(), "--dbname="+info.Database)
 	if err == nil {
 		return nil
@@ -160,20 +192,20 @@ func (d *Driver) pgDump(ctx context.Context, u user, file string, info trashInfo
 	// A session does not see that its client has gone while it waits for a lock.
 	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	err = errors.Join(err, d.endDump(over, info.Database))
+	err = errors.Join(err, d.endDump(over, session, info.Database))
 	if locked, is := errors.AsType[*lockedError](context.Cause(dumping)); is {
 		return resource.Because("DatabaseLocked", fmt.Errorf("database %s was not dumped: %w", info.Database, locked))
 	}
-	return resource.Because("DumpFailed", fmt.Errorf("dump database %s to the trash: %w", info.Database, err))
+	return resource.Because("DumpFailed", fmt.Errorf("dump database %s: %w", info.Database, err))
 }
 
 // endDump ends the sessions of dumps of a database.
-func (d *Driver) endDump(ctx context.Context, database string) error {
+func (d *Driver) endDump(ctx context.Context, session, database string) error {
 	pool, err := d.connections()
 	if err != nil {
 		return err
 	}
-	_, err = pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2 AND usename = current_user", database, dumpSession)
+	_, err = pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = $2 AND usename = current_user", database, session)
 	if err != nil {
 		return fmt.Errorf("end the dump of database %s: %w", database, err)
 	}
@@ -184,11 +216,12 @@ func (d *Driver) trashPath(entry string) string {
 	return filepath.Join(d.opts.Layout.Trash(), trashKind, entry)
 }
 
+func (d *Driver) staging(entry string) string { return filepath.Join(d.dir, "dump", entry) }
+
 // stage makes an empty directory that the cluster's user may write to.
 func (d *Driver) stage(u user, entry string) (string, error) {
-	parent := filepath.Join(d.dir, "dump")
-	staging := filepath.Join(parent, entry)
-	if err := mkdir(parent, 0o755); err != nil {
+	staging := d.staging(entry)
+	if err := mkdir(filepath.Dir(staging), 0o755); err != nil {
 		return "", err
 	}
 	if err := os.RemoveAll(staging); err != nil {

@@ -31,7 +31,7 @@ func (e *lockedError) Error() string {
 }
 
 // watchDump gives a dump up that waits for locks of others for too long.
-func (d *Driver) watchDump(ctx context.Context, database string, giveUp context.CancelCauseFunc) {
+func (d *Driver) watchDump(ctx context.Context, session, database string, giveUp context.CancelCauseFunc) {
 	look := time.NewTicker(d.opts.LockWait / looksPerWait)
 	defer look.Stop()
 	var since time.Time // it was seen waiting at every look
@@ -40,7 +40,7 @@ func (d *Driver) watchDump(ctx context.Context, database string, giveUp context.
 		case <-ctx.Done():
 			return
 		case now := <-look.C:
-			locked, err := d.lockedDump(ctx, database)
+			locked, err := d.lockedDump(ctx, session, database)
 			switch {
 			case err != nil: // what PostgreSQL does not tell is asked again
 			case locked == nil:
@@ -56,7 +56,7 @@ func (d *Driver) watchDump(ctx context.Context, database string, giveUp context.
 }
 
 // lockedDump says what the dump of a database waits for, nil when it does not wait.
-func (d *Driver) lockedDump(ctx context.Context, database string) (*lockedError, error) {
+func (d *Driver) lockedDump(ctx context.Context, session, database string) (*lockedError, error) {
 	pool, err := d.connections()
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (d *Driver) lockedDump(ctx context.Context, database string) (*lockedError,
 	err = pool.QueryRow(ctx, `SELECT left(a.query, 200), coalesce((SELECT string_agg(format('%s (%s)', b.pid, b.state), ', ')
 		FROM pg_stat_activity b WHERE b.pid = ANY (pg_blocking_pids(a.pid))), 'that has just ended')
 		FROM pg_stat_activity a WHERE a.datname = $1 AND a.application_name = $2 AND a.usename = current_user AND a.wait_event_type = 'Lock'`,
-		database, dumpSession).Scan(&e.statement, &e.holders)
+		database, session).Scan(&e.statement, &e.holders)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -13,8 +13,9 @@ import (
 	"tekton.host/pkg/host"
 )
 
-// pgRestore runs pg_restore as the database's own role.
-func (d *Driver) pgRestore(ctx context.Context, entry, name string) (err error) {
+// pgRestore runs pg_restore as the database's own role, of the same name. entry
+// names what it works in, dump the file.
+func (d *Driver) pgRestore(ctx context.Context, entry, dump, name string) (err error) {
 	u, err := d.user()
 	if err != nil {
 		return err
@@ -25,7 +26,7 @@ func (d *Driver) pgRestore(ctx context.Context, entry, name string) (err error) 
 	}
 	defer os.RemoveAll(staging)
 	archive := filepath.Join(staging, dumpFile)
-	if err := copyFor(u, filepath.Join(d.trashPath(entry), dumpFile), archive); err != nil {
+	if err := copyFor(u, dump, archive); err != nil {
 		return fmt.Errorf("copy the dump: %w", err)
 	}
 	list, err := d.restoreList(ctx, u, staging, archive)

@@ -93,16 +93,16 @@ func (d *Driver) deleteRole(ctx context.Context, pool *pgxpool.Pool, c catalog, 
 	case r.mark.Owner != s.Resource.Owner:
 		return resource.ErrStale
 	}
+	// What never became this role's database: a copy of a template, or of a backup.
+	if err := d.dropUnfinished(ctx, pool, name); err != nil {
+		return err
+	}
 	var owned bool
 	if err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_database b JOIN pg_authid r ON r.oid = b.datdba WHERE r.rolname = $1)`, name).Scan(&owned); err != nil {
 		return fmt.Errorf("look for databases of role %s: %w", name, err)
 	}
 	if owned {
 		return resource.Waiting("DatabaseStays", retrySoon, fmt.Errorf("role %s still owns a database; that goes first", name))
-	}
-	// A copy of a template that never became this role's database.
-	if err := drop(ctx, pool, cloneName(d.opts.Installation, name)); err != nil {
-		return err
 	}
 	return dropRole(ctx, pool, name)
 }

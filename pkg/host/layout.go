@@ -80,6 +80,20 @@ func (l Layout) Setups() string { return l.state("setups") }
 // Trash holds deleted data until its time is over.
 func (l Layout) Trash() string { return l.state("trash") }
 
+// Certificates is where our own Caddy keeps keys, certificates and its account.
+func (l Layout) Certificates() string { return l.state("services", "caddy", "storage") }
+
+// Backup holds the dumps of databases that a backup is made with, while it is made.
+func (l Layout) Backup() string { return l.state("backup") }
+
+// Restoring holds a backup that is put back, until all of it is at its place. No
+// daemon starts meanwhile.
+func (l Layout) Restoring() string { return l.state("restoring") }
+
+// Restored holds the dumps of a backup, one directory a database, until there is
+// that database.
+func (l Layout) Restored() string { return l.state("restored") }
+
 // Service is the directory of a process of ours: postgres, caddy, dns.
 func (l Layout) Service(name string) string { return l.state("services", name) }
 
