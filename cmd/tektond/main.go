@@ -64,7 +64,7 @@ func command() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return run(cmd.Context(), h, once, timeout, newLog(verbose))
+			return run(cmd.Context(), f.Config, h, once, timeout, newLog(verbose))
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
@@ -100,7 +100,7 @@ func command() *cobra.Command {
 	return cmd
 }
 
-func run(ctx context.Context, h *v1alpha1.Host, once bool, timeout time.Duration, log logr.Logger) error {
+func run(ctx context.Context, config string, h *v1alpha1.Host, once bool, timeout time.Duration, log logr.Logger) error {
 	if os.Geteuid() != 0 {
 		return errors.New("tektond makes network links, mounts and cgroups, which needs root; run it as root")
 	}
@@ -111,7 +111,7 @@ func run(ctx context.Context, h *v1alpha1.Host, once bool, timeout time.Duration
 	if err != nil {
 		return err
 	}
-	d, err := tektond.Open(tektond.Options{Host: h.Spec, Programs: filepath.Dir(self), Self: self, Version: wire.Build(), Log: log})
+	d, err := tektond.Open(tektond.Options{Host: h.Spec, Config: config, Programs: filepath.Dir(self), Self: self, Version: wire.Build(), Log: log})
 	if err != nil {
 		return err
 	}

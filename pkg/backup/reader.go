@@ -21,6 +21,21 @@ func Verify(r io.Reader) (Manifest, error) {
 	return read(r, func(*tar.Header, io.Reader) error { return nil })
 }
 
+// HostFile is the Host file of an archive, which is read to its end.
+func HostFile(r io.Reader) (text []byte, err error) {
+	_, err = read(r, func(h *tar.Header, content io.Reader) error {
+		if h.Name != PartHost {
+			return nil
+		}
+		text, err = io.ReadAll(io.LimitReader(content, maxDocument))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return text, nil
+}
+
 // reader reads one archive.
 type reader struct {
 	tar  *tar.Reader

@@ -172,4 +172,3 @@ func unpack(r io.Reader, root *os.Root, owner func(part string) *unix.Stat_t, wr
 	}
 	return m, u.end()
 }
-

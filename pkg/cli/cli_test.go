@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -137,5 +139,48 @@ func TestSetupIsShown(t *testing.T) {
 	a.describeSetupLog(failed)
 	if got := out.String(); !strings.Contains(got, "no") || strings.Contains(got, "\x1b[31m") {
 		t.Errorf("describe: %q", got)
+	}
+}
+
+var (
+	documentedCode = regexp.MustCompile("(?ms)^```.*?^```|^    [^\n]*$|`[^`\n]*`")
+	documentedCall = regexp.MustCompile(`(?:^|sudo |    |[(;|` + "`" + `] ?)tekton((?: [a-z][a-z-]*)+)([^|;&#` + "`" + `]*)`)
+	documentedFlag = regexp.MustCompile(`(?:^| )--([a-z][a-z-]*)`)
+)
+
+// TestDocumentedCommandsExist: what the documentation says one types can be typed.
+func TestDocumentedCommandsExist(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{getenv: func(string) string { return "" }, in: strings.NewReader(""), out: io.Discard, err: io.Discard}
+	root, seen := a.root(), 0
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpFlag()
+	for _, file := range append(files, "../../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range documentedCode.FindAllString(string(text), -1) {
+			for _, call := range documentedCall.FindAllStringSubmatch(code, -1) {
+				words := strings.Fields(call[1])
+				cmd, rest, err := root.Find(words)
+				if err != nil || cmd == root || cmd.HasSubCommands() && len(rest) > 0 {
+					t.Errorf("%s: no command: tekton %s", file, strings.Join(words, " "))
+					continue
+				}
+				seen++
+				for _, flag := range documentedFlag.FindAllStringSubmatch(call[2], -1) {
+					if cmd.Flags().Lookup(flag[1]) == nil && cmd.InheritedFlags().Lookup(flag[1]) == nil && flag[1] != "help" {
+						t.Errorf("%s: tekton %s has no --%s", file, cmd.Name(), flag[1])
+					}
+				}
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("%d commands were found; has the form changed?", seen)
 	}
 }

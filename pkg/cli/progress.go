@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -23,9 +25,16 @@ const (
 	clearLine = "\r\x1b[K"
 )
 
-// tell says what is waited for, again and again until ctx ends: on a terminal in
-// one line that stays at its place.
-func (w *waiter) tell(ctx context.Context) {
+// teller says how something goes that takes its time, beside what else is said.
+type teller struct {
+	err   io.Writer
+	mu    sync.Mutex // held while something is written, and while what lines reads is changed
+	drawn bool
+}
+
+// tell says the lines again and again until ctx ends: on a terminal in one line
+// that stays at its place.
+func (w *teller) tell(ctx context.Context, lines func(since time.Duration) []string) {
 	width := terminalWidth(w.err)
 	every := tellEvery
 	if width > 0 {
@@ -45,10 +54,10 @@ func (w *waiter) tell(ctx context.Context) {
 		}
 		w.mu.Lock()
 		w.clear()
-		lines := w.underWay(time.Since(began))
-		switch text := []rune(strings.Join(lines, "; ")); {
+		now := lines(time.Since(began))
+		switch text := []rune(strings.Join(now, "; ")); {
 		case width == 0:
-			for _, line := range lines {
+			for _, line := range now {
 				fmt.Fprintln(w.err, line)
 			}
 		case len(text) > 0:
@@ -59,8 +68,22 @@ func (w *waiter) tell(ctx context.Context) {
 	}
 }
 
+// telling tells until stop, which returns when nothing more is written.
+func (w *teller) telling(ctx context.Context, lines func(since time.Duration) []string) (stop func()) {
+	running, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		w.tell(running, lines)
+	}()
+	return func() {
+		cancel()
+		<-told
+	}
+}
+
 // clear removes the line that was drawn, before another is written.
-func (w *waiter) clear() {
+func (w *teller) clear() {
 	if w.drawn {
 		fmt.Fprint(w.err, clearLine)
 		w.drawn = false
@@ -89,11 +112,20 @@ func detail(item v1alpha1.Item) string {
 
 // bar shows how much of a build is done, where that is known.
 func bar(b *v1alpha1.BuildStatus) string {
-	if b == nil || !b.Running || b.Expected <= 0 {
+	if b == nil || !b.Running {
 		return ""
 	}
-	done := min(barWidth*b.Done/b.Expected, barWidth)
-	return "[" + strings.Repeat("#", done) + strings.Repeat(".", barWidth-done) + "]"
+	return barOf(int64(b.Done), int64(b.Expected))
+}
+
+// barOf shows how much of something is done; nothing where nobody knows how much
+// there is.
+func barOf(done, all int64) string {
+	if all <= 0 {
+		return ""
+	}
+	n := int(min(barWidth*done/all, barWidth))
+	return "[" + strings.Repeat("#", n) + strings.Repeat(".", barWidth-n) + "]"
 }
 
 // terminalWidth is 0 for what is no terminal that can draw.

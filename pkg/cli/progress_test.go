@@ -22,9 +22,9 @@ func TestWaitTells(t *testing.T) {
 			Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionFalse, Reason: "Building"}},
 			Build:      &v1alpha1.BuildStatus{Running: true, Done: 3, Expected: 12, Building: []string{"\x1bglibc"}},
 		}}
-		w := &waiter{app: &app{err: &said, now: time.Now}, pending: []target{{ref: web}, {ref: gone}}, items: map[v1alpha1.Ref]*v1alpha1.Item{web: &building}}
+		w := &waiter{app: &app{now: time.Now}, teller: teller{err: &said}, pending: []target{{ref: web}, {ref: gone}}, items: map[v1alpha1.Ref]*v1alpha1.Item{web: &building}}
 		ctx, cancel := context.WithCancel(t.Context())
-		go w.tell(ctx)
+		go w.tell(ctx, w.underWay)
 		time.Sleep(25 * time.Second)
 		cancel()
 		synctest.Wait()

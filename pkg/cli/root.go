@@ -99,7 +99,7 @@ func (a *app) root() *cobra.Command {
 	add("objects", a.getCommand(), a.describeCommand(), a.whyCommand(), a.urlCommand(), a.openCommand(), a.eventsCommand(), a.historyCommand(), a.applyCommand(), a.deleteCommand(), a.planCommand(),
 		a.validateCommand(), a.waitCommand(), a.newCommand(), a.importCommand(), a.adoptCommand(), a.explainCommand(), a.schemaCommand())
 	add("machines", a.agentCommand(), a.previewCommand(), a.logsCommand(), a.topCommand(), a.execCommand(), a.shellCommand(), a.cpCommand(), a.portForwardCommand(), a.restartCommand())
-	add("host", a.sourceCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand())
+	add("host", a.sourceCommand(), a.releaseDeletesCommand(), a.secretCommand(), a.dataCommand(), a.backupCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand())
 	root.SetFlagErrorFunc(unknownFlag)
 	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}\n" + exitCodeTable() + "{{end}}")
 	root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,17 +122,8 @@ func gone(uid string) func(*v1alpha1.Item) (bool, error) {
 func (a *app) await(ctx context.Context, timeout time.Duration, targets []target) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	w := &waiter{app: a, pending: targets, told: map[v1alpha1.Ref]string{}}
-	telling, stop := context.WithCancel(ctx)
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		w.tell(telling)
-	}()
-	defer func() {
-		stop()
-		<-told
-	}()
+	w := &waiter{app: a, teller: teller{err: a.err}, pending: targets, told: map[v1alpha1.Ref]string{}}
+	defer w.telling(ctx, w.underWay)()
 	for len(w.pending) > 0 {
 		err := w.follow(ctx)
 		_, unreachable := errors.AsType[*client.UnreachableError](err)
@@ -154,12 +144,10 @@ func (a *app) await(ctx context.Context, timeout time.Duration, targets []target
 
 type waiter struct {
 	*app
+	teller
 	pending []target
 	items   map[v1alpha1.Ref]*v1alpha1.Item // nil until the daemon was reached once
 	told    map[v1alpha1.Ref]string
-
-	mu    sync.Mutex // beside tell, which reads what follow changes
-	drawn bool
 }
 
 // follow watches until nothing is pending or the watch ends.
@@ -244,7 +232,7 @@ func (w *waiter) progress(t target, item *v1alpha1.Item, done bool) {
 	}
 	w.told[t.ref] = text
 	w.clear()
-	fmt.Fprintf(w.err, "%s %s\n", terminal.Escape(refText(t.ref)), terminal.Escape(text))
+	fmt.Fprintf(w.app.err, "%s %s\n", terminal.Escape(refText(t.ref)), terminal.Escape(text))
 }
 
 func refText(r v1alpha1.Ref) string {

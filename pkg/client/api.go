@@ -210,6 +210,16 @@ func (c *Client) RestoreData(ctx context.Context, id string) error {
 	return c.tell(ctx, request{method: http.MethodPost, path: wire.PathData + "/" + url.PathEscape(id) + "/restore"})
 }
 
+// Backup says what a backup of the daemon's host is made of.
+func (c *Client) Backup(ctx context.Context) (v1alpha1.BackupInfo, error) {
+	return ask[v1alpha1.BackupInfo](ctx, c, get(wire.PathBackup))
+}
+
+// BackupDatabase has a database dumped for a backup, and says how far that is.
+func (c *Client) BackupDatabase(ctx context.Context, name string) (v1alpha1.DumpProgress, error) {
+	return ask[v1alpha1.DumpProgress](ctx, c, request{method: http.MethodPost, path: wire.PathBackup + "/databases/" + url.PathEscape(name)})
+}
+
 // DeleteData deletes data for good.
 func (c *Client) DeleteData(ctx context.Context, id string) error {
 	return c.tell(ctx, request{method: http.MethodDelete, path: wire.PathData + "/" + url.PathEscape(id)})

@@ -35,6 +35,7 @@ type Options struct {
 	Host     v1alpha1.HostSpec // required: defaulted and valid
 	Programs string            // required: directory of tekton-supervise, tekton-launch, tekton-init
 	Self     string            // required: path of tektond, for its resolver
+	Config   string            // the Host file that Host was read from, if there is one
 	Version  v1alpha1.VersionInfo
 	Log      logr.Logger
 	// OnStep is told of each step that ended. Optional.

@@ -43,6 +43,9 @@ func (d *Daemon) takeState() error {
 	if !locked {
 		return fmt.Errorf("another tektond runs on %s (it holds %s); stop it, or give this one another --state-dir and instance", d.layout.State, d.layout.Lock())
 	}
+	if _, err := os.Lstat(d.layout.Restoring()); err == nil {
+		return fmt.Errorf("%s is there: a backup is being put back, or that was cut short; let `tekton backup restore` with that backup come to its end first", d.layout.Restoring())
+	}
 	if err := host.Tidy(d.layout); err != nil {
 		return fmt.Errorf("tidy the state directory up: %w", err)
 	}

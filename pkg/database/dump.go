@@ -48,7 +48,7 @@ type dumps struct {
 }
 
 type dumpJob struct {
-	entry  string          // of the trash
+	entry  string // of the trash
 	began  time.Time
 	ctx    context.Context // ends when nobody wants the dump any more
 	cancel context.CancelFunc

@@ -86,6 +86,9 @@ func (l Layout) Certificates() string { return l.state("services", "caddy", "sto
 // Backup holds the dumps of databases that a backup is made with, while it is made.
 func (l Layout) Backup() string { return l.state("backup") }
 
+// BackupLock is held by the one backup that is made.
+func (l Layout) BackupLock() string { return l.state("backup.lock") }
+
 // Restoring holds a backup that is put back, until all of it is at its place. No
 // daemon starts meanwhile.
 func (l Layout) Restoring() string { return l.state("restoring") }

@@ -16,7 +16,7 @@ var temporary = regexp.MustCompile(`^\..+[0-9]{9,}$`)
 // half made: temporary files and directories without content. Nobody may be at
 // work there. It does not go into data.
 func Tidy(l Layout) error {
-	errs := []error{os.RemoveAll(l.Staging())}
+	errs := []error{os.RemoveAll(l.Staging()), os.RemoveAll(l.Backup())}
 	for _, pattern := range []string{
 		l.State, filepath.Join(l.Machines(), "*"), filepath.Join(l.Volumes(), "*", "*"), l.Passwords(),
 		filepath.Join(l.Passwords(), ".*"), l.Service("*"), filepath.Join(l.Service("*"), "conf"), filepath.Join(l.Builds(), "*"), filepath.Join(l.Checkouts(), "*"),

@@ -16,6 +16,7 @@ type Backend interface {
 	Machines
 	Secrets
 	Data
+	Backups
 	Events
 	// Version of the daemon.
 	Version(ctx context.Context) (v1alpha1.VersionInfo, error)
@@ -92,6 +93,15 @@ type Data interface {
 	RestoreData(ctx context.Context, id string) error
 	// DeleteData deletes data that no object uses for good.
 	DeleteData(ctx context.Context, id string) error
+}
+
+// Backups are made by a client that reads this host's files itself: nothing secret
+// comes through here.
+type Backups interface {
+	// Backup says what is to be in a backup.
+	Backup(ctx context.Context) (v1alpha1.BackupInfo, error)
+	// BackupDatabase dumps a database to a place on this host, or says how far that is.
+	BackupDatabase(ctx context.Context, name string) (v1alpha1.DumpProgress, error)
 }
 
 // Events are what happened.

@@ -159,6 +159,16 @@ func (s *Server) deleteSecret(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, struct{}{}, s.backend.DeleteSecret(r.Context(), r.PathValue("name")))
 }
 
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) error {
+	info, err := s.backend.Backup(r.Context())
+	return answer(w, info, err)
+}
+
+func (s *Server) backupDatabase(w http.ResponseWriter, r *http.Request) error {
+	progress, err := s.backend.BackupDatabase(r.Context(), r.PathValue("name"))
+	return answer(w, progress, err)
+}
+
 func (s *Server) listData(w http.ResponseWriter, r *http.Request) error {
 	items, err := s.backend.ListData(r.Context())
 	return answer(w, items, err)

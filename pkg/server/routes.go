@@ -48,6 +48,8 @@ func (s *Server) routes(metrics http.Handler) []route {
 		{"GET " + wire.PathData, s.listData, nil, nil},
 		{"POST " + wire.PathData + "/{id}/restore", s.restoreData, nil, nil},
 		{"DELETE " + wire.PathData + "/{id}", s.deleteData, nil, nil},
+		{"GET " + wire.PathBackup, s.backup, nil, nil},
+		{"POST " + wire.PathBackup + "/databases/{name}", s.backupDatabase, nil, nil},
 		{"GET " + wire.PathProfile + "/{name}", s.profile, nil, nil},
 	}
 	if metrics != nil {

@@ -117,6 +117,25 @@ type DataItem struct {
 	Message string `json:"message,omitempty"`
 }
 
+// BackupInfo says what a backup of this host is made of.
+type BackupInfo struct {
+	// Host is the configuration that the daemon runs with.
+	Host HostSpec `json:"host"`
+	// HostFile is a file that says so.
+	HostFile []byte `json:"hostFile"`
+	// Databases of objects, and those that are retained.
+	Databases []string `json:"databases,omitempty"`
+}
+
+// DumpProgress is how far the dump of a database for a backup is.
+type DumpProgress struct {
+	Done bool `json:"done,omitempty"`
+	// Written bytes of the dump.
+	Written int64 `json:"written,omitempty"`
+	// Size of the database in bytes, which are more than its dump will have.
+	Size int64 `json:"size,omitempty"`
+}
+
 // LogOptions select the part of a machine's log.
 type LogOptions struct {
 	// Follow the log until the reader is closed.

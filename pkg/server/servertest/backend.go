@@ -29,6 +29,7 @@ type State struct {
 	Usage     v1alpha1.UsageReport             `json:"usage"`
 	Secrets   []v1alpha1.SecretInfo            `json:"secrets"`
 	Data      []v1alpha1.DataItem              `json:"data"`
+	Backup    v1alpha1.BackupInfo              `json:"backup"`
 	Deletions map[string][]v1alpha1.PlanData   `json:"deletions"` // by "container/web"
 	Logs      map[string]string                `json:"logs"`      // by "container/web"
 	Previous  map[string]string                `json:"previous"`

@@ -46,6 +46,7 @@ const (
 	PathApply    = "/v1/apply"
 	PathSecrets  = "/v1/secrets"
 	PathData     = "/v1/data"
+	PathBackup   = "/v1/backup"
 	PathProfile  = "/v1/debug/pprof"
 	// PathMetrics answers in Prometheus' text format.
 	PathMetrics = "/metrics"

@@ -1,0 +1,402 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/backup"
+	"tekton.host/pkg/doctor/onhost"
+	"tekton.host/pkg/host"
+	"tekton.host/pkg/internal/terminal"
+	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/spec"
+)
+
+// standard is the name of standard input and output.
+const standard = "-"
+
+func (a *app) backupCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Make one archive of what of this host cannot be made again; check it, put it back",
+		Long: "Make one archive of what of this host cannot be made again; check it, put it back.\n\n" +
+			"In it are: the Host file and the files that it names, specs of directories, the ledger and\n" +
+			"the installation's identity, secrets and passwords, volumes, a dump of each database,\n" +
+			"certificates, what is in the trash, events and history. Not in it is what is made again:\n" +
+			"images, closures, clones of repositories; nor what machines wrote outside of volumes, and logs.\n\n" +
+			"An archive holds secrets. It is a tar stream, so tar lists it and takes single files out.",
+	}
+	cmd.AddCommand(a.backupCreateCommand(), a.backupVerifyCommand(), a.backupHostFileCommand(), a.backupRestoreCommand())
+	return cmd
+}
+
+func needRoot(cmd *cobra.Command, why string) error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return &exit{code: exitError, err: errors.New(why + ", which needs root"), next: "sudo " + cmd.CommandPath() + " …"}
+}
+
+func (a *app) backupCreateCommand() *cobra.Command {
+	var also []string
+	var compress string
+	cmd := &cobra.Command{
+		Use:   "create FILE|-",
+		Short: "Write an archive to a file, or to standard output",
+		Long: "Write an archive to a file of mode 0600, which appears when it is whole, or to standard\noutput, where one that was cut short has no end, which verify and restore see.\n\n" +
+			"The host goes on meanwhile. Of each database there is what it held at one moment; of each\nfile of a volume what it held when it was read, and files that changed just then are told.",
+		Example: "  sudo tekton backup create /srv/backup/host.tar.gz\n  sudo tekton backup create - | ssh backup@elsewhere 'cat > host.tar.gz'\n" +
+			"  sudo tekton backup create --compress none - | restic backup --stdin --stdin-filename host.tar",
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringArrayVar(&also, "also", nil, "a file or directory beside; may be repeated; back it comes where it is named again")
+	cmd.Flags().StringVar(&compress, "compress", "gzip", "gzip, or none: for programs that compress and find what they know themselves")
+	cmd.RegisterFlagCompletionFunc("compress", cobra.FixedCompletions([]string{"gzip", "none"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if compress != "gzip" && compress != "none" {
+			return usage("--compress is gzip or none, not %q", compress)
+		}
+		if args[0] == standard && terminal.IsTerminal(a.out) {
+			return usage("an archive is not written to a terminal")
+		}
+		if err := needRoot(cmd, "a backup reads all of the host's data"); err != nil {
+			return err
+		}
+		paths, err := absolute(also)
+		if err != nil {
+			return err
+		}
+		return a.backup(cmd.Context(), args[0], paths, compress == "none")
+	}
+	return cmd
+}
+
+func absolute(paths []string) ([]string, error) {
+	out := slices.Clone(paths)
+	for i, p := range out {
+		var err error
+		if out[i], err = filepath.Abs(p); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// backup makes an archive of the daemon's host.
+func (a *app) backup(ctx context.Context, to string, also []string, plain bool) error {
+	info, err := a.client.Backup(ctx)
+	if err != nil {
+		return err
+	}
+	places := backup.Places{Host: info.Host, Also: also}
+	l := places.Layout()
+	lock := flock.New(l.BackupLock())
+	if locked, err := lock.TryLock(); err != nil || !locked {
+		return errors.Join(errors.New("another backup of this host is being made"), err)
+	}
+	defer lock.Unlock()
+	// Dumps that one which was killed has left; and ours.
+	if err := os.RemoveAll(l.Backup()); err != nil {
+		return err
+	}
+	defer os.RemoveAll(l.Backup())
+	version, err := a.client.Version(ctx)
+	if err != nil {
+		return err
+	}
+	name, _ := os.Hostname()
+	m := a.meter("reading", backup.Size(places))
+	defer m.telling(ctx, m.lines)()
+	options := backup.CreateOptions{
+		Places: places, HostFile: info.HostFile, Plain: plain, Databases: info.Databases,
+		Head:  backup.Head{Tekton: version.Version, Installation: version.Installation, Instance: version.Instance, Hostname: name, MachineID: machineID()},
+		Began: m.begin, Progress: m.add,
+		Dump: func(ctx context.Context, database string) (string, error) {
+			return filepath.Join(l.Backup(), database), a.dump(ctx, m, database)
+		},
+	}
+	if to == standard {
+		made, err := backup.Create(ctx, a.out, options)
+		return a.made(to, made, err)
+	}
+	made, err := createFile(to, func(w io.Writer) (backup.Manifest, error) { return backup.Create(ctx, w, options) })
+	return a.made(to, made, err)
+}
+
+// createFile has a file appear once all of it is durable. What was left of ones
+// that were killed goes.
+func createFile(path string, fill func(io.Writer) (backup.Manifest, error)) (m backup.Manifest, err error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return m, fmt.Errorf("%s is there, and is no file", path)
+	}
+	dir := filepath.Dir(path)
+	removeUnfinished(dir, filepath.Base(path))
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o600), renameio.IgnoreUmask())
+	if err != nil {
+		return m, err
+	}
+	defer f.Cleanup()
+	if m, err = fill(f); err != nil {
+		return m, err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return m, err
+	}
+	return m, host.SyncDir(dir)
+}
+
+// removeUnfinished removes what a backup that was killed has left beside the file:
+// a dot, its name, a number.
+func removeUnfinished(dir, base string) {
+	entries, _ := os.ReadDir(dir) // the file cannot be made there either
+	for _, e := range entries {
+		number, is := strings.CutPrefix(e.Name(), "."+base)
+		if is && number != "" && strings.Trim(number, "0123456789") == "" && e.Type().IsRegular() {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// dump waits until the daemon has dumped a database.
+func (a *app) dump(ctx context.Context, m *meter, database string) error {
+	for {
+		p, err := a.client.BackupDatabase(ctx, database)
+		if err != nil || p.Done {
+			return err
+		}
+		m.say(fmt.Sprintf("%s of the dump written, the database has %s", terminal.Bytes(p.Written), terminal.Bytes(p.Size)))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(reconnectPause):
+		}
+	}
+}
+
+// made says what came of a backup, on standard error: the archive may be on the other.
+func (a *app) made(to string, m backup.Manifest, err error) error {
+	if err != nil {
+		return err
+	}
+	for _, r := range m.Remarks {
+		a.warn("%s", r)
+	}
+	if to == standard {
+		to = "standard output"
+	}
+	fmt.Fprintf(a.err, "Backup of %s written to %s.\n", summary(m), terminal.Escape(to))
+	return nil
+}
+
+// summary says what is in an archive, in a few words.
+func summary(m backup.Manifest) string {
+	var files, bytes int64
+	databases := 0
+	for _, p := range m.Parts {
+		files, bytes = files+p.Entries, bytes+p.Bytes
+		if strings.HasPrefix(p.Name, backup.GroupDatabases+"/") {
+			databases++
+		}
+	}
+	return fmt.Sprintf("%s (%s), %s: %s, %s, %s", terminal.Escape(m.Hostname), terminal.Escape(m.Installation), m.CreatedAt.Local().Format(time.DateTime),
+		plural(int(files), "file"), terminal.Bytes(bytes), plural(databases, "database"))
+}
+
+func machineID() string {
+	id, _ := os.ReadFile("/etc/machine-id") // a host without one is none of those that have one
+	return strings.TrimSpace(string(id))
+}
+
+// open opens an archive.
+func (a *app) openArchive(name string) (io.Reader, func() error, error) {
+	if name == standard {
+		return a.in, func() error { return nil }, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f.Close, nil
+}
+
+func (a *app) backupVerifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "verify FILE|-", Short: "Read an archive to its end, and say what is in it, or that it is not whole", Args: cobra.ExactArgs(1),
+		Example: "  tekton backup verify host.tar.gz\n  restic dump latest host.tar | tekton backup verify -",
+	}
+	output := formatFlag(cmd, asJSON, asYAML)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f, err := output()
+		if err != nil {
+			return err
+		}
+		in, end, err := a.openArchive(args[0])
+		if err != nil {
+			return err
+		}
+		defer end()
+		m, err := backup.Verify(in)
+		if err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
+		}
+		if f != asTable {
+			return a.write(f, m)
+		}
+		var rows [][]terminal.Cell
+		for _, p := range m.Parts {
+			rows = append(rows, []terminal.Cell{terminal.Text(p.Name), terminal.Text(fmt.Sprint(p.Entries)), terminal.Text(terminal.Bytes(p.Bytes))})
+		}
+		a.table([]string{"PART", "FILES", "SIZE"}, rows)
+		for _, r := range m.Remarks {
+			a.warn("%s", r)
+		}
+		fmt.Fprintf(a.err, "A whole backup of %s, made by tekton %s.\n", summary(m), terminal.Escape(m.Tekton))
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) backupHostFileCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "host-file FILE|-", Short: "Print the Host file of an archive", Args: cobra.ExactArgs(1),
+		Example: "  sudo tekton backup host-file host.tar.gz > /etc/tekton/host.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, end, err := a.openArchive(args[0])
+			if err != nil {
+				return err
+			}
+			defer end()
+			text, err := backup.HostFile(in)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			_, err = a.out.Write(text)
+			return err
+		},
+	}
+}
+
+func (a *app) backupRestoreCommand() *cobra.Command {
+	var also []string
+	var config string
+	cmd := &cobra.Command{
+		Use:   "restore FILE|-",
+		Short: "Put an archive back on a host that has nothing of tekton's yet",
+		Long: "Put an archive back, while tektond does not run, where nothing of tekton's is yet. Where\nthings go the Host file of this host says; take the one of the archive and change in it what is\n" +
+			"different here (addresses, ports, directories): tekton backup host-file FILE.\n\n" +
+			"The archive is checked first, so one that is not whole changes nothing. Cut short, the same\ncommand goes on. Databases come back when tektond runs and makes them, before their machines start.",
+		Example: "  sudo tekton backup host-file host.tar.gz > /etc/tekton/host.yaml\n  sudo tekton backup restore host.tar.gz\n  sudo systemctl start tektond",
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.Flags().StringVar(&config, "config", onhost.DefaultConfig, "the Host file of this host")
+	cmd.Flags().StringArrayVar(&also, "also", nil, "a path that create was given with --also, and that is to be there again; may be repeated")
+	cmd.MarkFlagFilename("config", "yaml", "yml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needRoot(cmd, "a backup is put back with its owners"); err != nil {
+			return err
+		}
+		h, err := hostOf(config)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &exit{code: exitError, err: err, next: fmt.Sprintf("tekton backup host-file %s > %s, and change in it what is different on this host", args[0], config)}
+		}
+		if err != nil {
+			return err
+		}
+		paths, err := absolute(also)
+		if err != nil {
+			return err
+		}
+		return a.restore(cmd.Context(), args[0], backup.Places{Host: h, Also: paths})
+	}
+	return cmd
+}
+
+// hostOf reads a Host file as the daemon does.
+func hostOf(path string) (v1alpha1.HostSpec, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return v1alpha1.HostSpec{}, err
+	}
+	h, problems := spec.DecodeHost(path, data)
+	if len(problems) > 0 {
+		return v1alpha1.HostSpec{}, &wire.Error{Code: wire.Invalid, Message: path + " is no good Host file", Problems: problems}
+	}
+	h.Default()
+	return h.Spec, h.Validate().ToAggregate()
+}
+
+func (a *app) restore(ctx context.Context, name string, places backup.Places) error {
+	in, end, err := a.openArchive(name)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m := a.meter("writing", 0)
+	stop := m.telling(ctx, m.lines)
+	done, err := backup.Restore(ctx, backup.RestoreOptions{Places: places, Archive: in, MachineID: machineID(), Progress: m.add})
+	stop()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, part := range slices.Sorted(maps.Keys(done.Skipped)) {
+		a.warn("%s was left out: %s", part, done.Skipped[part])
+	}
+	fmt.Fprintf(a.err, "Put back: %s. Start tektond: it makes the rest.\n", summary(done.Manifest))
+	return nil
+}
+
+// meter says how far something is that reads or writes files.
+type meter struct {
+	teller
+	doing     string
+	part      string
+	done, all int64
+	said      string // of the part, instead of how much
+}
+
+func (a *app) meter(doing string, all int64) *meter {
+	return &meter{teller: teller{err: a.err}, doing: doing, all: all}
+}
+
+func (m *meter) begin(part string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.part, m.said = part, ""
+}
+
+func (m *meter) say(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.said = text
+}
+
+func (m *meter) add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done += n
+}
+
+func (m *meter) lines(since time.Duration) []string {
+	text := m.said
+	if text == "" {
+		text = terminal.Bytes(m.done)
+		if m.all > m.done {
+			text = joined(" ", barOf(m.done, m.all), text, "of about", terminal.Bytes(m.all))
+		}
+	}
+	return []string{terminal.Escape(fmt.Sprintf("%s: %s (%s)", joined(" ", m.doing, m.part), text, terminal.Age(since)))}
+}
