@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,8 +106,14 @@ func (w *waiter) underWay(since time.Duration) (lines []string) {
 	return lines
 }
 
+// howFar are the reasons whose message says how far something is.
+var howFar = []string{"Dumping", "Restoring"}
+
 // detail is what the table shows of an object, without saying its phase twice.
 func detail(item v1alpha1.Item) string {
+	if c := why.Cause(item); c != nil && slices.Contains(howFar, c.Reason) {
+		return joined(": ", c.Reason, c.Message)
+	}
 	return strings.TrimSpace(strings.TrimPrefix(why.Reason(item), string(item.Status.Phase)))
 }
 

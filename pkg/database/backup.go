@@ -83,11 +83,7 @@ func (d *Driver) Backup(ctx context.Context, name string) (Progress, error) {
 		return Progress{}, ctx.Err()
 	case <-time.After(backupSoon):
 	}
-	p := Progress{Written: d.stagedSize(key)}
-	if pool, err := d.connections(); err == nil { // it is starting, or goes: the dump says why
-		pool.QueryRow(ctx, `SELECT pg_database_size(oid) FROM pg_database WHERE datname = $1`, name).Scan(&p.Size)
-	}
-	return p, nil
+	return Progress{Written: d.stagedSize(key), Size: d.size(name)}, nil
 }
 
 func (d *Driver) dumpForBackup(ctx context.Context, entry, place, name string) error {
@@ -173,8 +169,9 @@ func (d *Driver) fromBackup(ctx context.Context, v resource.Database, info trash
 		d.leave(key, job)
 		return name, job.err
 	case <-ctx.Done():
-		return "", resource.Waiting("Restoring", time.Second, fmt.Errorf("database %s is being restored from a backup, for %s now: %w", v.Name, time.Since(job.began).Round(time.Second), ctx.Err()))
+	case <-time.After(tellAfter):
 	}
+	return "", resource.Waiting("Restoring", time.Second, fmt.Errorf("database %s is made of a backup: %.1f MB are there after %s", v.Name, megabytes(d.size(name)), time.Since(job.began).Round(time.Second)))
 }
 
 // restoreCopy restores as a role made for it: what runs of a dump has that role's

@@ -24,6 +24,9 @@ const (
 	// those of dumps for a backup, which end no other.
 	dumpSession   = "tekton-dump"
 	backupSession = "tekton-backup"
+	// tellAfter is how long a step waits for what takes its time, before it says how
+	// far that is. The next one joins it.
+	tellAfter = 5 * time.Second
 )
 
 // trashInfo stands beside a dump.
@@ -80,8 +83,9 @@ func (d *Driver) dump(ctx context.Context, entry string, want resource.Dump, b d
 		if want.Revision != "" && errors.Is(ctx.Err(), context.Canceled) {
 			job.cancel() // another revision is wanted
 		}
-		return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash (%s): %w", b.name, d.progress(entry, job), ctx.Err()))
+	case <-time.After(tellAfter):
 	}
+	return resource.Waiting("Dumping", time.Second, fmt.Errorf("database %s is being dumped to the trash: %s", b.name, d.progress(entry, b.name, job)))
 }
 
 // infoOf says what a dump is of.
@@ -105,11 +109,25 @@ func (d *Driver) leave(key string, job *dumpJob) {
 
 // progress says how far a dump is. How long it will be PostgreSQL does not know:
 // a dump is compressed, and has no indexes.
-func (d *Driver) progress(entry string, job *dumpJob) string {
-	return fmt.Sprintf("%s written in %s", megabytes(d.stagedSize(entry)), time.Since(job.began).Round(time.Second))
+func (d *Driver) progress(entry, database string, job *dumpJob) string {
+	text := fmt.Sprintf("%.1f MB written in %s", megabytes(d.stagedSize(entry)), time.Since(job.began).Round(time.Second))
+	if size := d.size(database); size > 0 {
+		text += fmt.Sprintf(", the database has %.1f MB", megabytes(size))
+	}
+	return text
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+func megabytes(n int64) float64 { return float64(n) / 1e6 }
+
+// size of a database; 0 while that cannot be asked.
+func (d *Driver) size(database string) (size int64) {
+	ctx, cancel := context.WithTimeout(d.background, observeTimeout)
+	defer cancel()
+	if pool, err := d.connections(); err == nil {
+		pool.QueryRow(ctx, `SELECT pg_database_size(oid) FROM pg_database WHERE datname = $1`, database).Scan(&size)
+	}
+	return size
+}
 
 // stagedSize is how much of a dump is there.
 func (d *Driver) stagedSize(entry string) int64 {

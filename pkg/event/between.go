@@ -22,7 +22,7 @@ type Snapshot struct {
 // progress are reasons of conditions that pass by themselves: they are how an
 // object gets Ready, and no news.
 var progress = []string{
-	"Progressing", "NotAnswered", "NotStarted", "NotRunning", "WaitingForAnswer", "CertificatePending", "WaitingForDependency",
+	"Progressing", "Dumping", "Restoring", "NotAnswered", "NotStarted", "NotRunning", "WaitingForAnswer", "CertificatePending", "WaitingForDependency",
 	"Asleep", // Ready tells it once
 }
 
