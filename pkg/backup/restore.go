@@ -18,6 +18,7 @@ import (
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/resource"
 )
 
 // RestoreOptions of Restore.
@@ -195,6 +196,15 @@ func (r *restoring) prepare(m Manifest) error {
 			return err
 		}
 	}
+	if err := forgetQuotas(filepath.Join(r.dir, GroupState, "volumes")); err != nil {
+		return err
+	}
+	if m.Instance != r.Places.Host.Instance {
+		n := renaming{dir: r.dir, to: resource.Naming{Instance: r.Places.Host.Instance}}
+		if err := n.all(); err != nil {
+			return fmt.Errorf("give databases the names of this instance: %w", err)
+		}
+	}
 	var errs []error
 	for _, p := range m.Parts {
 		to, err := r.Places.of(p.Name)
@@ -232,12 +242,42 @@ func forgetOriginals(path string) error {
 	return errors.Join(book.Commit(context.Background(), ops)...)
 }
 
+// forgetQuotas has volumes say that they have no limit, as on this file system they
+// have none: the daemon sees the difference, and sets it.
+func forgetQuotas(volumes string) error {
+	markers, err := filepath.Glob(filepath.Join(volumes, "*", "*", ".*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range markers {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var marker, volume map[string]json.RawMessage
+		if err := json.Unmarshal(text, &marker); err != nil || json.Unmarshal(marker["volume"], &volume) != nil || volume["sizeMax"] == nil {
+			continue // one that cannot be read is the daemon's to tell
+		}
+		delete(volume, "sizeMax")
+		if marker["volume"], err = json.Marshal(volume); err != nil {
+			return err
+		}
+		if text, err = encode(marker); err != nil {
+			return err
+		}
+		if err := host.WriteFile(file, text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // put moves all parts to their places. Each may be there already.
 func (r *restoring) put(m Manifest) (skipped map[string]string, err error) {
 	skipped = map[string]string{}
 	for _, p := range m.Parts {
-		if p.Name == PartHost {
-			continue // whoever restores has written it already
+		if p.Name == PartHost || strings.HasPrefix(p.Name, GroupDatabases+"/") {
+			continue // the one whoever restores has written already; the others may have got another name
 		}
 		to, err := r.Places.of(p.Name)
 		if err != nil {
@@ -250,6 +290,9 @@ func (r *restoring) put(m Manifest) (skipped map[string]string, err error) {
 		if err := move(filepath.Join(r.dir, p.Name), to); err != nil {
 			return nil, fmt.Errorf("put %s back: %w; what is there already stays, and the same command goes on", p.Name, err)
 		}
+	}
+	if err := move(filepath.Join(r.dir, GroupDatabases), r.layout.Restored()); err != nil {
+		return nil, fmt.Errorf("put databases back: %w; the same command goes on", err)
 	}
 	if err := os.Rename(r.dir, r.dir+doneSuffix); err != nil {
 		return nil, err

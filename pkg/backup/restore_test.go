@@ -8,12 +8,10 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,6 +64,8 @@ func needRoot(t *testing.T) {
 	t.Skip("needs root: owners are put back")
 }
 
+const limited = `{"version": 1, "volume": {"volume": "data", "sizeMax": 1048576}}`
+
 // furnish makes a host with something of everything.
 func furnish(t *testing.T, places Places) {
 	t.Helper()
@@ -86,7 +86,7 @@ func furnish(t *testing.T, places Places) {
 		l.Installation(): "0123456789ab\n", l.Key(): "key", l.Passwords() + "/role": "password", l.Passwords() + "/.owners/role": "mark",
 		l.Secrets + "/token": "secret", places.Host.Sources[0].Path + "/web.yaml": "kind: Container", places.Host.Sources[2].Path + "/.tekton-source": "",
 		l.Certificates() + "/root.key": "key of a root", places.Host.Ingress.Certificates[0].KeyFile: "key", places.Also[0] + "/deep/file": "also",
-		l.Volumes() + "/container/web/.data.json": "{}",
+		l.Volumes() + "/container/web/.data.json": limited,
 		// What is made again is not in it.
 		l.Machines() + "/web-1/root": "made again", l.Git() + "/mirror": "fetched again",
 	} {
@@ -142,7 +142,7 @@ func expected(t *testing.T, from, to string) map[string]string {
 	}
 	// What is only there, what is Caddy's, and what is not in the archive: directories above parts.
 	for _, name := range []string{"state/lock", "state/restored", "state/restored/web_db", "state/restored/web_db/dump", "state/ledger.json", "state/ledger.json.1",
-		"state/services/caddy/storage", "state/services/caddy/storage/root.key", ".", "state", "state/services", "state/services/caddy", "etc", "web"} {
+		"state/volumes/container/web", "state/volumes/container/web/.data.json", "state/services/caddy/storage", "state/services/caddy/storage/root.key", ".", "state", "state/services", "state/services/caddy", "etc", "web"} {
 		if _, there := state[name]; there {
 			want[name] = state[name]
 		} else {
@@ -175,6 +175,10 @@ func TestRestore(t *testing.T) {
 		}
 		if text, err := os.ReadFile(filepath.Join(to, "state/restored/web_db/dump")); err != nil || string(text) != "PGDMP" {
 			t.Errorf("the dump: %q %v", text, err)
+		}
+		marker := read1(t, filepath.Join(to, "state/volumes/container/web/.data.json"))
+		if bytes.Contains(marker, []byte("sizeMax")) || !bytes.Contains(marker, []byte(`"volume": "data"`)) {
+			t.Errorf("a volume says of itself %s: its limit is not set on this file system", marker)
 		}
 		if who := stat(lstat(t, filepath.Join(to, "state/services/caddy/storage/root.key"))); who.Uid == 0 {
 			t.Errorf("Caddy's key belongs to %d", who.Uid)
@@ -293,77 +297,5 @@ func TestRestoreRefuses(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestRestoreIsKilled: killed at any moment, before all of the archive is there
-// and while it is moved to its places, the same command comes to the end that it
-// comes to undisturbed.
-func TestRestoreIsKilled(t *testing.T) {
-	needRoot(t)
-	from, quiet := t.TempDir(), t.TempDir()
-	furnish(t, placesIn(from))
-	file, _ := archive(t, placesIn(from), "this")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := func(dir string, until func(*exec.Cmd)) bool {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), restoreEnv+"="+dir+"\n"+file)
-		var said bytes.Buffer
-		cmd.Stderr = &said
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		until(cmd)
-		err := cmd.Wait()
-		if said.Len() > 0 {
-			t.Fatalf("it said %s", said.String())
-		}
-		return err == nil
-	}
-	began := time.Now()
-	if !run(quiet, func(*exec.Cmd) {}) {
-		t.Fatal("undisturbed it failed")
-	}
-	takes := time.Since(began)
-	names := func(dir string) []string { return slices.Sorted(maps.Keys(describe(t, dir))) }
-	want := names(quiet)
-	const times = 5
-	early, late := 0, 0
-	for n := range 2 * times {
-		dir := t.TempDir()
-		whole := filepath.Join(dir, "state/restoring", completeFile)
-		run(dir, func(cmd *exec.Cmd) {
-			wait := takes * time.Duration(n) / times
-			if n >= times { // from when all is there
-				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-					if _, err := os.Lstat(whole); err == nil {
-						break
-					}
-				}
-				wait = time.Duration(n-times) * 100 * time.Microsecond
-			}
-			time.Sleep(wait)
-			cmd.Process.Kill()
-		})
-		if _, err := os.Lstat(whole); err == nil {
-			late++
-		} else if _, err := os.Lstat(filepath.Join(dir, "state/installation")); err != nil {
-			early++
-		} else {
-			continue // it had come to its end
-		}
-		if !run(dir, func(*exec.Cmd) {}) {
-			t.Fatalf("killed the %d. time it did not go on", n)
-		}
-		if diff := cmp.Diff(want, names(dir)); diff != "" {
-			t.Errorf("killed the %d. time: -undisturbed +killed:\n%s", n, diff)
-		}
-	}
-	t.Logf("killed %d times before and %d times after all of it was there", early, late)
-	if early+late == 0 {
-		t.Error("it was always too late")
 	}
 }

@@ -44,9 +44,10 @@ func (a *app) backupCommand() *cobra.Command {
 	return cmd
 }
 
+// needRoot also keeps the secrets that root reads out of core dumps.
 func needRoot(cmd *cobra.Command, why string) error {
 	if os.Geteuid() == 0 {
-		return nil
+		return host.NoDump()
 	}
 	return &exit{code: exitError, err: errors.New(why + ", which needs root"), next: "sudo " + cmd.CommandPath() + " …"}
 }
@@ -357,46 +358,4 @@ func (a *app) restore(ctx context.Context, name string, places backup.Places) er
 	}
 	fmt.Fprintf(a.err, "Put back: %s. Start tektond: it makes the rest.\n", summary(done.Manifest))
 	return nil
-}
-
-// meter says how far something is that reads or writes files.
-type meter struct {
-	teller
-	doing     string
-	part      string
-	done, all int64
-	said      string // of the part, instead of how much
-}
-
-func (a *app) meter(doing string, all int64) *meter {
-	return &meter{teller: teller{err: a.err}, doing: doing, all: all}
-}
-
-func (m *meter) begin(part string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.part, m.said = part, ""
-}
-
-func (m *meter) say(text string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.said = text
-}
-
-func (m *meter) add(n int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.done += n
-}
-
-func (m *meter) lines(since time.Duration) []string {
-	text := m.said
-	if text == "" {
-		text = terminal.Bytes(m.done)
-		if m.all > m.done {
-			text = joined(" ", barOf(m.done, m.all), text, "of about", terminal.Bytes(m.all))
-		}
-	}
-	return []string{terminal.Escape(fmt.Sprintf("%s: %s (%s)", joined(" ", m.doing, m.part), text, terminal.Age(since)))}
 }

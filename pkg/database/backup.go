@@ -78,7 +78,8 @@ func (d *Driver) Backup(ctx context.Context, name string) (Progress, error) {
 	select {
 	case <-job.done:
 		d.leave(key, job)
-		return Progress{Done: job.err == nil}, job.err
+		// One that an earlier backup has asked for may be done, and its dump gone with that.
+		return Progress{Done: job.err == nil && exists(filepath.Join(place, infoFile))}, job.err
 	case <-ctx.Done():
 		return Progress{}, ctx.Err()
 	case <-time.After(backupSoon):

@@ -61,7 +61,7 @@ var allowed = map[string][]string{
 	"pkg/client":     {"pkg/api", "pkg/spec", "pkg/server/wire"},
 	"pkg/migrate":    {"pkg/api", "pkg/spec", "pkg/machine/nixos/conf"},
 	"pkg/cli":        {"pkg/api", "pkg/spec", "pkg/doctor", "pkg/backup", "pkg/host", "pkg/preview", "pkg/migrate", "pkg/client", "pkg/server/wire", "pkg/internal/terminal", "pkg/machine/nixos/conf", "pkg/machine/transfer", "pkg/why"},
-	"pkg/backup":     {"pkg/api", "pkg/host", "pkg/ledger", "pkg/compile"},
+	"pkg/backup":     {"pkg/api", "pkg/host", "pkg/ledger", "pkg/compile", "pkg/resource"},
 	"pkg/internal":   {"pkg/resource"},
 	"pkg/doctor":     {"pkg/api", "pkg/internal/terminal"},
 	"pkg/doctor/onhost": {"pkg/api", "pkg/doctor", "pkg/client", "pkg/spec", "pkg/source", "pkg/secret", "pkg/resource", "pkg/host", "pkg/network", "pkg/machine/launch",
