@@ -98,21 +98,16 @@ func advice(err error) string {
 
 // run follows the daemon until ctx ends.
 func (m *mirror) run(ctx context.Context) {
-	for said := ""; ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		err := m.follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err.Error() != said {
-			said = err.Error()
-			m.log.Info("the daemon says nothing", "why", said)
+		// Each try that fails as the one before is no news, least of all for who looks.
+		if v, _ := m.View(); v.Err == nil || v.Err.Error() != err.Error() {
+			m.log.Info("the daemon says nothing", "why", err.Error())
+			m.update(func(now *View) { now.Err, now.Synced = err, v.Synced })
 		}
-		m.update(func(v *View) {
-			if v.Err == nil {
-				v.Synced = m.now()
-			}
-			v.Err = err
-		})
 		select {
 		case <-ctx.Done():
 		case <-time.After(askAgain):

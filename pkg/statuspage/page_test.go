@@ -213,6 +213,20 @@ func TestDaemonGone(t *testing.T) {
 			t.Errorf("nothing says %q in\n%s", want, page)
 		}
 	}
+	_, changed := r.server.mirror.View()
+	r.eventually("the reason is that of the next tries", func() bool {
+		v, now := r.server.mirror.View()
+		if now == changed && strings.Contains(v.Err.Error(), "there is no socket") {
+			return true
+		}
+		changed = now
+		return false
+	})
+	select {
+	case <-changed:
+		t.Error("another try that failed is news")
+	case <-time.After(2*askAgain + askAgain/2):
+	}
 	if status, body := r.get("/plan"); status != http.StatusBadGateway || !strings.Contains(body, "Is tektond running") {
 		t.Errorf("the plan: %d %s", status, body)
 	}
