@@ -8,10 +8,11 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/nix/nixtest"
+	"tekton.host/pkg/source/git/gittest"
 )
 
 // TestAgentBoots: an agent whose closure, built here, boots a systemd that starts
-// its own sshd has what one without an init has.
+// its own sshd has what one without an init has, a repository among it.
 func TestAgentBoots(t *testing.T) {
 	if form() == "systemd" {
 		return // the booted host has no Nix
@@ -19,15 +20,20 @@ func TestAgentBoots(t *testing.T) {
 	conf := nixtest.Store(t)
 	flake := nixtest.Flake(t, "preview", "")
 	nixtest.Systemd(t, flake)
-	k := &agentTest{tekton: prepare(t), key: filepath.Join(t.TempDir(), "key")}
+	r := gittest.New(t)
+	srv := gittest.Serve(t, r)
+	srv.Intercept(gittest.Demand("git", "not-granted"))
+	commit := r.Push(map[string]string{"README": "one"})
+	k := &agentTest{tekton: prepare(t, "git: {user: nobody}"), key: filepath.Join(t.TempDir(), "key")}
 	k.newKey(k.key)
 	k.up("NIX_CONF_DIR=" + conf)
-	for name, value := range map[string]string{"token": "the-token", "variable": "the-$variable's \"value\"", "others": "not-granted"} {
+	for name, value := range map[string]string{"token": "the-token", "variable": "the-$variable's \"value\"", "forge": "not-granted"} {
 		_, err := k.runWith(value, "secret", "set", name)
 		k.check(err)
 	}
 	doc := agent("fix", "sshKeys: ["+k.publicKey(k.key)+"]", "environment: {GREETING: hello}",
-		"credentials: [{name: token}, {name: variable, env: VARIABLE}]", "home: {deletionPolicy: Delete}")
+		"credentials: [{name: token}, {name: variable, env: VARIABLE}]", "home: {deletionPolicy: Delete}",
+		"repository: {url: '"+srv.Address()+"', ref: main, secret: forge}")
 	k.write("fix.yaml", strings.Replace(doc, "{host: true}", "{flake: 'path:"+flake+"#agent'}", 1))
 	k.ready("fix")
 	if out := k.must("agent", "build", "fix"); strings.TrimSpace(out) != k.get("fix").Status.Build.StorePath || !strings.HasPrefix(out, "/nix/store/") {
@@ -37,15 +43,16 @@ func TestAgentBoots(t *testing.T) {
 	has := func(when string) {
 		t.Helper()
 		for command, want := range map[string]string{
-			"id -un; id -u; pwd; hostname":                                  "agent\n1000\n/home/agent\nfix",
-			"cat /proc/1/comm":                                              "systemd",
-			"ls /run/credentials; cat /run/credentials/token":               "token\nthe-token",
-			"stat -c %a:%U /run/credentials/token /run/tekton-environment":  "400:agent\n400:agent",
-			`. /run/tekton-environment; echo "$GREETING, $VARIABLE"`:        `hello, the-$variable's "value"`,
-			"cat /run/tekton-ssh/host_key 2>&1 | grep -c denied":            "1",
-			"stat -c %a:%U /run/tekton-ssh/host_key":                        "400:root",
-			"stat -c %U /home/agent":                                        "agent",
-			"grep -rlE 'the-token|not-granted' /home /etc /var 2>/dev/null": "",
+			"id -un; id -u; pwd; hostname":                                                                  "agent\n1000\n/home/agent\nfix",
+			"cat /proc/1/comm":                                                                              "systemd",
+			"ls /run/credentials; cat /run/credentials/token":                                               "token\nthe-token",
+			"stat -c %a:%U /run/credentials/token /run/tekton-environment":                                  "400:agent\n400:agent",
+			`. /run/tekton-environment; echo "$GREETING, $VARIABLE"`:                                        `hello, the-$variable's "value"`,
+			"cat /run/tekton-ssh/host_key 2>&1 | grep -c denied":                                            "1",
+			"stat -c %a:%U /run/tekton-ssh/host_key":                                                        "400:root",
+			"stat -c %U /home/agent":                                                                        "agent",
+			"cat /workspace/README; cat /workspace/.git/refs/heads/main; stat -c %U /workspace/.git/config": "one" + commit + "\nagent",
+			"grep -rlE 'the-token|not-granted' /home /workspace /etc /var 2>/dev/null":                      "",
 		} {
 			if out, _ := k.ssh("fix", command); out != want {
 				t.Errorf("%s: %s says %q, want %q", when, command, out, want)
