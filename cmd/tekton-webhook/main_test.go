@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,16 +43,20 @@ func TestMain(m *testing.M) {
 // backend is a daemon that has Repositories and no previews yet.
 type backend struct {
 	server.Backend // the rest is not asked for
-	items          []v1alpha1.Item
 	never          chan struct{}
 	starting       atomic.Int32 // so many questions are not answered yet
+
+	mu    sync.Mutex
+	items []v1alpha1.Item
 }
 
 func (b *backend) List(context.Context) ([]v1alpha1.Item, error) {
 	if b.starting.Add(-1) >= 0 {
 		return nil, errors.New("the daemon is still reading the host")
 	}
-	return b.items, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.items), nil
 }
 
 func (b *backend) Changed() <-chan struct{} { return b.never }
@@ -148,6 +153,8 @@ func (r *rig) repository(name, url string) {
 	if url != "" {
 		item.Spec = v1alpha1.RepositorySpec{URL: url}
 	}
+	r.backend.mu.Lock()
+	defer r.backend.mu.Unlock()
 	r.backend.items = append(r.backend.items, item)
 }
 
@@ -340,7 +347,9 @@ func TestCheck(t *testing.T) {
 	r.repository("typo", r.url+"/team/shpo.git")
 	check("repository shop: it has the url of again, the first by name, which counts", "repository far: https://git.example.org/team/shop.git is of no forge",
 		"repository refused: the daemon refuses it; tekton describe repository/refused", "repository typo: GET /repos/team/shpo/pulls: 404")
+	r.backend.mu.Lock()
 	r.backend.items = nil
+	r.backend.mu.Unlock()
 	r.repository("shop", r.url+"/team/shop.git")
 	r.forge.SetFault(forgetest.Forbidden("pull_requests=read"))
 	check("repository shop: GET /repos/team/shop/pulls: 403", `It needs "pull_requests=read"`)
