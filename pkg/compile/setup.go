@@ -189,12 +189,28 @@ func (c *compiler) noteSetup(u *unitOf) {
 		note.Message = cmp.Or(run.Phase, resource.SetupDelivering)
 	case run.Reason != "":
 		note.Reason, note.Message, note.NextRetry = run.Reason, run.Message, c.retryAt(run.Job)
-		if n := len(run.Log); n > 0 && !strings.Contains(run.Message, run.Log[n-1]) && !strings.Contains(run.Log[n-1], run.Message) {
-			note.Message += "; its log ends: " + strings.Join(run.Log[max(n-3, 0):], " | ")
+		log := lastWords(run.Log, have)
+		if n := len(log); n > 0 && !strings.Contains(run.Message, log[n-1]) && !strings.Contains(log[n-1], run.Message) {
+			note.Message += "; its log ends: " + strings.Join(log, " | ")
 		}
 	default:
 		note.Status, note.Reason = v1alpha1.ConditionTrue, "SetUp"
 		note.Message = "revision " + run.Done
 	}
 	u.Notes = append(u.Notes, note)
+}
+
+// lastWords are the last lines of a log that are the setup's own: neither ours,
+// nor systemd's of its unit, of which the message tells.
+func lastWords(log []string, s resource.Setup) []string {
+	units := []string{s.Unit}
+	if s.Database != nil {
+		units = append(units, s.Database.Seed)
+	}
+	log = slices.DeleteFunc(slices.Clone(log), func(line string) bool {
+		return strings.HasPrefix(line, "tekton: ") || slices.ContainsFunc(units, func(unit string) bool {
+			return unit != "" && (strings.HasPrefix(line, unit+": ") || strings.HasPrefix(line, "Starting "+unit) || strings.HasPrefix(line, "Failed to start "+unit))
+		})
+	})
+	return log[max(len(log)-3, 0):]
 }

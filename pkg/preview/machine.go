@@ -149,7 +149,7 @@ func ownUnits(s *v1alpha1.SetupSpec, file *v1alpha1.PreviewFile, seed *v1alpha1.
 		}
 	}
 	s.Services = []string{sliceUnit}
-	s.Files = append(s.Files, stop())
+	s.Files = append(s.Files, stop(), restarts())
 	for _, one := range file.Services {
 		s.Services = append(s.Services, serviceUnit(one.Name))
 		s.Files = append(s.Files, service(one))

@@ -41,6 +41,13 @@ func stop() v1alpha1.SetupFile {
 	}, "\n")}
 }
 
+// restarts has services start again however often they end: what they need may
+// come later. It is beside their units, so that those stay as they are, and do not
+// start anew, for its sake.
+func restarts() v1alpha1.SetupFile {
+	return v1alpha1.SetupFile{Path: unitDir + serviceUnit("") + ".d/restarts.conf", Mode: 0o444, Hot: true, Content: "[Unit]\nStartLimitIntervalSec=0\n"}
+}
+
 // serviceUnit is the name of a service's unit; none is that of the setup.
 func serviceUnit(name string) string { return "preview-service-" + name + ".service" }
 

@@ -76,30 +76,21 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 	if err := a.awaitSystemd(ctx); err != nil {
 		return err
 	}
-	if err := a.deliver(ctx, t.work); err != nil {
-		return err
-	}
 	if t.recover {
 		a.recover(ctx)
 	}
 	if t.work {
-		if err := a.replaceCheckout(ctx); err != nil {
-			return err
-		}
-		a.Begin(resource.SetupRunning)
-		if err := a.setup(ctx); err != nil {
-			return err
-		}
-		if t.seed {
-			a.Begin(resource.SetupSeeding)
-			if err := a.seed(ctx); err != nil {
-				return err
+		if err := a.renew(ctx, t.seed); err != nil {
+			// Whoever asks for an end does not wait for more.
+			if t.keep && a.inside.alive() && !errors.Is(err, context.Canceled) {
+				late, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+				defer cancel()
+				a.putBack(late)
 			}
-		}
-		a.state.Done, a.state.DoneAt = &a.Setup, time.Now()
-		if err := a.Succeed(a.state); err != nil {
 			return err
 		}
+	} else if err := a.deliver(ctx, a.Setup, false); err != nil {
+		return err
 	}
 	if !t.start {
 		return nil
@@ -108,13 +99,51 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 	return a.startServices(ctx, t.again)
 }
 
-// deliver writes the files.
-func (a *attempt) deliver(ctx context.Context, work bool) error {
-	if len(a.Setup.Files) == 0 {
+// renew brings the files and sets the machine up with them.
+func (a *attempt) renew(ctx context.Context, seed bool) error {
+	a.state.Begun = &a.Setup
+	if err := a.Succeed(a.state); err != nil {
+		return err
+	}
+	if err := a.deliver(ctx, a.Setup, true); err != nil {
+		return err
+	}
+	if err := a.replaceCheckout(ctx, a.Setup.Checkout); err != nil {
+		return err
+	}
+	a.Begin(resource.SetupRunning)
+	if err := a.setup(ctx); err != nil {
+		return err
+	}
+	if seed {
+		a.Begin(resource.SetupSeeding)
+		if err := a.seed(ctx); err != nil {
+			return err
+		}
+	}
+	a.state.Done, a.state.DoneAt = &a.Setup, time.Now()
+	return a.Succeed(a.state)
+}
+
+// putBack brings the files of what was set up before: when its services end, what
+// starts again are they. What a failed setup has done beside stays done.
+func (a *attempt) putBack(ctx context.Context) {
+	s := *a.state.Done
+	err := errors.Join(a.deliver(ctx, s, false), a.replaceCheckout(ctx, s.Checkout))
+	if _, stale := a.reload(ctx, s.Files); err != nil || stale != nil {
+		err = errors.Join(err, stale)
+		a.Say("tekton: the files of revision %s are not all back: %v", s.Revision, err)
+	}
+}
+
+// deliver writes the files of a setup.
+func (a *attempt) deliver(ctx context.Context, s resource.Setup, work bool) error {
+	a.reloaded = false
+	if len(s.Files) == 0 {
 		return nil
 	}
 	var w handover.Work
-	for _, f := range a.Setup.Files {
+	for _, f := range s.Files {
 		if f.Signal && !work {
 			continue
 		}

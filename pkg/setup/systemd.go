@@ -11,6 +11,7 @@ import (
 
 	"tekton.host/pkg/job"
 	"tekton.host/pkg/machine/handover"
+	"tekton.host/pkg/resource"
 )
 
 const (
@@ -55,7 +56,7 @@ func (a *attempt) awaitSystemd(ctx context.Context) error {
 // runUnit runs a oneshot unit to its end; its journal goes to the log.
 func (a *attempt) runUnit(ctx context.Context, unit string) (err error) {
 	a.telling.Wait()
-	active, err := a.reload(ctx, unit)
+	active, err := a.reload(ctx, a.Setup.Files, unit)
 	if err != nil {
 		return err
 	}
@@ -94,10 +95,11 @@ func again(active, unit string) []string {
 // 0.2 s of CPU, and more on a busy host, so systemd is asked whether it has to:
 // of a first start, and of a commit that changes only code, it need not. The same
 // question tells the ActiveState of these units and of one more.
-func (a *attempt) reload(ctx context.Context, also ...string) (active map[string]string, err error) {
+func (a *attempt) reload(ctx context.Context, files []resource.SetupFile, also ...string) (active map[string]string, err error) {
 	var units []string
-	for _, f := range a.Setup.Files {
-		if !a.reloaded && strings.Contains(f.Path, "/systemd/") {
+	for _, f := range files {
+		// What is beside a unit its unit tells of.
+		if !a.reloaded && strings.Contains(f.Path, "/systemd/") && path.Ext(f.Path) != ".conf" {
 			units = append(units, path.Base(f.Path))
 		}
 	}
@@ -167,15 +169,16 @@ func (a *attempt) follow(ctx context.Context, unit string) (stop func()) {
 	}
 }
 
-// recover starts services with what was set up before. That some do not start is
+// recover starts services of what was set up before. That some do not start is
 // no reason not to go on.
 func (a *attempt) recover(ctx context.Context) {
-	if err := a.restart(ctx, "restart"); err != nil {
+	before := *a.state.Done
+	before.Boot = a.Setup.Boot
+	a.putBack(ctx)
+	if err := a.restart(ctx, before, "restart"); err != nil {
 		a.Say("tekton: %v", err)
 		return
 	}
-	before := *a.state.Done
-	before.Boot, before.Files, before.Services = a.Setup.Boot, a.Setup.Files, a.Setup.Services
 	a.state.Started, a.state.StartedBy = &before, a.Header.Attempt
 	if err := a.Succeed(a.state); err != nil {
 		a.Say("tekton: %v", err)
@@ -188,7 +191,7 @@ func (a *attempt) startServices(ctx context.Context, again bool) error {
 	if again {
 		verb = "start"
 	}
-	err := a.restart(ctx, verb)
+	err := a.restart(ctx, a.Setup, verb)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -203,15 +206,15 @@ func (a *attempt) startServices(ctx context.Context, again bool) error {
 }
 
 // restart goes through all services, also when one does not start.
-func (a *attempt) restart(ctx context.Context, verb string) error {
-	if len(a.Setup.Services) == 0 {
+func (a *attempt) restart(ctx context.Context, s resource.Setup, verb string) error {
+	if len(s.Services) == 0 {
 		return nil
 	}
-	if _, err := a.reload(ctx); err != nil {
+	if _, err := a.reload(ctx, s.Files); err != nil {
 		return err
 	}
 	var failed error
-	for _, unit := range a.Setup.Services {
+	for _, unit := range s.Services {
 		_, err := a.output(ctx, "systemctl", verb, "--", unit)
 		if err == nil {
 			a.Say("tekton: %s of %s done", verb, unit)

@@ -211,3 +211,43 @@ func TestSeed(t *testing.T) {
 	r.mustRun(seeding("r2", "echo seed $REVISION >>/var/order", 8))
 	r.wantInside("setup r1\nsetup r1\nseed r1\nsetup r2\nsetup r2\nseed r2", "cat", "/var/order")
 }
+
+// TestPutBack: of a setup that fails nothing is what the services are that start
+// again, by themselves or with the machine; and whoever goes back to what was set
+// up before it gets all of that.
+func TestPutBack(t *testing.T) {
+	r := booted(t)
+	withUser(r)
+	m := newMirror(r)
+	at := func(commit, script string) resource.Setup {
+		v := m.setup(commit, "")
+		u := unitSetup(commit, script)
+		v.Command, v.Unit, v.Services, v.Files = nil, u.Unit, u.Services, u.Files
+		v.Files[1].Content = "[Service]\nType=exec\nRestart=always\nRestartSec=0\nEnvironmentFile=/etc/app.env\nExecStart=/bin/sh -c 'echo $REVISION `cat /var/lib/app/src/word` >>/var/starts; exec sleep infinity'\n"
+		return v
+	}
+	good, bad := m.commit("echo good >word"), m.commit("echo bad >word; touch more")
+	const setUp = "echo $REVISION >>/var/setups"
+	fails := func() {
+		t.Helper()
+		v := at(bad, "exit 3")
+		v.Files[1].Content = strings.Replace(v.Files[1].Content, "echo ", "echo other ", 1)
+		if run := r.run(v); run.Reason != "SetupFailed" || run.Done != good || run.Boot != r.unit.Boot {
+			t.Errorf("%+v", run)
+		}
+		r.wantInside("word", "ls", "/var/lib/app/src")
+	}
+	start := good + " good"
+	r.mustRun(at(good, setUp))
+	r.wantStarts(start)
+	fails()
+	r.inside("systemctl", "kill", "--signal=KILL", "app.service")
+	r.wantStarts(strings.Join([]string{start, start}, "\n"))
+	r.stop()
+	r.start()
+	fails()
+	r.wantStarts(strings.Join([]string{start, start, start}, "\n"))
+	r.mustRun(at(good, setUp))
+	r.wantInside(good+"\n"+good, "cat", "/var/setups")
+	r.wantStarts(strings.Join([]string{start, start, start, start}, "\n"))
+}

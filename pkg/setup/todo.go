@@ -12,6 +12,9 @@ type state struct {
 	// Done is the setup that succeeded last.
 	Done   *resource.Setup `json:"done,omitempty"`
 	DoneAt time.Time       `json:"doneAt,omitzero"`
+	// Begun is the one whose work was begun last: where that is another one, not
+	// all of Done's is there any more.
+	Begun *resource.Setup `json:"begun,omitempty"`
 	// Started is the one with which all services were last started.
 	Started *resource.Setup `json:"started,omitempty"`
 	// StartedBy is the attempt that did, counted over all of the machine's.
@@ -28,6 +31,7 @@ type todo struct {
 	// has started anew: they run, whatever comes of the setup.
 	recover bool
 	work    bool // checkout and setup
+	keep    bool // what was set up before, should the work fail
 	seed    bool // of the database, as the end of the work
 	start   bool
 	// again: services that run were restarted already.
@@ -38,10 +42,11 @@ type todo struct {
 func (s state) plan(want resource.Setup) todo {
 	var t todo
 	fresh := s.Done == nil || want.Ephemeral && s.Done.Boot != want.Boot
-	t.work = fresh || !s.Done.SameWork(want)
+	t.work = fresh || !s.Done.SameWork(want) || s.Begun != nil && !s.Begun.SameWork(want)
+	t.keep = t.work && !fresh
 	t.seed = t.work && want.Database != nil && want.Database.Seed != "" && s.Seeded != want.Database.OID
 	t.start = t.work || !sameStart(s.Started, want)
-	t.recover = t.work && !fresh && (s.Started == nil || s.Started.Boot != want.Boot)
+	t.recover = t.keep && (s.Started == nil || s.Started.Boot != want.Boot)
 	t.again = !t.work && sameStart(s.Tried, want)
 	return t
 }

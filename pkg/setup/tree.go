@@ -13,6 +13,7 @@ import (
 
 	"tekton.host/pkg/machine/handover"
 	"tekton.host/pkg/repository"
+	"tekton.host/pkg/resource"
 )
 
 const (
@@ -24,8 +25,7 @@ const (
 
 // replaceCheckout streams the tree of the commit into the machine, just as git
 // has it: no filter, no conversion, no attribute of the repository takes part.
-func (a *attempt) replaceCheckout(ctx context.Context) error {
-	c := a.Setup.Checkout
+func (a *attempt) replaceCheckout(ctx context.Context, c *resource.SetupCheckout) error {
 	if c == nil {
 		return nil
 	}
