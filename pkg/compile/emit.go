@@ -280,6 +280,15 @@ func probe(s *v1alpha1.ContainerSpec) resource.Probe {
 			*d.to = resource.Duration(d.from.Duration)
 		}
 	}
+	if s.Preview != nil { // its services start again without the machine, each for itself
+		for _, r := range s.Routes {
+			if r.Port != p.Port {
+				p.Routed = append(p.Routed, r.Port)
+			}
+		}
+		slices.Sort(p.Routed)
+		p.Routed = slices.Compact(p.Routed)
+	}
 	return p
 }
 

@@ -57,6 +57,20 @@ func probe(ctx context.Context, a resource.Answer, dial time.Duration) error {
 	return probeHTTP(ctx, &dialer, addr, a.Probe.HTTPPath)
 }
 
+// probeAll tries once, and whether somebody listens on the ports that routes lead to.
+func probeAll(ctx context.Context, a resource.Answer, dial time.Duration) error {
+	if err := probe(ctx, a, dial); err != nil {
+		return err
+	}
+	for _, port := range a.Probe.Routed {
+		routed := resource.Answer{Addr: a.Addr, Probe: resource.Probe{Port: port, Timeout: a.Probe.Timeout}}
+		if err := probe(ctx, routed, dial); err != nil {
+			return fmt.Errorf("a route leads to port %d: %w", port, err)
+		}
+	}
+	return nil
+}
+
 func probeHTTP(ctx context.Context, dialer *net.Dialer, addr, path string) error {
 	client := http.Client{
 		Transport:     &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true},
@@ -84,6 +98,8 @@ type probed struct {
 	name   string
 	answer resource.Answer
 }
+
+func (p probed) equal(q probed) bool { return p.name == q.name && p.answer.Equal(q.answer) }
 
 // prober probes machines in intervals and remembers which do not answer.
 type prober struct {
@@ -127,7 +143,7 @@ func (p *prober) want(machines map[string]probed) {
 		return
 	}
 	for name, have := range p.running {
-		if w, ok := machines[name]; !ok || w != have.probed {
+		if w, ok := machines[name]; !ok || !w.equal(have.probed) {
 			have.cancel()
 			delete(p.running, name)
 		}
@@ -174,10 +190,10 @@ func (p *prober) loop(ctx context.Context, one *probing, notify func()) {
 
 // try probes twice before it believes in a failure: the first may be a lost packet.
 func (p *prober) try(ctx context.Context, one *probing) error {
-	if probe(ctx, one.answer, minDial) == nil {
+	if probeAll(ctx, one.answer, minDial) == nil {
 		return nil
 	}
-	err := probe(ctx, one.answer, tryTimeout(one.answer.Probe))
+	err := probeAll(ctx, one.answer, tryTimeout(one.answer.Probe))
 	if s, found, e := p.status(one.name); err != nil && e == nil && (!found || !s.Running) {
 		return errors.New("the machine has ended")
 	}

@@ -75,7 +75,8 @@ func TestAnswerStopsWhenTheUnitEnds(t *testing.T) {
 	}
 }
 
-// TestInterval flips a server between answering and not.
+// TestInterval flips a server between answering and not, and has one go that only
+// a route leads to.
 func TestInterval(t *testing.T) {
 	r := newRig(t)
 	var broken atomic.Bool
@@ -87,6 +88,10 @@ func TestInterval(t *testing.T) {
 	defer server.Close()
 	at := netip.MustParseAddrPort(server.Listener.Addr().(*net.TCPAddr).AddrPort().String())
 
+	routed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	i := r.instance(1, "serve")
 	u := r.run(i)
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -100,7 +105,7 @@ func TestInterval(t *testing.T) {
 			}
 		})
 	}()
-	r.mustPut(resource.Answer{Addr: at.Addr(), Boot: u.Boot, Probe: resource.Probe{HTTPPath: "/", Port: int(at.Port()), Interval: resource.Duration(20 * time.Millisecond)}}, i.Name)
+	r.mustPut(resource.Answer{Addr: at.Addr(), Boot: u.Boot, Probe: resource.Probe{HTTPPath: "/", Port: int(at.Port()), Interval: resource.Duration(20 * time.Millisecond), Routed: []int{routed.Addr().(*net.TCPAddr).Port}}}, i.Name)
 	failing := func() string {
 		a, _, _ := observed[resource.Answer](r, i.Name)
 		return a.Failing
@@ -112,6 +117,8 @@ func TestInterval(t *testing.T) {
 			t.Errorf("failing says %q", failing())
 		}
 	}
+	routed.Close()
+	r.eventually("the closed port is told", func() bool { return strings.HasPrefix(failing(), "a route leads to port") })
 	select {
 	case <-news:
 	default:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/compile"
@@ -189,8 +190,8 @@ func (b *board) answered(o compile.Compiled, cond v1alpha1.Condition) v1alpha1.C
 		cond.Message = "its services were started anew, and have not answered yet"
 	case present && running && u.Running && r.Value.(resource.Answer).Boot == u.Boot:
 		cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionTrue, "AsDesired", ""
-		if failing := r.Value.(resource.Answer).Failing; failing != "" {
-			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "ProbeFailed", failing
+		if a := r.Value.(resource.Answer); a.Failing != "" {
+			cond.Status, cond.Reason, cond.Message = v1alpha1.ConditionFalse, "ProbeFailed", fmt.Sprintf("%s; it is asked again every %s", a.Failing, time.Duration(a.Probe.Interval))
 		}
 	}
 	return cond

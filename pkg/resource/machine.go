@@ -173,6 +173,15 @@ type Probe struct {
 	Timeout  Duration `json:"timeout"`            // of one try
 	Deadline Duration `json:"deadline"`           // for the first success
 	Interval Duration `json:"interval,omitzero"`  // 0: none after the first success
+	// Routed are further ports that routes lead to. After the first success they are
+	// looked at, too: somebody has to listen.
+	Routed []int `json:"routed,omitempty"`
+}
+
+// Equal compares all of it.
+func (p Probe) Equal(q Probe) bool {
+	return p.HTTPPath == q.HTTPPath && p.Port == q.Port && p.Timeout == q.Timeout && p.Deadline == q.Deadline && p.Interval == q.Interval &&
+		slices.Equal(p.Routed, q.Routed)
 }
 
 // Answer is the durable fact that an instance has answered its probe. Putting
@@ -223,5 +232,5 @@ func (v Unit) Equal(o Value) bool {
 // Equal compares the start that answered.
 func (v Answer) Equal(o Value) bool {
 	w, ok := o.(Answer)
-	return ok && v.Boot == w.Boot && v.Setup == w.Setup && v.Addr == w.Addr && v.Probe == w.Probe
+	return ok && v.Boot == w.Boot && v.Setup == w.Setup && v.Addr == w.Addr && v.Probe.Equal(w.Probe)
 }
