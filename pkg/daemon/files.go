@@ -19,6 +19,7 @@ import (
 	"tekton.host/pkg/compile"
 	"tekton.host/pkg/host"
 	"tekton.host/pkg/ledger"
+	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/server/wire"
 	"tekton.host/pkg/spec"
@@ -201,8 +202,32 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 	if err := d.refuseCommitted(ref, r.Source); err != nil {
 		return v1alpha1.DeleteResult{}, err
 	}
+	v, err := d.view()
+	if err != nil {
+		return v1alpha1.DeleteResult{}, err
+	}
+	if err := refuseSecond(v.Result.Problems, r); err != nil {
+		return v1alpha1.DeleteResult{}, err
+	}
 	result := v1alpha1.DeleteResult{Ref: ref, UID: r.UID, Data: d.dataEffects(r)}
 	return result, d.remove(ctx, r, "deleted with tekton delete")
+}
+
+// refuseSecond refuses to delete what a second document declares, which only
+// waits for the name: the object would be back at once, made anew.
+func refuseSecond(problems []reconcile.Problem, r compile.ObjectRecord) error {
+	for _, p := range problems {
+		if p.Reason != spec.ReasonDuplicateName || p.Kind != r.Kind || p.Name != r.Name {
+			continue
+		}
+		return &wire.Error{
+			Code:    wire.Conflict,
+			Message: fmt.Sprintf("%s/%s is declared a second time, at %s of source %s, which would make it anew", r.Kind, r.Name, p.Position, p.Source),
+			Next: fmt.Sprintf("remove that document first; or, if it is to take the object's place, remove %s:%d instead (tekton release-deletes %s where that source is no longer configured)",
+				r.File, r.Line, r.Source),
+		}
+	}
+	return nil
 }
 
 // remove deletes an object, and its document where that can be written.

@@ -11,7 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
+	"tekton.host/pkg/reconcile"
 	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/spec"
 )
 
 // TestEditPlainFiles: what stands where a document is to be written, and is no
@@ -71,5 +74,28 @@ func TestEditPlainFiles(t *testing.T) {
 	}
 	if _, err := os.Lstat(file); !os.IsNotExist(err) {
 		t.Errorf("the emptied file: %v", err)
+	}
+}
+
+// TestRefuseSecond: what a second document declares is not deleted, for that
+// would make it anew; one of another kind only waits for its own turn.
+func TestRefuseSecond(t *testing.T) {
+	r := compile.ObjectRecord{Kind: "Container", Name: "web", Source: "local", File: "/srv/a/web.yaml", Line: 4}
+	problem := func(kind, name, reason string) []reconcile.Problem {
+		return []reconcile.Problem{{Source: "own", Problem: spec.Problem{
+			Position: spec.Position{File: "/srv/b/web.yaml", Line: 1, Column: 1}, Kind: kind, Name: name, Reason: reason,
+		}}}
+	}
+	err := refuseSecond(problem("Container", "web", spec.ReasonDuplicateName), r)
+	e, told := errors.AsType[*wire.Error](err)
+	if !told || e.Code != wire.Conflict || !strings.Contains(e.Message, "/srv/b/web.yaml:1:1 of source own") || !strings.Contains(e.Next, "/srv/a/web.yaml:4") {
+		t.Errorf("%+v", err)
+	}
+	for _, other := range [][]reconcile.Problem{
+		nil, problem("Agent", "web", spec.ReasonDuplicateName), problem("Container", "api", spec.ReasonDuplicateName), problem("Container", "web", spec.ReasonInvalidValue),
+	} {
+		if err := refuseSecond(other, r); err != nil {
+			t.Errorf("%v: %v", other, err)
+		}
 	}
 }

@@ -86,7 +86,7 @@ func NewCore(c Config) *Core {
 
 // Pass compares what is wanted with what is and says what to do now.
 func (c *Core) Pass(f Facts) (Result, error) {
-	claims, err := c.claims.read(f.Claims)
+	claims, err := c.claims.read(f.Claims, c.Host.Sources)
 	if err != nil {
 		return Result{}, err
 	}
@@ -205,7 +205,7 @@ type claimCache struct {
 	valid   bool
 }
 
-func (c *claimCache) read(entries []resource.Claim) (compile.Claims, error) {
+func (c *claimCache) read(entries []resource.Claim, sources []v1alpha1.SourceConfig) (compile.Claims, error) {
 	// The ledger hands out the same slice until it changes.
 	same := c.valid && len(entries) == len(c.entries) && (len(entries) == 0 || &entries[0] == &c.entries[0])
 	if same {
@@ -215,6 +215,7 @@ func (c *claimCache) read(entries []resource.Claim) (compile.Claims, error) {
 	if err != nil {
 		return compile.Claims{}, err
 	}
+	renamed(index, sources)
 	*c = claimCache{entries: entries, index: index, valid: true}
 	return index, nil
 }

@@ -45,8 +45,11 @@ func (s *sim) rename(from, to string) {
 	s.files[to] = specFile{docs: docs}
 }
 
+// source is the name of the one that has the files.
+func (s *sim) source() string { return s.conf.Host.Sources[0].Name }
+
 func (s *sim) snapshot() source.Snapshot {
-	snap := source.Snapshot{Source: "local", Complete: true, Marked: !s.unmarked, ReadAt: s.world.Now}
+	snap := source.Snapshot{Source: s.source(), Complete: true, Marked: !s.unmarked, ReadAt: s.world.Now}
 	if s.sourceErr != nil {
 		snap.Complete, snap.Err = false, s.sourceErr
 		return snap
@@ -68,7 +71,7 @@ func (s *sim) snapshot() source.Snapshot {
 			})
 		}
 		for _, o := range docs {
-			refused := spec.Admit(o, s.core.allow("local"))
+			refused := spec.Admit(o, s.core.allow(s.source()))
 			snap.Problems = append(snap.Problems, refused...)
 			if len(refused) == 0 {
 				snap.Objects = append(snap.Objects, o)

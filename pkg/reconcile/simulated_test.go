@@ -183,7 +183,7 @@ func (s *sim) facts() Facts {
 		digests[name] = digest(value)
 	}
 	f := Facts{
-		Now: s.world.Now, Snapshots: map[string]source.Snapshot{"local": s.snapshot()}, Claims: s.world.Entries(),
+		Now: s.world.Now, Snapshots: map[string]source.Snapshot{s.source(): s.snapshot()}, Claims: s.world.Entries(),
 		Observed: s.world.Observe(), Secrets: digests, SecretsErr: s.secretsErr,
 	}
 	if f.SecretsErr != nil {
