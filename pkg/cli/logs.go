@@ -36,6 +36,7 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&all, "all", false, "the logs of all objects, the name before each line")
 	cmd.Flags().BoolVar(&o.Build, "build", false, "the log of the builds of its flake")
 	cmd.Flags().BoolVar(&o.Setup, "setup", false, "the log of what was done inside its machine for a revision")
+	cmd.Flags().BoolVar(&o.Console, "console", false, "of a machine that boots: what it wrote on its console, not its journal")
 	cmd.MarkFlagsMutuallyExclusive("build", "setup", "previous")
 	cmd.MarkFlagsMutuallyExclusive("follow", "previous")
 	cmd.Flags().BoolVar(&raw, "raw", false, "do not escape control characters")

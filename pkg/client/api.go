@@ -173,6 +173,9 @@ func (c *Client) Logs(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptio
 	if o.Setup {
 		q.Set("setup", "")
 	}
+	if o.Console {
+		q.Set("console", "")
+	}
 	resp, err := c.do(ctx, request{method: http.MethodGet, path: objectPath(ref, "/logs"), query: q})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/user"
+	"slices"
 	"strings"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -168,29 +169,38 @@ func (d *Daemon) release(ctx context.Context, s v1alpha1.SourceStatus, v reconci
 
 // machineOf is the incarnation that runs for an object.
 func (d *Daemon) machineOf(ref v1alpha1.Ref) (serving, target string, err error) {
-	v, err := d.view()
+	o, err := d.compiled(ref)
 	if err != nil {
 		return "", "", err
 	}
-	for _, o := range v.Result.Compiled.Objects {
-		if !strings.EqualFold(o.Record.Kind, ref.Kind) || o.Record.Name != ref.Name {
-			continue
-		}
-		if o.Serving != nil {
-			serving = o.Serving.Machine
-		}
-		if o.Target != nil {
-			target = o.Target.Machine
-		}
-		if serving == "" {
-			serving = target
-		}
-		if serving == "" {
-			return "", "", &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s has no machine yet", ref), Next: "see why: tekton describe " + ref.String()}
-		}
-		return serving, target, nil
+	if o.Serving != nil {
+		serving = o.Serving.Machine
 	}
-	return "", "", notFound(ref)
+	if o.Target != nil {
+		target = o.Target.Machine
+	}
+	if serving == "" {
+		serving = target
+	}
+	if serving == "" {
+		return "", "", &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s has no machine yet", ref), Next: "see why: tekton describe " + ref.String()}
+	}
+	return serving, target, nil
+}
+
+// compiled is what the engine has made of an object.
+func (d *Daemon) compiled(ref v1alpha1.Ref) (compile.Compiled, error) {
+	v, err := d.view()
+	if err != nil {
+		return compile.Compiled{}, err
+	}
+	i := slices.IndexFunc(v.Result.Compiled.Objects, func(o compile.Compiled) bool {
+		return strings.EqualFold(o.Record.Kind, ref.Kind) && o.Record.Name == ref.Name
+	})
+	if i < 0 {
+		return compile.Compiled{}, notFound(ref)
+	}
+	return v.Result.Compiled.Objects[i], nil
 }
 
 // Logs implements server.Backend. The newest machine's log is shown: that is
@@ -224,20 +234,14 @@ func logOptions(o v1alpha1.LogOptions) supervise.LogOptions {
 
 // buildLog is the log of the builds of an object's flake.
 func (d *Daemon) buildLog(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogOptions) (io.ReadCloser, error) {
-	v, err := d.view()
+	c, err := d.compiled(ref)
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range v.Result.Compiled.Objects {
-		if !strings.EqualFold(c.Record.Kind, ref.Kind) || c.Record.Name != ref.Name {
-			continue
-		}
-		if c.Closure == "" {
-			return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is not built: its system is no flake", ref), Next: "read its machine's log: tekton logs " + ref.String()}
-		}
-		return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), logOptions(o))
+	if c.Closure == "" {
+		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is not built: its system is no flake", ref), Next: "read its machine's log: tekton logs " + ref.String()}
 	}
-	return nil, notFound(ref)
+	return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), logOptions(o))
 }
 
 // Leader implements server.Backend.
@@ -253,7 +257,12 @@ func (d *Daemon) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, err
 	if !found || !s.Running || s.Leader == 0 {
 		return server.Leader{}, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("the machine of %s does not run", ref), Next: "see why: tekton describe " + ref.String()}
 	}
-	return server.Leader{PID: s.Leader, Boot: s.Boot, Launcher: []string{handover.InitPath, "enter"}}, nil
+	o, err := d.compiled(ref)
+	if err != nil {
+		return server.Leader{}, err
+	}
+	boots := o.Spec != nil && len(o.Spec.Command) == 0
+	return server.Leader{PID: s.Leader, Boot: s.Boot, Boots: boots, Launcher: []string{handover.InitPath, "enter"}}, nil
 }
 
 // socketGroup is a configured group where it exists; without it the socket is root's alone.

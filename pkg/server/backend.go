@@ -73,6 +73,8 @@ type Leader struct {
 	PID int
 	// Boot identifies this start of the machine.
 	Boot string
+	// Boots says that the machine's system runs its own init, and with it a journal.
+	Boots bool
 	// Launcher is a program inside the machine, with its arguments, that sets
 	// up the machine's environment and executes the arguments that follow.
 	// Empty: commands get a plain default environment.

@@ -184,7 +184,7 @@ func (s *Server) deleteData(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	o := v1alpha1.LogOptions{Follow: q.Has("follow"), Previous: q.Has("previous"), Build: q.Has("build"), Setup: q.Has("setup"), Tail: -1}
+	o := v1alpha1.LogOptions{Follow: q.Has("follow"), Previous: q.Has("previous"), Build: q.Has("build"), Setup: q.Has("setup"), Console: q.Has("console"), Tail: -1}
 	if tail := q.Get("tail"); tail != "" {
 		n, err := strconv.Atoi(tail)
 		if err != nil {
@@ -199,7 +199,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 		}
 		o.Since = t
 	}
-	log, err := s.backend.Logs(r.Context(), pathRef(r), o)
+	log, err := s.openLog(r.Context(), pathRef(r), o)
 	if err != nil {
 		return err
 	}

@@ -176,10 +176,13 @@ func (p *process) members() []stat {
 }
 
 // end ends all processes of the sessions: a hang-up, then a kill. nsenter ends
-// when its child has. It must be called before reap.
+// when its child has.
 func (p *process) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.reaped {
+		return
+	}
 	hangup := time.Now().Add(hangupTime)
 	give := hangup.Add(killTime)
 	for sig := syscall.SIGHUP; time.Now().Before(give); time.Sleep(killPoll) {

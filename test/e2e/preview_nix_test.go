@@ -134,6 +134,10 @@ func TestNixPreview(t *testing.T) {
 	if said := k.must("preview", "logs", "shop"); !strings.Contains(said, "setting up "+second) {
 		t.Errorf("its log:\n%s", said)
 	}
+	// It boots: its log is its journal, where its units write, and not its console.
+	if said, console := k.must("logs", "shop"), k.must("logs", "shop", "--console"); !strings.Contains(said, "setting up "+second) || strings.Contains(console, "setting up "+second) {
+		t.Errorf("its journal:\n%s\nits console:\n%s", said, console)
+	}
 
 	// What a stranger tries is told, and what served serves.
 	push(map[string]string{"preview-config.nix": strings.ReplaceAll(nixApplication, "VERSION", "${builtins.readFile /etc/passwd}")})

@@ -151,6 +151,9 @@ type LogOptions struct {
 	Build bool `json:"build,omitempty"`
 	// Setup selects the log of the setups of the object's machine.
 	Setup bool `json:"setup,omitempty"`
+	// Console selects, of a machine that boots, what it wrote on its console
+	// instead of its journal; others have no journal.
+	Console bool `json:"console,omitempty"`
 }
 
 // VersionInfo says what a program is.
