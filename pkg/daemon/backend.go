@@ -94,7 +94,7 @@ func (d *Daemon) Plan(ctx context.Context, files []v1alpha1.File) (v1alpha1.Plan
 }
 
 func invalid(problems []spec.Problem) error {
-	return &wire.Error{Code: wire.Invalid, Message: fmt.Sprintf("%d problem(s) in the specs", len(problems)), Next: "correct them; nothing was changed", Problems: problems}
+	return &wire.Error{Code: wire.Invalid, Message: "the specs have problems", Next: "correct them; nothing was changed", Problems: problems}
 }
 
 // record finds an object's ledger entry.

@@ -206,7 +206,8 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 	if err != nil {
 		return v1alpha1.DeleteResult{}, err
 	}
-	if err := refuseSecond(v.Result.Problems, r); err != nil {
+	_, configured := d.sources[r.Source]
+	if err := refuseSecond(v.Result.Problems, r, configured); err != nil {
 		return v1alpha1.DeleteResult{}, err
 	}
 	result := v1alpha1.DeleteResult{Ref: ref, UID: r.UID, Data: d.dataEffects(r)}
@@ -215,7 +216,11 @@ func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteR
 
 // refuseSecond refuses to delete what a second document declares, which only
 // waits for the name: the object would be back at once, made anew.
-func refuseSecond(problems []reconcile.Problem, r compile.ObjectRecord) error {
+func refuseSecond(problems []reconcile.Problem, r compile.ObjectRecord, configured bool) error {
+	instead := fmt.Sprintf("remove %s:%d instead", r.File, r.Line)
+	if !configured {
+		instead = "tekton release-deletes " + r.Source
+	}
 	for _, p := range problems {
 		if p.Reason != spec.ReasonDuplicateName || p.Kind != r.Kind || p.Name != r.Name {
 			continue
@@ -223,8 +228,7 @@ func refuseSecond(problems []reconcile.Problem, r compile.ObjectRecord) error {
 		return &wire.Error{
 			Code:    wire.Conflict,
 			Message: fmt.Sprintf("%s/%s is declared a second time, at %s of source %s, which would make it anew", r.Kind, r.Name, p.Position, p.Source),
-			Next: fmt.Sprintf("remove that document first; or, if it is to take the object's place, remove %s:%d instead (tekton release-deletes %s where that source is no longer configured)",
-				r.File, r.Line, r.Source),
+			Next:    "remove that document first; or, if it is to take the object's place: " + instead,
 		}
 	}
 	return nil

@@ -86,15 +86,19 @@ func TestRefuseSecond(t *testing.T) {
 			Position: spec.Position{File: "/srv/b/web.yaml", Line: 1, Column: 1}, Kind: kind, Name: name, Reason: reason,
 		}}}
 	}
-	err := refuseSecond(problem("Container", "web", spec.ReasonDuplicateName), r)
+	err := refuseSecond(problem("Container", "web", spec.ReasonDuplicateName), r, true)
 	e, told := errors.AsType[*wire.Error](err)
 	if !told || e.Code != wire.Conflict || !strings.Contains(e.Message, "/srv/b/web.yaml:1:1 of source own") || !strings.Contains(e.Next, "/srv/a/web.yaml:4") {
 		t.Errorf("%+v", err)
 	}
+	e, _ = errors.AsType[*wire.Error](refuseSecond(problem("Container", "web", spec.ReasonDuplicateName), r, false))
+	if e == nil || !strings.Contains(e.Next, "tekton release-deletes local") {
+		t.Errorf("of a source that is gone: %+v", e)
+	}
 	for _, other := range [][]reconcile.Problem{
 		nil, problem("Agent", "web", spec.ReasonDuplicateName), problem("Container", "api", spec.ReasonDuplicateName), problem("Container", "web", spec.ReasonInvalidValue),
 	} {
-		if err := refuseSecond(other, r); err != nil {
+		if err := refuseSecond(other, r, true); err != nil {
 			t.Errorf("%v: %v", other, err)
 		}
 	}

@@ -21,6 +21,9 @@ const (
 	// firstPause between two tries of a first probe; it doubles up to lastPause.
 	firstPause = 10 * time.Millisecond
 	lastPause  = time.Second
+	// unprobed is how long a machine without a probe must have run to count as one
+	// that answers: by then a command has ended that is not there, or fails at once.
+	unprobed = 300 * time.Millisecond
 	// defaultDeadline of a probe without one.
 	defaultDeadline = time.Minute
 )
@@ -49,7 +52,7 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 	}
 	probing, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	pause := firstPause
+	began, pause := time.Now(), firstPause
 	for {
 		up, err := d.stillRuns(r.Name, v.Boot)
 		if err != nil {
@@ -58,6 +61,9 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 		failure := errBooting
 		if up {
 			failure = probe(probing, v, dialTimeout(pause, v.Probe))
+		}
+		if failure == nil && v.Probe.Port == 0 && time.Since(began) < unprobed {
+			failure = errNew
 		}
 		if failure == nil {
 			return d.recordAnswer(r, v)
@@ -75,6 +81,8 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 }
 
 var errBooting = errors.New("it has not said yet that it is up (systemd-nspawn --notify-ready)")
+
+var errNew = errors.New("it was started just now")
 
 // stillRuns checks that the start that is to answer is the one that runs. up is
 // false while a container boots: then nothing that answers counts.

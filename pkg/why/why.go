@@ -139,6 +139,12 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 		return "set the secret that is missing: tekton secret set NAME < FILE"
 	case "SourcePolicy":
 		return fmt.Sprintf("source %s does not allow this: change %s:%d, or spec.sources of the Host", source.Name, source.File, source.Line)
+	case "ProbeFailed":
+		if strings.HasSuffix(c.Message, "connection refused") {
+			return "let the program listen on that port of all addresses, not of 127.0.0.1 alone, or correct the port in " + source.File + "; see what it says: tekton logs " + ref.String()
+		}
+	case "RouteConflict", "PortConflict":
+		return fmt.Sprintf("change one of the two; this one is in %s:%d", source.File, source.Line)
 	case "DataConflict":
 		return "decide whose data it is: tekton data list"
 	}
@@ -159,7 +165,7 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 	if c.Status == v1alpha1.ConditionUnknown {
 		return "wait: tekton wait --for=condition=Ready " + ref.String()
 	}
-	return "see the message of condition " + c.Type
+	return fmt.Sprintf("do what it says; its document is %s:%d", source.File, source.Line)
 }
 
 // joined are the parts that there are.

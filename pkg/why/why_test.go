@@ -38,6 +38,19 @@ func TestOf(t *testing.T) {
 	if got, want := Of(item, now), "container/web is Failed since 5m: Exited, it ended with 1. Next step: see what it says: tekton logs container/web; tekton tries again by itself in 60s."; got != want {
 		t.Errorf("%q, expected %q", got, want)
 	}
+	item.Metadata.Source = v1alpha1.SourcePosition{File: "web.yaml", Line: 3}
+	for want, c := range map[string]v1alpha1.Condition{
+		"let the program listen on that port of all addresses":   {Type: v1alpha1.ConditionAnswered, Reason: "ProbeFailed", Message: "dial tcp 10.1.0.3:80: connect: connection refused"},
+		"Next step: see what it says: tekton logs":               {Type: v1alpha1.ConditionAnswered, Reason: "ProbeFailed", Message: "it answered 500"},
+		"change one of the two; this one is in web.yaml:3":       {Type: v1alpha1.ConditionRouteReady, Reason: "RouteConflict", Message: "web.test/ is served for Container/first"},
+		"Next step: do what it says; its document is web.yaml:3": {Type: v1alpha1.ConditionRouteReady, Reason: "PortInUse", Message: "stop it"},
+	} {
+		c.Status = v1alpha1.ConditionFalse
+		item.Status.Conditions = []v1alpha1.Condition{c}
+		if got := Of(item, now); !strings.Contains(got, want) {
+			t.Errorf("%q says not: %s", got, want)
+		}
+	}
 	item.Status.Phase = v1alpha1.PhaseAsleep
 	if got := Of(item, now); !strings.Contains(got, "tekton restart container/web") {
 		t.Errorf("asleep: %q", got)

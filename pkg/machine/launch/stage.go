@@ -117,6 +117,9 @@ func (s *stage) hostRoot() error {
 // rootfsRoot is an overlay over the idmapped rootfs.
 func (s *stage) rootfsRoot() error {
 	rootfs := s.rec.Instance.System.RootFS
+	if _, err := os.Stat(rootfs); errors.Is(err, fs.ErrNotExist) {
+		return fail(ExitSystem, "rootfs %s is not on this host", rootfs)
+	}
 	if info, err := os.Stat(filepath.Join(rootfs, "usr")); err != nil || !info.IsDir() {
 		return fail(ExitSystem, "rootfs %s has no usr directory: it is not an unpacked root file system", rootfs)
 	}
@@ -250,6 +253,9 @@ func (s *stage) openHost(path string) (*os.File, error) {
 // mount stages a path of the host that the spec names, with what is mounted below it.
 func (s *stage) mount(b resource.Bind) error {
 	from, err := s.openHost(b.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(ExitSystem, "hostPath %s of spec.mounts is not on this host", b.Source)
+	}
 	if err != nil {
 		return err
 	}
