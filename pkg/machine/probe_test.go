@@ -27,7 +27,7 @@ func testAnswer(t *testing.T, r *rig) {
 	}{
 		{"http", func(a *resource.Answer) { a.Probe = resource.Probe{HTTPPath: "/", Port: 8080} }, ""},
 		{"tcp", func(a *resource.Answer) { a.Probe = resource.Probe{Port: 8080} }, ""},
-		{"running is enough", func(a *resource.Answer) { a.Probe = resource.Probe{} }, ""},
+		{"running on is enough", func(a *resource.Answer) { a.Probe = resource.Probe{} }, ""},
 		{"wrong status", func(a *resource.Answer) { a.Probe = resource.Probe{HTTPPath: "/fail", Port: 8080, Deadline: short} }, "answered 500"},
 		{"wrong port", func(a *resource.Answer) { a.Probe = resource.Probe{Port: 8081, Deadline: short} }, "connection refused"},
 		{"another start", func(a *resource.Answer) { a.Boot = "former" }, "changed since"},
@@ -36,7 +36,11 @@ func testAnswer(t *testing.T, r *rig) {
 			r.delete(resource.Answer{}, i.Name)
 			a := resource.Answer{Addr: i.Addr, Boot: u.Boot}
 			tt.change(&a)
+			began := time.Now()
 			err := r.put(a, i.Name)
+			if took := time.Since(began); err == nil && a.Probe.Port == 0 && took < 300*time.Millisecond {
+				t.Errorf("without a probe it counts as answering after %s: a command that fails at once would, too", took)
+			}
 			got, _, present := observed[resource.Answer](r, i.Name)
 			switch {
 			case tt.words == "" && (err != nil || !present || !got.Equal(a)):
