@@ -38,7 +38,7 @@ func dialTimeout(pause time.Duration, p resource.Probe) time.Duration {
 	return min(max(4*pause, minDial), tryTimeout(p))
 }
 
-// probe tries once. Port 0 asks for nothing: running and attached is enough.
+// probe tries once. Port 0 asks for nothing: running on, attached, is enough.
 func probe(ctx context.Context, a resource.Answer, dial time.Duration) error {
 	if a.Probe.Port == 0 {
 		return nil

@@ -26,7 +26,7 @@ var defaultNotes = map[string]map[string]string{
 		"spec.credentials[].path":   "NAME is the credential's; only without env",
 		"spec.routes[].tls":         "Host spec.ingress.tls",
 		"spec.network.ports[].port": "the hostPort",
-		"spec.probe.tcp.port":       "the first route's port; without routes and probe, running is enough",
+		"spec.probe.tcp.port":       "the first route's port; without routes and probe, running on is enough",
 		"spec.probe.timeout":        "where there is a probe",
 		"spec.probe.deadline":       "where there is a probe",
 		"spec.probe.http.path":      "where the probe is http",

@@ -60,7 +60,7 @@ type ContainerSpec struct {
 	Network Network `json:"network,omitzero"`
 	// Resources limit the machine, in systemd's units.
 	Resources Resources `json:"resources,omitzero"`
-	// Probe says when an instance answers; absent: a connection to the first route's port, else running is enough.
+	// Probe says when an instance answers; absent: a connection to the first route's port, else running on is enough.
 	Probe *Probe `json:"probe,omitempty"`
 	// TTL removes the object that long after it was created, as `tekton delete` does; absent or 0s: it stays.
 	TTL *Duration `json:"ttl,omitempty"`
