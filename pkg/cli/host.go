@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -17,26 +18,57 @@ import (
 )
 
 func (a *app) restartCommand() *cobra.Command {
-	return &cobra.Command{
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
 		Use:               "restart NAME...",
 		Short:             "Start objects' machines anew",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeRefs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			refs, err := a.resolve(cmd.Context(), args)
-			if err != nil {
-				return err
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they are Ready again")
+	cmd.Flags().DurationVar(&timeout, "timeout", defaultWait, "how long --wait waits")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		refs, err := a.resolve(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		items, err := a.client.List(cmd.Context())
+		if err != nil {
+			return err
+		}
+		var failures []error
+		var targets []target
+		for _, ref := range refs {
+			if err := a.client.Restart(cmd.Context(), ref); err != nil {
+				failures = append(failures, err)
+				continue
 			}
-			var failures []error
-			for _, ref := range refs {
-				if err := a.client.Restart(cmd.Context(), ref); err != nil {
-					failures = append(failures, err)
-					continue
-				}
-				a.say("%s restarting", ref)
-			}
-			return joinErrors(failures)
-		},
+			a.say("%s restarting", ref)
+			targets = append(targets, target{ref: ref, done: restarted(ref, items)})
+		}
+		if wait {
+			failures = append(failures, a.await(cmd.Context(), timeout, targets))
+		}
+		return joinErrors(failures)
+	}
+	return cmd
+}
+
+// restarted judges whether an object is Ready by another start than it had among
+// items: what it was asked for shows only after a moment.
+func restarted(ref v1alpha1.Ref, items []v1alpha1.Item) func(*v1alpha1.Item) (bool, error) {
+	var before time.Time
+	for _, item := range items {
+		if matches(ref, item) {
+			before = item.Status.StartedAt
+		}
+	}
+	return func(item *v1alpha1.Item) (bool, error) {
+		if item == nil || item.Status.StartedAt.Equal(before) {
+			return false, nil
+		}
+		return applied(item)
 	}
 }
 
