@@ -66,7 +66,7 @@ func (n *newcomer) do(b block) string {
 	if b.says != "" {
 		flags = "-uo"
 	}
-	out, err := n.host.Run(n.t.Context(), "bash", flags, "pipefail", "-c", terminal+b.text)
+	out, err := n.host.Run(n.t.Context(), "env", "--chdir=/", "bash", flags, "pipefail", "-c", terminal+b.text)
 	switch {
 	case b.says != "" && !strings.HasSuffix(out, b.says):
 		n.t.Fatalf("%s: the commands\n%ssaid\n%sand not, at the end,\n%s", n.page, b.text, out, b.says)

@@ -39,10 +39,15 @@ func kernel(ctx context.Context, l host.Layout, root bool) doctor.Kernel {
 		k.Features = append(k.Features, f)
 	}
 	feature(doctor.UserNamespaces, "", false, userNamespaces)
-	// Roots and volumes are below the state directory, host: true takes /usr.
-	for _, path := range []string{existing(l.State), "/usr"} {
-		feature(doctor.IDMap, path, false, func() error { return launch.TryIDMap(path) })
-	}
+	// Roots and volumes are below the state directory; host: true takes /usr, unmapped where it has to.
+	state := existing(l.State)
+	feature(doctor.IDMap, state, false, func() error { return launch.TryIDMap(state) })
+	feature(doctor.IDMap, "/usr", true, func() error {
+		if err := launch.TryIDMap("/usr"); err != nil {
+			return fmt.Errorf("%w. Machines on the host's userland run all the same; its files belong to nobody in them", err)
+		}
+		return nil
+	})
 	feature(doctor.Overlay, "", false, overlay)
 	feature(doctor.NfTables, "", false, func() error {
 		_, err := host.Run(ctx, host.Command{Argv: []string{"nft", "list", "tables"}})
