@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,7 +67,9 @@ func (n *newcomer) do(b block) string {
 	if b.says != "" {
 		flags = "-uo"
 	}
-	out, err := n.host.Run(n.t.Context(), "env", "--chdir=/", "bash", flags, "pipefail", "-c", terminal+b.text)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 2*patience)
+	defer cancel()
+	out, err := n.host.Run(ctx, "env", "--chdir=/", "bash", flags, "pipefail", "-c", terminal+b.text)
 	switch {
 	case b.says != "" && !strings.HasSuffix(out, b.says):
 		n.t.Fatalf("%s: the commands\n%ssaid\n%sand not, at the end,\n%s", n.page, b.text, out, b.says)
@@ -100,14 +103,17 @@ func TestNewcomer(t *testing.T) {
 		return // it boots a host
 	}
 	t.Parallel()
-	clone, state := t.TempDir(), t.TempDir()
-	if err := os.Chmod(state, 0o711); err != nil {
-		t.Fatal(err)
+	// What machines see of the host lies on a real file system there.
+	clone, state, srv := t.TempDir(), t.TempDir(), t.TempDir()
+	for dir, mode := range map[string]os.FileMode{state: 0o711, srv: 0o755} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n := &newcomer{server: &server{&tekton{t: t}, nil}}
 	n.clone(clone)
 	n.host = systemdhost.Boot(t, systemdhost.Options{Binds: []systemdhost.Bind{
-		{Source: clone, Target: "/root/tekton", ReadOnly: true}, {Source: state, Target: "/var/lib/tekton"},
+		{Source: clone, Target: "/root/tekton", ReadOnly: true}, {Source: state, Target: "/var/lib/tekton"}, {Source: srv, Target: "/srv"},
 	}})
 	dir, err := programs()
 	n.check(err)
