@@ -93,6 +93,9 @@ func applied(item *v1alpha1.Item) (bool, error) {
 	case v1alpha1.PhaseRejected:
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))
 	}
+	if c := why.Condition(*item, v1alpha1.ConditionRolledBack); c != nil && c.Status == v1alpha1.ConditionTrue {
+		return false, fmt.Errorf("%s is as it was before: %s", refOf(*item), joined(": ", c.Reason, c.Message))
+	}
 	// While a machine is set up anew, what it served before is Ready.
 	if c := why.Condition(*item, v1alpha1.ConditionSetUp); c != nil && c.Status != v1alpha1.ConditionTrue {
 		return false, nil

@@ -184,3 +184,28 @@ func TestDocumentedCommandsExist(t *testing.T) {
 		t.Errorf("%d commands were found; has the form changed?", seen)
 	}
 }
+
+// TestApplied: what serves as before because the change was taken back is not applied.
+func TestApplied(t *testing.T) {
+	condition := func(kind string, status v1alpha1.ConditionStatus) v1alpha1.Condition {
+		return v1alpha1.Condition{Type: kind, Status: status, Reason: "CrashLoop", Message: "ended with exit code 127"}
+	}
+	ready, starting := condition(v1alpha1.ConditionReady, v1alpha1.ConditionTrue), condition(v1alpha1.ConditionReady, v1alpha1.ConditionFalse)
+	for name, tc := range map[string]struct {
+		status v1alpha1.Status
+		done   bool
+		words  string // of an error
+	}{
+		"Ready":        {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready}}, true, ""},
+		"starting":     {v1alpha1.Status{Phase: v1alpha1.PhaseStarting, Conditions: []v1alpha1.Condition{starting}}, false, ""},
+		"disabled":     {v1alpha1.Status{Phase: v1alpha1.PhaseDisabled}, true, ""},
+		"rejected":     {v1alpha1.Status{Phase: v1alpha1.PhaseRejected}, false, "was rejected"},
+		"taken back":   {v1alpha1.Status{Phase: v1alpha1.PhaseDegraded, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue)}}, false, "container/web is as it was before: CrashLoop: ended with exit code 127"},
+		"being set up": {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse)}}, false, ""},
+	} {
+		done, err := applied(&v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: "Container"}, Metadata: v1alpha1.ItemMeta{Name: "web"}, Status: tc.status})
+		if done != tc.done || (err == nil) != (tc.words == "") || err != nil && !strings.Contains(err.Error(), tc.words) {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/internal/terminal"
 	"tekton.host/pkg/server/wire"
+	"tekton.host/pkg/why"
 )
 
 func (a *app) restartCommand() *cobra.Command {
@@ -68,7 +69,8 @@ func restarted(ref v1alpha1.Ref, items []v1alpha1.Item) func(*v1alpha1.Item) (bo
 		if item == nil || item.Status.StartedAt.Equal(before) {
 			return false, nil
 		}
-		return applied(item)
+		c := why.Condition(*item, v1alpha1.ConditionReady)
+		return c != nil && c.Status == v1alpha1.ConditionTrue, nil
 	}
 }
 

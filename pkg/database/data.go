@@ -58,14 +58,32 @@ func (d *Driver) ListData(ctx context.Context) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := func(context.Context) ([]Item, error) { return d.resting() }
-	if d.clusterExists() || d.opts.System != nil {
-		list = d.listRetained
-	}
-	retained, err := list(ctx)
+	retained, err := d.retained(ctx)
 	items = append(append(items, retained...), d.listRestored()...)
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.ID, b.ID) })
 	return items, err
+}
+
+// stopPatience is how long a listing waits for a server that is just about to
+// stop or to start: without the last object it goes to rest.
+const stopPatience = 5 * time.Second
+
+// retained lists what stayed in PostgreSQL, whether that runs or rests.
+func (d *Driver) retained(ctx context.Context) ([]Item, error) {
+	for until := time.Now().Add(stopPatience); ; {
+		if !d.clusterExists() && d.opts.System == nil {
+			return d.resting()
+		}
+		items, err := d.listRetained(ctx)
+		if err == nil || d.opts.System != nil || time.Now().After(until) {
+			return items, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (d *Driver) listRetained(ctx context.Context) ([]Item, error) {
