@@ -117,8 +117,10 @@ func TestNewcomer(t *testing.T) {
 	}})
 	dir, err := programs()
 	n.check(err)
-	for _, name := range []string{"tekton", "tekton-init", "tekton-launch", "tekton-supervise", "tekton-webhook", "tektond"} {
-		n.check(n.host.Copy(filepath.Join(dir, name), "/data/bin/"+name))
+	commands, err := filepath.Glob("../../cmd/*")
+	n.check(err)
+	for _, c := range commands {
+		n.check(n.host.Copy(filepath.Join(dir, filepath.Base(c)), "/data/bin/"+filepath.Base(c)))
 	}
 	n.inside("sh", "-c", "echo /root/tekton >/data/at")
 
