@@ -148,7 +148,7 @@ func (p *packer) directory(dir *os.Root, base string, info fs.FileInfo, h *tar.H
 		return nil
 	}
 	names, err := f.Readdirnames(-1)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
 		return err
 	}
 	slices.Sort(names)

@@ -199,7 +199,7 @@ func (d *Driver) restoreCopy(ctx context.Context, name string, v resource.Databa
 		return err
 	}
 	if err := d.pgRestore(ctx, name, filepath.Join(d.restoredPath(v.Name), dumpFile), name); err != nil {
-		return resource.Because("RestoreFailed", fmt.Errorf("from the backup: %w; its dump is %s; without it the database is made empty", err, d.restoredPath(v.Name)))
+		return resource.Because("RestoreFailed", fmt.Errorf("from the backup: %w; to have an empty one in its place: tekton data delete database:%s", err, RetainedID(v.Name)))
 	}
 	return d.handRestored(ctx, pool, name, v.Owner)
 }

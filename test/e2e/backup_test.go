@@ -71,7 +71,7 @@ func (k *tekton) destroy() {
 }
 
 // files is what a volume holds: names, owners, links, attributes, content.
-func files(t *testing.T, dir string) string {
+func files(t testing.TB, dir string) string {
 	t.Helper()
 	find := exec.Command("find", ".", "-printf", `%P %y %m %U:%G %n %l %s %T@\n`)
 	find.Dir = dir
@@ -144,6 +144,16 @@ func TestBackup(t *testing.T) {
 	if out := from.must("backup", "verify", archive); !strings.Contains(out, "databases/") || !strings.Contains(out, "state/volumes") {
 		t.Errorf("in it is:\n%s", out)
 	}
+	for _, compress := range []string{"gzip", "none"} { // to a pipe
+		stream := from.must("backup", "create", "-", "--compress", compress)
+		if _, err := from.runWith(stream, "backup", "verify", "-"); err != nil {
+			t.Errorf("%s, by a pipe: %v", compress, err)
+		}
+		if _, err := from.runWith(stream[:len(stream)-600], "backup", "verify", "-"); err == nil {
+			t.Errorf("%s: what came by a pipe that broke is taken for whole", compress)
+		}
+	}
+	from.lostLedger(archive)
 	from.settled() // nothing noticed
 	want := hostState{
 		files: files(t, volume), authority: string(from.authority()), hostKey: from.get("fix").Status.SSH.HostKey, password: from.password("app"),
@@ -175,6 +185,22 @@ func TestBackup(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(to.state("restored")); err != nil || len(entries) > 0 {
 		t.Errorf("of the dumps is left %v %v", entries, err)
+	}
+}
+
+// lostLedger loses it, with its previous version, and takes it out of a backup as
+// docs/operations.md says.
+func (k *agentTest) lostLedger(archive string) {
+	k.t.Helper()
+	pid, uid := k.leader("app"), k.get("app").Metadata.UID
+	k.signal(syscall.SIGTERM)
+	k.check(os.Remove(k.state("ledger.json")))
+	k.check(os.Remove(k.state("ledger.json.1")))
+	mustRun(k.t, "sh", "-c", "umask 077; tar -xzOf "+archive+" state/ledger.json > "+k.state("ledger.json"))
+	k.up()
+	k.ready("app", "fix")
+	if k.leader("app") != pid || k.get("app").Metadata.UID != uid {
+		k.t.Error("with the ledger of a backup it is another object, or was started again")
 	}
 }
 
@@ -229,7 +255,7 @@ func (k *agentTest) restores(archive string) {
 // compare demands that the host is as the other one was when the backup was made.
 func (k *agentTest) compare(want hostState) {
 	k.t.Helper()
-	if got := files(k.t.(*testing.T), volumeOf(k.tekton, "app", "data")); got != want.files {
+	if got := files(k.t, volumeOf(k.tekton, "app", "data")); got != want.files {
 		k.t.Errorf("the volume was\n%s\nand is\n%s", want.files, got)
 	}
 	if got := k.mustAsk("app", "/sql", "q", "SELECT string_agg(line, ',' ORDER BY line) FROM notes"); !strings.Contains(got, "first,second") || strings.Contains(got, "after") {
