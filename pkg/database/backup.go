@@ -223,5 +223,12 @@ func (d *Driver) dropUnfinished(ctx context.Context, pool *pgxpool.Pool, databas
 	if err := drop(ctx, pool, name); err != nil {
 		return err
 	}
+	var there bool // mostly it is not, which its server would log as an error
+	if err := pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, name).Scan(&there); err != nil {
+		return fmt.Errorf("look for role %s: %w", name, err)
+	}
+	if !there {
+		return nil
+	}
 	return dropRole(ctx, pool, name)
 }

@@ -143,6 +143,14 @@ func TestSystemPostgres(t *testing.T) {
 
 	conn := o.login(a)
 	mustExec(t, conn, "CREATE TABLE notes (line citext); INSERT INTO notes VALUES ('first')")
+	// What a backup holds comes back here, too: over the network, as a role of its own.
+	o.backedUp(a.name)
+	o.sql("postgres", "DROP DATABASE \""+a.name+"\" WITH (FORCE)")
+	o.putTenant(a)
+	conn = o.login(a)
+	if got := o.ask(a, "SELECT line FROM notes"); got != "first" {
+		t.Errorf("made of a backup: %q", got)
+	}
 	for _, database := range []string{b.name, "theirs", "postgres"} {
 		if c, err := connect(t.Context(), a.addr, a.name, a.password(), database); err == nil {
 			c.Close(t.Context())
