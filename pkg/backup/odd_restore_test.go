@@ -127,7 +127,7 @@ func TestRestoreIsKilled(t *testing.T) {
 	takes := time.Since(began)
 	names := func(dir string) []string { return slices.Sorted(maps.Keys(describe(t, dir))) }
 	want := names(quiet)
-	const times = 5
+	const times = 3
 	early, late := 0, 0
 	for n := range 2 * times {
 		dir := t.TempDir()

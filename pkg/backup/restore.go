@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,6 +197,9 @@ func (r *restoring) prepare(m Manifest) error {
 			return err
 		}
 	}
+	if err := fits(filepath.Join(r.dir, GroupState, "ledger.json"), r.Places.Host.Subnet); err != nil {
+		return err
+	}
 	if err := forgetQuotas(filepath.Join(r.dir, GroupState, "volumes")); err != nil {
 		return err
 	}
@@ -218,6 +222,33 @@ func (r *restoring) prepare(m Manifest) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// fits refuses a subnet in which machines would not have the slots that they keep.
+func fits(path, subnet string) error {
+	prefix, err := netip.ParsePrefix(subnet)
+	if err != nil {
+		return fmt.Errorf("read spec.subnet of the Host: %w", err)
+	}
+	book, err := ledger.Open(path, ledger.Options{})
+	if err != nil {
+		return err
+	}
+	entries, _, err := book.List(context.Background())
+	if err != nil {
+		return err
+	}
+	claims, err := compile.ReadClaims(entries)
+	if err != nil {
+		return err
+	}
+	room := resource.Naming{Subnet: prefix}.Slots()
+	for n, slot := range claims.Slots {
+		if slot.Freed.IsZero() && n > room {
+			return fmt.Errorf("machine %s has slot %d, and subnet %s has %d: give the Host a wider one (spec.subnet)", slot.Machine, n, prefix, room)
+		}
+	}
+	return nil
 }
 
 // forgetOriginals drops from a ledger what kernel settings were on another host.

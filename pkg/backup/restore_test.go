@@ -45,7 +45,7 @@ func placesIn(dir string) Places {
 	p := func(name string) string { return filepath.Join(dir, name) }
 	return Places{
 		Host: v1alpha1.HostSpec{
-			StateDir: p("state"), RunDir: p("run"), SecretsDir: p("secrets"),
+			Subnet: "10.99.0.0/16", StateDir: p("state"), RunDir: p("run"), SecretsDir: p("secrets"),
 			Ingress: v1alpha1.IngressConfig{User: "nobody", Certificates: []v1alpha1.Certificate{{CertFile: p("etc/cert.pem"), KeyFile: p("etc/key.pem")}}},
 			Sources: []v1alpha1.SourceConfig{{Name: "local", Path: p("state/specs")}, {Name: "git", Git: &v1alpha1.GitSource{}}, {Name: "web", Path: p("web")}},
 		},
@@ -79,7 +79,7 @@ func furnish(t *testing.T, places Places) {
 	book, err := ledger.Open(l.Ledger(), ledger.Options{})
 	must(err)
 	must(errors.Join(book.Commit(t.Context(), []ledger.Op{
-		ledger.Claim(resource.Claim{Key: "slot/1", Owner: "u"}),
+		ledger.Claim(resource.Claim{Key: "slot/9", Owner: "u", Value: []byte(`{"machine":"web-1"}`)}),
 		ledger.Claim(resource.Claim{Key: compile.SysctlKey("net.ipv4.ip_forward"), Owner: resource.HostOwner, Value: compile.SysctlValue("0")}),
 	})...))
 	for path, text := range map[string]string{
@@ -194,6 +194,23 @@ func TestRestore(t *testing.T) {
 		if _, err := back(t, to, moved); err == nil || !strings.Contains(err.Error(), "is not empty") {
 			t.Errorf("once more: %v", err)
 		}
+	}
+}
+
+// TestRestoreToSmallSubnet: addresses outside of a subnet are given to nobody.
+func TestRestoreToSmallSubnet(t *testing.T) {
+	needRoot(t)
+	from, to := t.TempDir(), t.TempDir()
+	furnish(t, placesIn(from))
+	file, _ := archive(t, placesIn(from), "this")
+	for subnet, says := range map[string]string{"10.1.0.0/28": "web-1 has slot 9", "10.1.0.0/24": ""} {
+		places := placesIn(to)
+		places.Host.Subnet = subnet
+		_, err := Restore(t.Context(), RestoreOptions{Places: places, Archive: bytes.NewReader(read1(t, file)), MachineID: "this"})
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v", subnet, err)
+		}
+		to = t.TempDir()
 	}
 }
 
