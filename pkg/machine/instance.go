@@ -248,7 +248,7 @@ func (d *Driver) observeMachines(ctx context.Context, machines []string) (instan
 			if unit.running(answer.Boot) && answer.Probe.Interval > 0 {
 				probes[name] = probed{name: name, answer: answer}
 			}
-			answer.Failing = d.prober.failing(name, answer.Boot)
+			answer.Failing = d.prober.failing(name, answer)
 			r := resource.New(owner, name, name, answer)
 			answers.Items[r.ID] = r
 		}

@@ -200,11 +200,12 @@ func (p *prober) try(ctx context.Context, one *probing) error {
 	return err
 }
 
-// failing says why the latest probe of a start failed.
-func (p *prober) failing(machine, boot string) string {
+// failing says why the latest probe of what has answered failed: of what answered
+// before it, also in the same start, it says nothing.
+func (p *prober) failing(machine string, a resource.Answer) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if one := p.running[machine]; one != nil && one.answer.Boot == boot {
+	if one := p.running[machine]; one != nil && one.answer.Equal(a) {
 		return one.failing
 	}
 	return ""

@@ -91,7 +91,9 @@ func (r *logReader) line(line []byte) string {
 	switch e.Action {
 	case "msg":
 		text := plain(e.Msg)
-		if e.Level == levelError && text != "" && !strings.HasPrefix(text, traceHint) {
+		// What needs something that failed fails after it, and does not say why.
+		consequence := r.failure != "" && strings.HasSuffix(text, "failed to build")
+		if e.Level == levelError && text != "" && !strings.HasPrefix(text, traceHint) && !consequence {
 			r.failure = text
 		}
 		if e.Level <= levelInfo {

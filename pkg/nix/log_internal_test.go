@@ -61,11 +61,12 @@ func TestLogOfAFailure(t *testing.T) {
 	r, lines, _ := read(`@nix {"action":"start","fields":["/nix/store/maqfjps4vqpikfy189y920gxa60qgj8y-bad.drv","",1,1],"id":3,"level":3,"text":"building","type":105}
 @nix {"action":"result","fields":["\u001b[31moh no"],"id":3,"type":101}
 @nix {"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m builder for '\u001b[35;1mbad.drv\u001b[0m' failed with exit code 3;\n       last 1 log lines:\n       > oh no"}
+@nix {"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m 1 dependencies of derivation 'top.drv' failed to build"}
 not of Nix
 @nix {"action":"msg","level":5,"msg":"debug"}
 @nix {half
 `)
-	want := []string{"building", "bad> oh no", "error: builder for 'bad.drv' failed with exit code 3;\n       last 1 log lines:\n       > oh no", "not of Nix"}
+	want := []string{"building", "bad> oh no", "error: builder for 'bad.drv' failed with exit code 3;\n       last 1 log lines:\n       > oh no", "error: 1 dependencies of derivation 'top.drv' failed to build", "not of Nix"}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
