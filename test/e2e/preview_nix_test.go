@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -18,6 +19,7 @@ const nixApplication = `{ config, lib, pkgs, ... }:
 let
   meta = {
     setupService = "setup-shop";
+    seedService = "seed-shop";
     appServices = [ "shop-web" "shop-api" ];
     database = "host";
     routes = [
@@ -54,6 +56,10 @@ in
       cp app/page www/page
       printf '<p>%s at %s</p>' "$PREVIEW_BRANCH" "$PREVIEW_COMMIT" >www/index.html
     '';
+  };
+  systemd.services.seed-shop = {
+    serviceConfig = { Type = "oneshot"; User = "preview"; EnvironmentFile = "/etc/preview.env"; };
+    script = "[ -f $HOME/www/page ] && echo $PREVIEW_COMMIT >>$HOME/seeded";
   };
   systemd.services.shop-web = service ''
     printf '%s' "$PREVIEW_BRANCH" >$HOME/www/branch
@@ -144,6 +150,17 @@ func TestNixPreview(t *testing.T) {
 	if message := k.builtIs("shop", "EvaluationFailed"); !strings.Contains(message, "forbidden in pure eval mode") {
 		t.Errorf("message %q", message)
 	}
+	push(map[string]string{"preview-config.nix": strings.ReplaceAll(nixApplication, "VERSION", "${let f = n: f (n + 1); in f 0}")})
+	k.eventually("an endless evaluation is told", func() error {
+		if message := k.builtIs("shop", "EvaluationFailed"); !strings.Contains(message, "stack overflow") {
+			return errors.New(message)
+		}
+		return nil
+	})
+	push(map[string]string{"preview-config.nix": strings.ReplaceAll(nixApplication, "VERSION", `${pkgs.build "bad" { } "echo no such header; exit 1"}`)})
+	if message := k.builtIs("shop", "BuildFailed"); !strings.Contains(message, "no such header") {
+		t.Errorf("message %q", message)
+	}
 	push(map[string]string{"preview-config.nix": strings.ReplaceAll(config, `"SHOP_KEY"`, `"OTHER_KEY"`)})
 	if c := k.condition("shop", v1alpha1.ConditionConfigured, "ConfigInvalid"); !strings.Contains(c.Message, "hostSecrets[0]: \"OTHER_KEY\" is not granted") {
 		t.Errorf("condition %+v", c)
@@ -160,6 +177,9 @@ func TestNixPreview(t *testing.T) {
 	}
 	if got, want := k.must("exec", "shop", "--", "/bin/cat", v1alpha1.PreviewHome+"/built"), strings.Join([]string{first, second, third}, "\n")+"\n"; got != want {
 		t.Errorf("set up in this home were\n%swant\n%s", got, want)
+	}
+	if got := k.must("exec", "shop", "--", "/bin/cat", v1alpha1.PreviewHome+"/seeded"); got != first+"\n" {
+		t.Errorf("seeded for %q, want once for %s", got, first)
 	}
 	nixtest.Collect(t)
 	_, err = k.run("restart", "shop")
