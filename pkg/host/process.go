@@ -32,11 +32,12 @@ func readStat(pid int) (start string, ended bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	// The command, in parentheses, may hold anything. After it come the fields from the third on, see proc(5).
+	// The command, in parentheses, may hold anything. After it come the fields from
+	// the third on (proc(5)): the state, as the 20th the threads, as the 22nd the start.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 {
 		return "", false, errors.New("/proc/PID/stat has too few fields")
 	}
-	state, threads := fields[3-3], fields[20-3]
-	return fields[22-3], (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
+	state, threads := fields[0], fields[17]
+	return fields[19], (state == "Z" || state == "X") && (threads == "0" || threads == "1"), nil
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -45,8 +46,8 @@ func (k *tekton) servesTLS(host string, authority []byte) error {
 	pool.AppendCertsFromPEM(authority)
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: pool},
-		Dial: func(string, string) (net.Conn, error) {
-			return net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", k.httpsPort()))
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", k.httpsPort()))
 		},
 	}
 	defer transport.CloseIdleConnections()
