@@ -226,7 +226,7 @@ func TestLaunchFailures(t *testing.T) {
 		name, reason, words string
 		change              func(*resource.Instance)
 	}{
-		{"no rootfs", "SystemMissing", "not an unpacked root file system", func(i *resource.Instance) { i.System = resource.System{RootFS: r.state + "/none"} }},
+		{"no rootfs", "SystemMissing", "is not on this host", func(i *resource.Instance) { i.System = resource.System{RootFS: r.state + "/none"} }},
 		{"no mount source", "SystemMissing", r.state + "/nothing", func(i *resource.Instance) { i.Mounts[0].Source = r.state + "/nothing" }},
 		{"no volume", "SystemMissing", "container/web/gone", func(i *resource.Instance) {
 			i.Volumes = []resource.Bind{{Source: "container.web.gone", Target: "/data"}}

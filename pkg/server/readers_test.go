@@ -41,6 +41,7 @@ type shown struct {
 func (*shown) Logs(context.Context, v1alpha1.Ref, v1alpha1.LogOptions) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader("")), nil
 }
+func (*shown) Leader(context.Context, v1alpha1.Ref) (Leader, error) { return Leader{}, nil }
 func (*shown) Usage(context.Context) (v1alpha1.UsageReport, error) {
 	return v1alpha1.UsageReport{}, nil
 }

@@ -148,7 +148,7 @@ func TestBrowserWithoutScript(t *testing.T) {
 	p.clean("404 (Not Found)")
 }
 
-var age = regexp.MustCompile(`\b[0-9]+s\b`)
+var age = regexp.MustCompile(`[0-9]+s`)
 
 // ageless is a text without the seconds that may have passed.
 func ageless(text string) string { return age.ReplaceAllString(text, "Ns") }
