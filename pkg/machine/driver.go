@@ -49,6 +49,8 @@ type Driver struct {
 	containers *nixos.Manager
 	// data serializes what moves volumes and trash.
 	data sync.Mutex
+	// logs serializes the handing over of logs: machines of one object may end together.
+	logs sync.Mutex
 }
 
 var _ resource.Driver = (*Driver)(nil)

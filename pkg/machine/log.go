@@ -49,6 +49,8 @@ func (d *Driver) OpenLog(ctx context.Context, machine string, o supervise.LogOpt
 // handLogOver gives the log of a machine that goes to the other machines of its
 // owner. They are links: nothing is copied, and it goes with the last of them.
 func (d *Driver) handLogOver(machine, owner string) error {
+	d.logs.Lock()
+	defer d.logs.Unlock()
 	own, _, err := d.record(machine)
 	if err != nil {
 		return err
@@ -61,7 +63,10 @@ func (d *Driver) handLogOver(machine, owner string) error {
 	for _, other := range others {
 		// One that cannot be read is no reason to keep this one.
 		if rec, found, err := d.record(other); err == nil && found && other != machine && rec.Mark == d.mark(owner) {
-			errs = append(errs, linkLog(d.dir(machine), d.dir(other), own.Instance.Ordinal))
+			// Nor is one that goes meanwhile.
+			if err := linkLog(d.dir(machine), d.dir(other), own.Instance.Ordinal); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,28 +17,58 @@ import (
 	"tekton.host/pkg/supervise/contract"
 )
 
-// The log of a machine that goes stays with the others of its object.
-func TestLogIsHandedOver(t *testing.T) {
+// withLogs is a driver of machines, by owner, with logs that name them.
+func withLogs(t *testing.T, owners map[string]string) *Driver {
+	t.Helper()
 	d := &Driver{opts: Options{Layout: host.Layout{State: t.TempDir()}, Installation: "i"}}
-	for name, owner := range map[string]string{"a-1": "u1", "a-2": "u1", "b-1": "u2"} {
+	for name, owner := range owners {
 		ordinal, err := strconv.Atoi(name[2:])
 		must(t, err)
 		must(t, os.MkdirAll(d.dir(name), 0o700))
 		must(t, d.writeRecord(name, recordFile{Record: launch.Record{Version: launch.RecordVersion, Mark: d.mark(owner), Instance: resource.Instance{Name: name, Ordinal: ordinal}}}))
 		must(t, os.WriteFile(filepath.Join(d.dir(name), supervise.LogFile), []byte(name+"\n"), 0o600))
 	}
-	previous := func(machine string) string {
-		t.Helper()
-		r, err := d.OpenLog(t.Context(), machine, supervise.LogOptions{Tail: -1, Previous: true})
-		if errors.Is(err, supervise.ErrNoPrevious) {
-			return "none"
-		}
-		must(t, err)
-		defer r.Close()
-		text, err := io.ReadAll(r)
-		must(t, err)
-		return string(text)
+	return d
+}
+
+// previousLog is the text of the log before, or "none".
+func previousLog(t *testing.T, d *Driver, machine string) string {
+	t.Helper()
+	r, err := d.OpenLog(t.Context(), machine, supervise.LogOptions{Tail: -1, Previous: true})
+	if errors.Is(err, supervise.ErrNoPrevious) {
+		return "none"
 	}
+	must(t, err)
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	must(t, err)
+	return string(text)
+}
+
+// Two machines of one object that end together give their logs to the third at
+// the same time: that of the later one is kept.
+func TestLogsHandedOverTogether(t *testing.T) {
+	for range 50 {
+		d := withLogs(t, map[string]string{"a-1": "u1", "a-2": "u1", "a-3": "u1"})
+		var wg sync.WaitGroup
+		for _, name := range []string{"a-1", "a-2"} {
+			wg.Go(func() {
+				if err := d.handLogOver(name, "u1"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := previousLog(t, d, "a-3"); got != "a-2\n" {
+			t.Fatalf("%q", got)
+		}
+	}
+}
+
+// The log of a machine that goes stays with the others of its object.
+func TestLogIsHandedOver(t *testing.T) {
+	d := withLogs(t, map[string]string{"a-1": "u1", "a-2": "u1", "b-1": "u2"})
+	previous := func(machine string) string { t.Helper(); return previousLog(t, d, machine) }
 	if got := previous("a-2"); got != "none" {
 		t.Errorf("before: %q", got)
 	}
