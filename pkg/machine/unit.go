@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -228,12 +229,12 @@ func (d *Driver) deleteUnit(ctx context.Context, r resource.Resource) error {
 		return conflict("unit "+r.Name, s.Mark)
 	}
 	v, _ := r.Value.(resource.Unit)
-	timeout := time.Duration(v.StopTimeout)
-	if timeout == 0 {
-		// The record knows what has been asked for since the start. Without a
-		// readable one the supervisor's own time holds.
-		rec, _, _ := d.record(r.Name)
-		timeout = time.Duration(rec.Instance.StopTimeout)
+	// The record knows what has been asked for since the start. Without a
+	// readable one the supervisor's own time holds.
+	rec, _, _ := d.record(r.Name)
+	timeout := cmp.Or(time.Duration(v.StopTimeout), time.Duration(rec.Instance.StopTimeout))
+	if found && s.Running && s.Leader != 0 {
+		awaitHearing(ctx, s.Leader)
 	}
 	return d.runnerOf(r.Name).Stop(ctx, d.dir(r.Name), timeout)
 }

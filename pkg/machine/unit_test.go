@@ -121,7 +121,8 @@ func TestFirstProcessFailures(t *testing.T) {
 }
 
 // TestWaitsForAddress: no command runs before the machine has its address, and
-// a stop does not have to wait for the kill.
+// a stop does not have to wait for the kill: neither then nor in the moment of
+// the start, when there is nobody yet to take a signal.
 func TestWaitsForAddress(t *testing.T) {
 	r := newRig(t)
 	for n, mode := range []string{"serve", ""} {
@@ -134,13 +135,17 @@ func TestWaitsForAddress(t *testing.T) {
 			}
 		})
 		r.mustPut(i, i.Name)
-		r.mustPut(resource.Unit{Name: i.Name, Running: true, StopTimeout: i.StopTimeout}, i.Name)
-		u := r.unit(i.Name)
-		r.eventually("the first process to wait", func() bool { return waitsOnSocket(u.Leader) })
-		ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
-		defer cancel()
-		if err := r.Apply(ctx, []resource.Step{{Verb: resource.Delete, Resource: resource.New(r.uid(), i.Name, i.Name, u)}})[0]; err != nil {
-			t.Errorf("stop while waiting (mode %q): %v", mode, err)
+		for start := range 6 {
+			r.mustPut(resource.Unit{Name: i.Name, Running: true, StopTimeout: i.StopTimeout}, i.Name)
+			u := r.unit(i.Name)
+			if start == 0 {
+				r.eventually("the first process to wait", func() bool { return waitsOnSocket(u.Leader) })
+			}
+			ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
+			defer cancel()
+			if err := r.Apply(ctx, []resource.Step{{Verb: resource.Delete, Resource: resource.New(r.uid(), i.Name, i.Name, u)}})[0]; err != nil {
+				t.Fatalf("stop while waiting (mode %q, start %d): %v", mode, start, err)
+			}
 		}
 	}
 }

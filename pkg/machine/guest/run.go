@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,9 @@ func Run() error {
 		s := <-stop
 		os.Exit(128 + int(s.(syscall.Signal)))
 	}()
+	if err := setName(handover.HearingName); err != nil {
+		return err
+	}
 	d, err := handover.Open(handover.FD)
 	if err != nil {
 		return err
@@ -126,6 +130,9 @@ func execute(path string, argv, env []string, ignored ...os.Signal) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors: %w", err)
 	}
+	if err := setName(filepath.Base(handover.InitPath)); err != nil {
+		return err
+	}
 	signal.Reset()
 	if len(ignored) > 0 {
 		signal.Ignore(ignored...)
@@ -142,6 +149,18 @@ func execute(path string, argv, env []string, ignored ...os.Signal) error {
 		code = handover.ExitNotFound
 	}
 	return &ExitError{code, fmt.Errorf("execute %s: %w", path, err)}
+}
+
+// setName gives the first thread, which runs this, the name that the process shows.
+func setName(name string) error {
+	text, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(text)), 0, 0, 0); err != nil {
+		return fmt.Errorf("set the name of the process: %w", err)
+	}
+	return nil
 }
 
 // inheritNothing empties the inheritable set, which nspawn fills: through it a

@@ -33,6 +33,10 @@ const (
 	Nobody = 65535
 	// InitPath is where the first process is bound inside the machine.
 	InitPath = "/run/tekton/init"
+	// HearingName is what the first process calls itself, in /proc/PID/status, while
+	// it takes signals: before, Go's runtime has a handler for all of them that
+	// drops what nobody has asked for yet.
+	HearingName = "tekton-hearing"
 	// EnvironmentFile is for units of a booted system (EnvironmentFile=).
 	EnvironmentFile = "/run/tekton-environment"
 	// HostKeyFile is the machine's ssh host key, root's alone.
