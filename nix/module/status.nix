@@ -80,6 +80,8 @@ in
         User = "tekton-status";
         Group = "tekton-status";
         SupplementaryGroups = [ cfg.settings.readSocketGroup ] ++ lib.optional operates cfg.settings.operateSocketGroup;
+        RuntimeDirectory = "tekton-status";
+        RuntimeDirectoryMode = "0750";
         LoadCredential = lib.optional (status.tokenFile != null) "token:${status.tokenFile}";
         # As packaging/tekton-status.service; a test compares the two.
         CapabilityBoundingSet = "";

@@ -48,7 +48,7 @@ func Condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 // Cause is the condition that says most about why an object is as it is: the
 // first that is not good, else Ready.
 func Cause(item v1alpha1.Item) *v1alpha1.Condition {
-	if item.Status.Phase == v1alpha1.PhaseAsleep { // that it is stopped is as it should be
+	if item.Status.Phase == v1alpha1.PhaseAsleep && held(item) == nil { // that it is stopped is as it should be
 		return Condition(item, v1alpha1.ConditionReady)
 	}
 	for i, c := range item.Status.Conditions {
@@ -62,6 +62,15 @@ func Cause(item v1alpha1.Item) *v1alpha1.Condition {
 		}
 	}
 	return Condition(item, v1alpha1.ConditionReady)
+}
+
+// held says that an object runs on although its document is gone. Its phase is
+// that of what runs.
+func held(item v1alpha1.Item) *v1alpha1.Condition {
+	if c := Condition(item, v1alpha1.ConditionHeld); c != nil && c.Status == v1alpha1.ConditionTrue {
+		return c
+	}
+	return nil
 }
 
 // Reason is what the table shows of the cause; nothing while all is well.
@@ -91,6 +100,12 @@ func counted(b v1alpha1.BuildStatus) string {
 // Next says what the user can do about an object, or that there is nothing to do.
 func Next(item v1alpha1.Item, now time.Time) string {
 	ref, file := item.Ref(), item.Metadata.Source.File
+	switch item.Status.Phase {
+	case v1alpha1.PhaseReady, v1alpha1.PhaseAsleep, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
+		if c := held(item); c != nil {
+			return conditionStep(item, *c)
+		}
+	}
 	switch item.Status.Phase {
 	case v1alpha1.PhaseReady:
 		if c := Condition(item, v1alpha1.ConditionExpiring); c != nil {

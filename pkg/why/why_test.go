@@ -30,6 +30,15 @@ func TestOf(t *testing.T) {
 	if got, want := Of(item, now), "container/web is Ready since 60m. Next step: none needed; open http://web.test/."; got != want {
 		t.Errorf("%q, expected %q", got, want)
 	}
+	held := item
+	held.Metadata.Source.Name = "local"
+	held.Status.Conditions = []v1alpha1.Condition{ready, {Type: v1alpha1.ConditionHeld, Status: v1alpha1.ConditionTrue, Reason: "LastGoodStays", Message: "its file is gone", LastTransitionTime: now.Add(-time.Minute)}}
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseReady, v1alpha1.PhaseAsleep} {
+		held.Status.Phase = phase
+		if got := Of(held, now); !strings.Contains(got, "LastGoodStays, its file is gone. Next step: bring its file back, or let the deletion happen: tekton release-deletes local.") {
+			t.Errorf("held: %q", got)
+		}
+	}
 	item.Status.Phase = v1alpha1.PhaseFailed
 	item.Status.Conditions = append(item.Status.Conditions, v1alpha1.Condition{
 		Type: v1alpha1.ConditionStarted, Status: v1alpha1.ConditionFalse, Reason: "Exited", Message: "it ended with 1.",
