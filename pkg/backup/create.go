@@ -18,13 +18,16 @@ type CreateOptions struct {
 	HostFile []byte // required: the daemon's configuration
 	Plain    bool   // not compressed
 	// Databases to be dumped. Dump makes the dump of one as a directory that is
-	// ours to remove. Required where there are any.
+	// ours to remove; ErrNoDatabase: it is gone. Required where there are any.
 	Databases []string
 	Dump      func(ctx context.Context, database string) (dir string, err error)
 	// Began is told of each part, Progress of what is read of it. Optional.
 	Began    func(part string)
 	Progress func(n int64)
 }
+
+// ErrNoDatabase says that a database was deleted since it was listed.
+var ErrNoDatabase = errors.New("there is no such database any more")
 
 // Create writes an archive of this host, which may go on meanwhile: of each file
 // there is what it held when it was read, of each database what it held at one
@@ -80,6 +83,10 @@ func (a *Writer) database(ctx context.Context, name string, o CreateOptions) err
 		o.Began(part)
 	}
 	dir, err := o.Dump(ctx, name)
+	if errors.Is(err, ErrNoDatabase) {
+		a.Remark("database %s was left out: it was deleted meanwhile", name)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("back up database %s: %w", name, err)
 	}

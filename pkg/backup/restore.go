@@ -62,13 +62,8 @@ func Restore(ctx context.Context, o RestoreOptions) (Restored, error) {
 	}
 	l := o.Places.Layout()
 	r := &restoring{RestoreOptions: o, layout: l, dir: l.Restoring()}
-	if again, ok := o.Archive.(io.ReadSeeker); ok {
-		if _, err := Verify(reading{ctx, again}); err != nil {
-			return Restored{}, err
-		}
-		if _, err := again.Seek(0, io.SeekStart); err != nil {
-			return Restored{}, err
-		}
+	if err := verifyAhead(ctx, o.Archive); err != nil {
+		return Restored{}, err
 	}
 	r.Archive = reading{ctx, o.Archive}
 	if err := os.MkdirAll(l.State, 0o711); err != nil {
@@ -89,6 +84,23 @@ func Restore(ctx context.Context, o RestoreOptions) (Restored, error) {
 	}
 	skipped, err := r.put(m)
 	return Restored{m, skipped}, err
+}
+
+// verifyAhead reads an archive that can be read again, and goes back to where it was.
+func verifyAhead(ctx context.Context, archive io.Reader) error {
+	again, ok := archive.(io.ReadSeeker)
+	if !ok {
+		return nil
+	}
+	begin, err := again.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil // standard input that is a pipe is a file, too
+	}
+	if _, err := Verify(reading{ctx, again}); err != nil {
+		return err
+	}
+	_, err = again.Seek(begin, io.SeekStart)
+	return err
 }
 
 // take has all of the archive in the directory, complete.

@@ -35,6 +35,9 @@ func segments(f *os.File, size int64) ([]segment, error) {
 			return nil, fmt.Errorf("look for holes: %w", err)
 		}
 		hole, err := unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
+		if errors.Is(err, unix.ENXIO) {
+			break // it was cut meanwhile, and is filled up with zeros
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look for holes: %w", err)
 		}

@@ -176,6 +176,9 @@ func removeUnfinished(dir, base string) {
 func (a *app) dump(ctx context.Context, m *meter, database string) error {
 	for {
 		p, err := a.client.BackupDatabase(ctx, database)
+		if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.NotFound {
+			return fmt.Errorf("%w: %w", backup.ErrNoDatabase, err)
+		}
 		if err != nil || p.Done {
 			return err
 		}
