@@ -7,8 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // CreateOptions of Create.
@@ -21,6 +24,8 @@ type CreateOptions struct {
 	// ours to remove; ErrNoDatabase: it is gone. Required where there are any.
 	Databases []string
 	Dump      func(ctx context.Context, database string) (dir string, err error)
+	// Remarks for the manifest, of what whoever has it made knows. Optional.
+	Remarks []string
 	// Began is told of each part, Progress of what is read of it. Optional.
 	Began    func(part string)
 	Progress func(n int64)
@@ -43,6 +48,9 @@ func Create(ctx context.Context, w io.Writer, o CreateOptions) (Manifest, error)
 	if err != nil {
 		return Manifest{}, err
 	}
+	for _, r := range o.Remarks {
+		a.Remark("%s", r)
+	}
 	if err := a.Bytes(PartHost, o.HostFile); err != nil {
 		return Manifest{}, err
 	}
@@ -62,14 +70,23 @@ func Create(ctx context.Context, w io.Writer, o CreateOptions) (Manifest, error)
 // place adds what lies there, if anything does.
 func (a *Writer) place(p place, began func(string)) error {
 	_, err := os.Lstat(p.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !strings.HasPrefix(p.part, GroupState+"/") {
-			a.Remark("%s is not there", p.path)
-		}
+	ours := strings.HasPrefix(p.part, GroupState+"/")
+	if ours && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = behind(p.path) // maybe to a disk that is away
+	}
+	if !ours && errors.Is(err, fs.ErrNotExist) {
+		a.Remark("%s is not there", p.path)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if len(path.Base(p.part)) > unix.NAME_MAX {
+		a.Remark("%s was left out: its path is too long for a name in an archive", p.path)
+		return nil
 	}
 	if began != nil {
 		began(p.part)
@@ -99,7 +116,7 @@ func Size(p Places) int64 {
 	for _, place := range p.all() {
 		root, err := os.OpenRoot(place.path)
 		if err != nil {
-			if info, err := os.Lstat(place.path); err == nil {
+			if info, err := os.Stat(place.path); err == nil {
 				total += info.Size()
 			}
 			continue

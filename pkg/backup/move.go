@@ -58,22 +58,49 @@ func merge(from, to string, info fs.FileInfo) error {
 	return os.Remove(from)
 }
 
-// replace copies a file to another file system, where it appears whole.
+// replace makes what an archive may have, other than directories, on another file
+// system, where a file appears whole.
 func replace(from, to string, info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no file, and is not copied to another file system", from)
+	var err error
+	if info.Mode().IsRegular() {
+		err = rewrite(from, to, info)
+	} else {
+		err = remake(from, to, info)
 	}
-	content, err := os.ReadFile(from)
 	if err != nil {
-		return err
-	}
-	if err := host.WriteFile(to, content, info.Mode().Perm()); err != nil {
 		return err
 	}
 	if err := os.Lchown(to, int(stat(info).Uid), int(stat(info).Gid)); err != nil {
 		return err
 	}
+	if err := host.SyncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
 	return os.Remove(from)
+}
+
+func rewrite(from, to string, info fs.FileInfo) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return host.WriteFile(to, content, info.Mode().Perm())
+}
+
+// remake makes a link, a pipe or a mark of what was removed. One that is there was
+// made before the move was cut short: anything else would have been a conflict.
+func remake(from, to string, info fs.FileInfo) error {
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSymlink {
+		return errors.Join(unix.Mknod(to, stat(info).Mode, int(stat(info).Rdev)), os.Chmod(to, info.Mode().Perm()))
+	}
+	target, err := os.Readlink(from)
+	if err != nil {
+		return err
+	}
+	return os.Symlink(target, to)
 }
 
 // conflicts says which files would be replaced by others.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -19,21 +18,36 @@ import (
 // maxDepth of directories: each takes a file descriptor while it is read.
 const maxDepth = 400
 
+// maxName of an entry, which is a path that has to fit into PATH_MAX wherever it is
+// put back.
+const maxName = unix.PathMax - 512
+
 // inode identifies a file as long as it is there.
 type inode struct{ dev, ino uint64 }
+
+// first is what a file with more than one name was met as.
+type first struct {
+	name    string
+	changed unix.Timespec // its ctime, which nobody can set
+}
 
 // packer adds a tree, or a file, to an archive.
 type packer struct {
 	*Writer
-	// linked are the files of the part with more than one name, by their first.
-	linked map[inode]string
+	// linked are the files of the part with more than one name.
+	linked map[inode]first
 	dev    uint64
 }
 
-// Path adds a part that is a file or a directory with all below it.
+// Path adds a part that is a file or a directory with all below it. Of links only
+// one that has the part's own place is followed: who named it means what is there.
 func (a *Writer) Path(part, path string) error {
 	return a.part(part, func() error {
-		p := packer{Writer: a, linked: map[inode]string{}}
+		path, err := behind(path)
+		if err != nil {
+			return err
+		}
+		p := packer{Writer: a, linked: map[inode]first{}}
 		parent, err := os.OpenRoot(filepath.Dir(path))
 		if err != nil {
 			return err
@@ -57,9 +71,23 @@ func (a *Writer) Path(part, path string) error {
 	})
 }
 
+// behind is where a path leads, should it be a link.
+func behind(path string) (string, error) {
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSymlink {
+		return path, nil // what is wrong with it, whoever opens it is told
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", fmt.Errorf("%s is a link that leads nowhere: %w", path, err)
+	}
+	return real, nil
+}
+
 func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
 func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) }
+
+func inodeOf(info fs.FileInfo) inode { return inode{stat(info).Dev, stat(info).Ino} }
 
 // entry adds what has a name in a directory. What vanishes or changes meanwhile
 // is told, and no reason to stop.
@@ -70,6 +98,10 @@ func (p *packer) entry(dir *os.Root, base, name string, depth int) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(name) > maxName {
+		p.Remark("%q was left out: its path is longer than %d bytes", name, maxName)
+		return nil
 	}
 	h := headerOf(info, name)
 	switch mode := info.Mode(); {
@@ -130,9 +162,7 @@ func (p *packer) directory(dir *os.Root, base string, info fs.FileInfo, h *tar.H
 		p.Remark("%q was left out: it became another directory while it was read", h.Name)
 		return nil
 	}
-	if h.PAXRecords, err = p.attributes(f, h.Name); err != nil {
-		return err
-	}
+	h.PAXRecords = p.attributes(f, h.Name)
 	h.Typeflag = tar.TypeDir
 	name := h.Name
 	h.Name += "/"
@@ -184,10 +214,9 @@ func (p *packer) open(dir *os.Root, base string, info fs.FileInfo) (f *os.File, 
 }
 
 func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Header) error {
-	st := stat(info)
-	id := inode{st.Dev, st.Ino}
-	if first, known := p.linked[id]; known {
-		h.Typeflag, h.Linkname = tar.TypeLink, first
+	// One that was touched since may be another file, which got the number of one that was removed.
+	if met, known := p.linked[inodeOf(info)]; known && met.changed == unix.Timespec(stat(info).Ctim) {
+		h.Typeflag, h.Linkname = tar.TypeLink, met.name
 		return p.header(h)
 	}
 	f, now, err := p.open(dir, base, info)
@@ -197,14 +226,13 @@ func (p *packer) regular(dir *os.Root, base string, info fs.FileInfo, h *tar.Hea
 	defer f.Close()
 	*h = *headerOf(now, h.Name)
 	h.Typeflag, h.Size = tar.TypeReg, now.Size()
-	if h.PAXRecords, err = p.attributes(f, h.Name); err != nil {
-		return err
-	}
+	h.PAXRecords = p.attributes(f, h.Name)
 	if err := p.file(f, h); err != nil {
 		return err
 	}
-	if st = stat(now); st.Nlink > 1 {
-		p.linked[inode{st.Dev, st.Ino}] = h.Name
+	st := stat(now)
+	if st.Nlink > 1 {
+		p.linked[inodeOf(now)] = first{h.Name, unix.Timespec(st.Ctim)}
 	}
 	after, err := f.Stat()
 	if err == nil && h.Name != eventsPart && (after.Size() != now.Size() || stat(after).Mtim != st.Mtim) {
@@ -265,54 +293,4 @@ type counting func(int64)
 func (c counting) Write(b []byte) (int, error) {
 	c(int64(len(b)))
 	return len(b), nil
-}
-
-// attributes are the extended attributes of a file: access lists and
-// capabilities are among them.
-func (p *packer) attributes(f *os.File, name string) (map[string]string, error) {
-	fd := int(f.Fd())
-	list, err := readAttribute(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
-	if errors.Is(err, unix.ENOTSUP) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the attributes of %q: %w", name, err)
-	}
-	var records map[string]string
-	for key := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
-		if key == "" {
-			continue
-		}
-		value, err := readAttribute(func(b []byte) (int, error) { return unix.Fgetxattr(fd, key, b) })
-		switch {
-		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("read the attribute %q of %q: %w", key, name, err)
-		case strings.Contains(key, "="):
-			p.Remark("the attribute %q of %q was left out: an archive cannot have its name", key, name)
-			continue
-		}
-		if records == nil {
-			records = map[string]string{}
-		}
-		records[xattrRecord+key] = string(value)
-	}
-	return records, nil
-}
-
-// readAttribute asks for the size, then for the value, until both fit.
-func readAttribute(ask func([]byte) (int, error)) ([]byte, error) {
-	for {
-		n, err := ask(nil)
-		if n == 0 || err != nil {
-			return nil, err
-		}
-		b := make([]byte, n)
-		n, err = ask(b)
-		if errors.Is(err, unix.ERANGE) {
-			continue // it grew meanwhile
-		}
-		return b[:max(n, 0)], err
-	}
 }

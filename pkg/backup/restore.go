@@ -227,10 +227,14 @@ func (r *restoring) prepare(m Manifest) error {
 		if err != nil {
 			continue // told when all is done
 		}
+		if to, err = behind(to); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if !strings.HasPrefix(p.Name, GroupState+"/") && !strings.HasPrefix(p.Name, GroupDatabases+"/") {
 			errs = append(errs, conflicts(filepath.Join(r.dir, p.Name), to))
 		} else if elsewhere(r.layout.State, to) {
-			errs = append(errs, fmt.Errorf("%s is on another file system than %s; unmount it until the backup is back, then move its content there", to, r.layout.State))
+			errs = append(errs, fmt.Errorf("%s is on another file system than %s; unmount it, or take the link to it away, until the backup is back, then move its content there", to, r.layout.State))
 		}
 	}
 	return errors.Join(errs...)
@@ -327,10 +331,7 @@ func (r *restoring) put(m Manifest) (skipped map[string]string, err error) {
 			skipped[p.Name] = err.Error()
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o711); err != nil {
-			return nil, err
-		}
-		if err := move(filepath.Join(r.dir, p.Name), to); err != nil {
+		if err := r.place(p.Name, to); err != nil {
 			return nil, fmt.Errorf("put %s back: %w; what is there already stays, and the same command goes on", p.Name, err)
 		}
 	}
@@ -341,6 +342,27 @@ func (r *restoring) put(m Manifest) (skipped map[string]string, err error) {
 		return nil, err
 	}
 	return skipped, errors.Join(host.SyncDir(r.layout.State), os.RemoveAll(r.dir+doneSuffix))
+}
+
+// place moves one part. A link that is there stays where it leads to the same file,
+// or to a directory, which then gets the content.
+func (r *restoring) place(part, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o711); err != nil {
+		return err
+	}
+	from := filepath.Join(r.dir, part)
+	real, err := behind(to)
+	if err != nil {
+		return err
+	}
+	info, err := os.Lstat(from)
+	if err != nil || real == to || info.IsDir() {
+		return move(from, real)
+	}
+	if conflicts(from, real) != nil {
+		return move(from, to)
+	}
+	return os.Remove(from)
 }
 
 // reading ends a read when nobody wants it any more.

@@ -10,17 +10,23 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-const blockSize = 512
+const (
+	blockSize = 512
+	// maxSegments of one file: readers refuse a table of more than 1 MiB, of which
+	// one stretch takes up to 40 bytes.
+	maxSegments = 26_000
+)
 
 // segment is a stretch of a file that holds data.
 type segment struct{ at, length int64 }
 
-// segments are the stretches of a file of a size that hold data. Where the file
-// system does not tell, that is all of it.
+// segments are the stretches of a file of a size that hold data, not too many of
+// them. Where the file system does not tell, that is all of it.
 func segments(f *os.File, size int64) ([]segment, error) {
 	var out []segment
 	for at := int64(0); at < size; {
@@ -46,8 +52,35 @@ func segments(f *os.File, size int64) ([]segment, error) {
 		}
 		out = append(out, segment{data, min(hole, size) - data})
 		at = hole
+		if len(out) > 2*maxSegments {
+			out = joined(out)
+		}
 	}
-	return out, nil
+	return joined(out), nil
+}
+
+// joined are as many stretches as there may be: shortest holes are taken for data.
+func joined(segments []segment) []segment {
+	excess := len(segments) - maxSegments
+	if excess <= 0 {
+		return segments
+	}
+	end := func(s segment) int64 { return s.at + s.length }
+	var holes []int64
+	for i := range segments[1:] {
+		holes = append(holes, segments[i+1].at-end(segments[i]))
+	}
+	short := slices.Sorted(slices.Values(holes))[excess-1]
+	out := segments[:1]
+	for i, s := range segments[1:] {
+		if excess > 0 && holes[i] <= short {
+			out[len(out)-1].length = end(s) - out[len(out)-1].at
+			excess--
+		} else {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // sparseMap is what GNU's format 1.0 has before the data of a file with holes:
@@ -70,7 +103,7 @@ func sparseHeader(h *tar.Header, stored int64) ([]byte, error) {
 	records := map[string]string{
 		"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": h.Name, "GNU.sparse.realsize": strconv.FormatInt(h.Size, 10),
 		"size": strconv.FormatInt(stored, 10), "uid": strconv.Itoa(h.Uid), "gid": strconv.Itoa(h.Gid),
-		"mtime": fmt.Sprintf("%d.%09d", h.ModTime.Unix(), h.ModTime.Nanosecond()),
+		"mtime": timeRecord(h.ModTime),
 	}
 	maps.Copy(records, h.PAXRecords)
 	var body []byte
@@ -92,6 +125,16 @@ func sparseHeader(h *tar.Header, stored int64) ([]byte, error) {
 	}
 	body = append(body, make([]byte, padding(int64(len(body))))...)
 	return slices.Concat(extended, body, main), nil
+}
+
+// timeRecord is a time since 1970. What is before has a sign for all of it, so the
+// fraction counts back, too.
+func timeRecord(t time.Time) string {
+	sign, seconds, fraction := "", t.Unix(), t.Nanosecond()
+	if seconds < 0 && fraction > 0 {
+		sign, seconds, fraction = "-", -(seconds + 1), 1e9-fraction
+	}
+	return fmt.Sprintf("%s%d.%09d", sign, seconds, fraction)
 }
 
 // record is one of an extended header; its length counts itself.

@@ -119,11 +119,15 @@ func (a *app) backup(ctx context.Context, to string, also []string, plain bool) 
 	if err != nil {
 		return err
 	}
+	sources, err := a.client.Sources(ctx)
+	if err != nil {
+		return err
+	}
 	name, _ := os.Hostname()
 	m := a.meter("reading", backup.Size(places))
 	defer m.telling(ctx, m.lines)()
 	options := backup.CreateOptions{
-		Places: places, HostFile: info.HostFile, Plain: plain, Databases: info.Databases,
+		Places: places, HostFile: info.HostFile, Plain: plain, Databases: info.Databases, Remarks: suspended(sources),
 		Head:  backup.Head{Tekton: version.Version, Installation: version.Installation, Instance: version.Instance, Hostname: name, MachineID: machineID()},
 		Began: m.begin, Progress: m.add,
 		Dump: func(ctx context.Context, database string) (string, error) {
@@ -136,6 +140,16 @@ func (a *app) backup(ctx context.Context, to string, also []string, plain bool) 
 	}
 	made, err := createFile(to, func(w io.Writer) (backup.Manifest, error) { return backup.Create(ctx, w, options) })
 	return a.made(to, made, err)
+}
+
+// suspended says of which sources a host that an archive is put back on follows again.
+func suspended(sources []v1alpha1.SourceStatus) (remarks []string) {
+	for _, s := range sources {
+		if s.Git != nil && s.Git.Suspended {
+			remarks = append(remarks, fmt.Sprintf("source %s is suspended, which is not in the archive: put back, it follows its branch again", s.Name))
+		}
+	}
+	return remarks
 }
 
 // createFile has a file appear once all of it is durable. What was left of ones

@@ -4,14 +4,24 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/backup"
 	"tekton.host/pkg/client"
 	"tekton.host/pkg/server"
 	"tekton.host/pkg/server/servertest"
 	"tekton.host/pkg/server/wire"
 )
+
+// TestSuspendedSources are told: that they are is not in an archive.
+func TestSuspendedSources(t *testing.T) {
+	got := suspended([]v1alpha1.SourceStatus{{Name: "local"}, {Name: "team", Git: &v1alpha1.GitStatus{Suspended: true}}, {Name: "other", Git: &v1alpha1.GitStatus{}}})
+	if len(got) != 1 || !strings.Contains(got[0], "source team is suspended") {
+		t.Errorf("%q", got)
+	}
+}
 
 // TestDumpOfWhatIsGone: a database that was deleted since it was listed is told
 // apart from one that cannot be dumped.
