@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -147,6 +150,57 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	if status, _ := r.get("/"); status != http.StatusOK {
 		t.Errorf("a page beside them: %d", status)
+	}
+}
+
+// TestLogPagesAreBounded: who asks for many logs at once has few of them made at a
+// time; the others come when it is their turn.
+func TestLogPagesAreBounded(t *testing.T) {
+	state := populated(time.Now())
+	var opened atomic.Int32
+	out, in := io.Pipe()
+	state.LogReader = func(v1alpha1.Ref) io.ReadCloser {
+		opened.Add(1)
+		return io.NopCloser(out)
+	}
+	r := newRig(t, state, func(c *Config) { c.OpenLogs = true })
+	var asking sync.WaitGroup
+	for range maxLogPages + 3 {
+		asking.Go(func() {
+			resp, err := r.browser.Get(r.url + "/objects/Container/shop/logs")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("%s, %v: %.200s", resp.Status, err, text)
+			}
+		})
+	}
+	r.eventually("as many as may are made", func() bool { return opened.Load() >= maxLogPages })
+	time.Sleep(100 * time.Millisecond)
+	if n := opened.Load(); n != maxLogPages {
+		t.Errorf("%d are made at a time", n)
+	}
+	if status, _ := r.get("/"); status != http.StatusOK {
+		t.Errorf("a page beside them: %d", status)
+	}
+	in.Close()
+	asking.Wait()
+}
+
+func TestLastOf(t *testing.T) {
+	for _, tc := range []struct{ text, want string }{
+		{"", ""}, {"one\n", "one\n"}, {"0123456789", "0123456789"}, {"one\ntwo\nthrees\n", "threes\n"},
+		{"one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n", "nine\nten\n"}, {strings.Repeat("x", 95) + "yz", "xxxxxxxxyz"},
+	} {
+		if got, err := lastOf(iotest.OneByteReader(strings.NewReader(tc.text)), 10); err != nil || got != tc.want {
+			t.Errorf("of %q: %q, %v", tc.text, got, err)
+		}
+	}
+	if _, err := lastOf(iotest.ErrReader(io.ErrUnexpectedEOF), 10); err != io.ErrUnexpectedEOF {
+		t.Error(err)
 	}
 }
 

@@ -215,6 +215,13 @@ func (s *Server) logsPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
+	select {
+	case s.logPages <- struct{}{}:
+		defer func() { <-s.logPages }()
+	case <-ctx.Done():
+		w.Header().Set("Retry-After", "10")
+		return &failure{http.StatusServiceUnavailable, "As many look at logs as may at a time.", "Try again in a while, or on the host: tekton logs NAME"}
+	}
 	o := logOptions(r)
 	body := struct {
 		row
@@ -233,8 +240,12 @@ func (s *Server) logsPage(w http.ResponseWriter, r *http.Request) error {
 	return s.show(w, r, http.StatusOK, "logs", "Log of "+item.Ref().String(), body)
 }
 
-// maxLog bounds what a page shows of a log.
-const maxLog = 4 << 20
+const (
+	// maxLog bounds what a page shows of a log. Made a page, it takes ten times the memory.
+	maxLog = 512 << 10
+	// maxLogPages are made and sent at a time; others wait for them.
+	maxLogPages = 8
+)
 
 func readLog(ctx context.Context, daemon *client.Client, ref v1alpha1.Ref, o v1alpha1.LogOptions) ([]string, error) {
 	log, err := daemon.Logs(ctx, ref, o)
@@ -242,9 +253,27 @@ func readLog(ctx context.Context, daemon *client.Client, ref v1alpha1.Ref, o v1a
 		return nil, err
 	}
 	defer log.Close()
-	text, err := io.ReadAll(io.LimitReader(log, maxLog))
+	text, err := lastOf(log, maxLog)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(strings.Lines(string(text))), nil
+	return slices.Collect(strings.Lines(text)), nil
+}
+
+// lastOf what is read are its last lines, of at most n bytes.
+func lastOf(r io.Reader, n int) (string, error) {
+	var text bytes.Buffer
+	for {
+		_, err := io.CopyN(&text, r, int64(n))
+		if more := text.Len() - n; more > 0 {
+			text.Next(more)
+			text.Next(bytes.IndexByte(text.Bytes(), '\n') + 1) // a line whose beginning is not there
+		}
+		if err == io.EOF {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 }

@@ -39,6 +39,7 @@ type Server struct {
 	sessions         *sessions
 	streams          chan struct{}
 	logStreams       chan struct{}
+	logPages         chan struct{}
 	sendTimeout      time.Duration
 	plans            plans
 	stop             <-chan struct{}
@@ -49,7 +50,7 @@ func New(c *Config, log logr.Logger) *Server {
 	host, _ := os.Hostname()
 	s := &Server{
 		config: c, log: log, now: time.Now, host: cmp.Or(host, "host"), names: c.names(), reader: client.New(c.Socket),
-		streams: make(chan struct{}, maxStreams), logStreams: make(chan struct{}, maxLogStreams), sendTimeout: sendTimeout,
+		streams: make(chan struct{}, maxStreams), logStreams: make(chan struct{}, maxLogStreams), logPages: make(chan struct{}, maxLogPages), sendTimeout: sendTimeout,
 	}
 	if c.OperateSocket != "" {
 		s.operator = client.New(c.OperateSocket)
