@@ -75,6 +75,8 @@ type world struct {
 	changed chan struct{}
 	told    []string
 	refuse  bool
+	refuses map[string]bool // notices of these objects alone
+	asked   int
 }
 
 func (w *world) set(items ...v1alpha1.Item) {
@@ -87,7 +89,7 @@ func (w *world) set(items ...v1alpha1.Item) {
 
 func (w *world) hook(dir string) *hook {
 	return &hook{
-		config: v1alpha1.Notification{Name: "x", After: &v1alpha1.Duration{Duration: 30 * time.Second}}, file: filepath.Join(dir, "x.json"),
+		refused: map[string]int{}, config: v1alpha1.Notification{Name: "x", After: &v1alpha1.Duration{Duration: 30 * time.Second}}, file: filepath.Join(dir, "x.json"),
 		Options: Options{
 			Host: "h", Log: logr.Discard(),
 			Items:   func() ([]v1alpha1.Item, bool) { w.mu.Lock(); defer w.mu.Unlock(); return w.items, w.items != nil },
@@ -96,7 +98,8 @@ func (w *world) hook(dir string) *hook {
 		send: func(_ context.Context, n Notice) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if w.refuse {
+			w.asked++
+			if w.refuse || w.refuses[n.Object.Name] {
 				return io.ErrUnexpectedEOF
 			}
 			w.told = append(w.told, n.Object.Name+map[bool]string{true: "+", false: "-"}[n.Ready])
@@ -163,6 +166,45 @@ func TestHook(t *testing.T) {
 		w.set(yes("new"), yes("web"))
 		w.expect(t, "web went and came", "api+", "web-", "new+", "web+", "web+")
 		stop()
+	})
+}
+
+// TestRefused: a receiver that refuses some notices is told all others; one that
+// refuses all is not asked for each of them at a time.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{changed: make(chan struct{}), refuses: map[string]bool{"a": true, "b": true, "c": true, "d": true}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { w.hook(t.TempDir()).run(ctx) })
+		defer wg.Wait()
+		defer cancel()
+		w.set(item("old", v1alpha1.ConditionTrue, time.Now()))
+		synctest.Wait()
+		var items []v1alpha1.Item
+		for _, name := range []string{"old", "a", "b", "c", "d", "web"} {
+			items = append(items, item(name, v1alpha1.ConditionTrue, time.Now()))
+		}
+		w.set(items...)
+		synctest.Wait()
+		if w.asked != maxRefused {
+			t.Errorf("asked %d times at once", w.asked)
+		}
+		time.Sleep(time.Minute)
+		w.expect(t, "web is behind those that are refused", "web+")
+		time.Sleep(time.Hour)
+		w.set(append(items, item("new", v1alpha1.ConditionTrue, time.Now()))...)
+		time.Sleep(retryMost + time.Second)
+		w.expect(t, "also what comes later is told", "web+", "new+")
+		w.mu.Lock()
+		w.refuses = nil
+		w.mu.Unlock()
+		time.Sleep(retryMost)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if slices.Sort(w.told); !slices.Equal(w.told, []string{"a+", "b+", "c+", "d+", "new+", "web+"}) {
+			t.Errorf("in the end it was told %v", w.told)
+		}
 	})
 }
 

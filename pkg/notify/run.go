@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +24,9 @@ import (
 const (
 	retryFirst = 5 * time.Second
 	retryMost  = 10 * time.Minute
+	// maxRefused notices in one go: whether a receiver refuses some or all cannot be
+	// known, and of all each would take a timeout.
+	maxRefused = 3
 )
 
 // Options of a Notifier.
@@ -45,7 +50,7 @@ func Run(ctx context.Context, o Options) error {
 		if err != nil {
 			return fmt.Errorf("notification %s: %w", h.Name, err)
 		}
-		w := &hook{Options: o, config: h, send: send, file: filepath.Join(o.Dir, h.Name+".json")}
+		w := &hook{Options: o, config: h, send: send, refused: map[string]int{}, file: filepath.Join(o.Dir, h.Name+".json")}
 		hooks.Go(func() { w.run(ctx) })
 	}
 	return nil
@@ -60,6 +65,7 @@ type hook struct {
 
 	heard    map[string]bool // by UID; nil: nothing is known yet
 	failures int
+	refused  map[string]int // how often, by UID, since all was told
 }
 
 func (h *hook) run(ctx context.Context) {
@@ -93,14 +99,8 @@ func (h *hook) tell(ctx context.Context, items []v1alpha1.Item) time.Duration {
 	}
 	now := time.Now()
 	notices, next := due(h.heard, items, h.Host, h.config.After.Duration, now)
-	for _, n := range notices {
-		if err := h.send(ctx, n); err != nil {
-			return h.failed(fmt.Errorf("tell of %s: %w", n.Object, err))
-		}
-		h.heard[n.UID] = n.Ready
-		if err := h.save(); err != nil {
-			return h.failed(err)
-		}
+	if err := h.sendAll(ctx, notices); err != nil {
+		return h.failed(err)
 	}
 	if forget(h.heard, items) {
 		if err := h.save(); err != nil {
@@ -112,6 +112,32 @@ func (h *hook) tell(ctx context.Context, items []v1alpha1.Item) time.Duration {
 		return -1
 	}
 	return max(next.Sub(now), 0)
+}
+
+// sendAll goes on after a notice that is refused. Those that were refused most come
+// last, so that each has its turn.
+func (h *hook) sendAll(ctx context.Context, notices []Notice) error {
+	slices.SortStableFunc(notices, func(a, b Notice) int { return cmp.Compare(h.refused[a.UID], h.refused[b.UID]) })
+	var errs []error
+	for _, n := range notices {
+		if err := h.send(ctx, n); err != nil {
+			errs = append(errs, fmt.Errorf("tell of %s: %w", n.Object, err))
+			h.refused[n.UID]++
+			if len(errs) == maxRefused || ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		h.failures = 0 // it listens
+		h.heard[n.UID] = n.Ready
+		if err := h.save(); err != nil {
+			return err
+		}
+	}
+	if len(errs) == 0 {
+		clear(h.refused)
+	}
+	return errors.Join(errs...)
 }
 
 func (h *hook) failed(err error) time.Duration {
