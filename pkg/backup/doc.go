@@ -9,7 +9,7 @@
 //   - What has no manifest, or is not what that says to the last byte, is no
 //     archive: nothing of it is put anywhere.
 //   - Reading a tree never leaves it, whatever those who write to it do
-//     meanwhile: links are not followed, and an entry that became another one
+//     meanwhile: links below its top are not followed, and an entry that became another one
 //     is left out and told.
 //   - An archive says what, never where: where a part lies is said by the Host
 //     of the machine that it is put back on, or by who puts it back.
