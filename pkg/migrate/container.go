@@ -58,10 +58,16 @@ func (r *reader) begin(name, file string) *Container {
 	return c
 }
 
-// system is the closure that a container runs, by its profile.
+// system is the closure that a container runs: its configuration's, which
+// container@ prefers, or that of the profile that nixos-container keeps.
 func (r *reader) system(name string) (storePath, at string) {
-	at = "/" + path.Join(profilesDir, name)
-	link := path.Join(profilesDir, name)
+	for _, v := range r.conf(name) {
+		if v.key == "SYSTEM_PATH" {
+			return v.value, v.at
+		}
+	}
+	link := path.Join(profilesDir, name, "system")
+	at = "/" + link
 	for range 8 {
 		target, err := fs.ReadLink(r.Root, link)
 		if err != nil {
@@ -74,12 +80,6 @@ func (r *reader) system(name string) (storePath, at string) {
 			target = path.Join("/", path.Dir(link), target)
 		}
 		link = strings.TrimPrefix(path.Clean(target), "/")
-	}
-	// Declarative ones have it in their configuration.
-	for _, v := range r.conf(name) {
-		if v.key == "SYSTEM_PATH" {
-			return v.value, v.at
-		}
 	}
 	return "", at
 }

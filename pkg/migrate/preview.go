@@ -121,7 +121,8 @@ func (r *reader) secrets(c *Container, at func(int) string, m meta) {
 		name := label(s.value)
 		c.Object.Spec.Credentials = append(c.Object.Spec.Credentials, v1alpha1.Credential{Name: name, Env: s.value})
 		c.take(at(s.line), "secret %s, as the variable of that name; its value stays where it is until you hand it over", s.value)
-		c.Steps = append(c.Steps, fmt.Sprintf("sed -n 's/^%s=//p' /%s | head -n 1 | tekton secret set %s", s.value, secretsFile, name))
+		// A shell reads the file, as the script's does: quotes, and the last of two.
+		c.Steps = append(c.Steps, fmt.Sprintf(`(. /%s; printf %%s "$%s") | tekton secret set %s`, secretsFile, s.value, name))
 	}
 }
 
