@@ -37,7 +37,7 @@ func (a *app) execCommand() *cobra.Command {
 			if len(command) == 0 {
 				return usage("exec needs a command after --")
 			}
-			return a.run(cmd.Context(), args[0], wire.ExecRequest{Command: command, WorkDir: workDir}, stdin, tty)
+			return a.run(cmd.Context(), args[0], wire.ExecRequest{Command: command, WorkDir: workDir}, a.streams(stdin), tty)
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
@@ -56,7 +56,7 @@ func (a *app) shellCommand() *cobra.Command {
 		ValidArgsFunction: a.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tty := isTTY(a.in)
-			return a.run(cmd.Context(), args[0], wire.ExecRequest{Command: shellCommand}, true, tty)
+			return a.run(cmd.Context(), args[0], wire.ExecRequest{Command: shellCommand}, a.streams(true), tty)
 		},
 	}
 }
@@ -66,18 +66,23 @@ func isTTY(v any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// streams are our own, raw.
+func (a *app) streams(stdin bool) client.Streams {
+	s := client.Streams{Stdout: a.out, Stderr: a.err}
+	if stdin {
+		s.Stdin = a.in
+	}
+	return s
+}
+
 // run runs a command in a machine. Its exit code becomes ours.
-func (a *app) run(ctx context.Context, name string, req wire.ExecRequest, stdin, tty bool) error {
+func (a *app) run(ctx context.Context, name string, req wire.ExecRequest, streams client.Streams, tty bool) error {
 	ref, err := a.resolveOne(ctx, name)
 	if err != nil {
 		return notStarted(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	streams := client.Streams{Stdout: a.out, Stderr: a.err}
-	if stdin {
-		streams.Stdin = a.in
-	}
 	if tty {
 		req.Terminal = &wire.Terminal{Type: a.getenv("TERM")}
 		restore, err := a.rawTerminal(ctx, req.Terminal, &streams)

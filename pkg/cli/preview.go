@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/client"
 	"tekton.host/pkg/internal/terminal"
 	"tekton.host/pkg/preview"
 	"tekton.host/pkg/server/wire"
@@ -265,7 +266,10 @@ func (a *app) previewLogsCommand() *cobra.Command {
 			if tail >= 0 {
 				argv = append(argv, fmt.Sprintf("--lines=%d", tail))
 			}
-			return a.run(cmd.Context(), "preview/"+strings.TrimPrefix(args[0], "preview/"), wire.ExecRequest{Command: argv}, false, false)
+			// Also the program that says this is the machine's own.
+			out, talk := terminal.NewEscaper(a.out), terminal.NewEscaper(a.err)
+			err = a.run(cmd.Context(), "preview/"+strings.TrimPrefix(args[0], "preview/"), wire.ExecRequest{Command: argv}, client.Streams{Stdout: out, Stderr: talk}, false)
+			return errors.Join(err, out.Flush(), talk.Flush())
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what comes")

@@ -164,7 +164,8 @@ func cmdCalled(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdMachine: machine NAME runs a machine for a container, with the host's files.
+// cmdMachine: machine KIND NAME [LAUNCHER...] runs a machine with the host's
+// files; what is run in it is handed to the launcher.
 func cmdMachine(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command("sh", "-c", "hostname machine; mount -t proc proc /proc; echo up; exec sleep 1000")
 	cmd.Dir = "/"
@@ -179,7 +180,7 @@ func cmdMachine(ts *testscript.TestScript, _ bool, args []string) {
 	_, err = io.ReadFull(out, make([]byte, len("up\n")))
 	ts.Check(err)
 	of(ts).backend.Update(func(s *servertest.State) {
-		s.Leaders = map[v1alpha1.Ref]server.Leader{{Kind: v1alpha1.KindContainer, Name: args[0]}: {PID: cmd.Process.Pid, Boot: "b1"}}
+		s.Leaders = map[v1alpha1.Ref]server.Leader{{Kind: args[0], Name: args[1]}: {PID: cmd.Process.Pid, Boot: "b1", Launcher: args[2:]}}
 	})
 }
 
