@@ -22,7 +22,8 @@ rec {
   # The daemon makes what lies below its own directories itself.
   ownDirs = [ stateDir runDir ];
   sourceDirs = builtins.filter (path: path != null && !below stateDir path) (map (s: s.path or null) sources);
-  writable = ownDirs ++ when (!below stateDir secretsDir) [ secretsDir ] ++ dropInDirs;
+  secretDirs = when (!below stateDir secretsDir) [ secretsDir ];
+  writable = ownDirs ++ secretDirs ++ dropInDirs;
   # Of systemd-resolved, for this boot.
   dropInDirs = when (settings.dns.resolved == true) [ "/run/systemd/resolved.conf.d" ];
   # With an instance the default is one of 150, which only the daemon knows.

@@ -108,6 +108,8 @@ in
     }) // lib.genAttrs effective.sourceDirs (_: {
       # With a colon: only where it is not there yet, it may belong to whoever writes the specs.
       d = { mode = ":0755"; user = ":root"; group = ":root"; };
+    }) // lib.genAttrs effective.secretDirs (_: {
+      d = { mode = ":0700"; user = ":root"; group = ":root"; };
     });
   };
 }

@@ -94,7 +94,7 @@ let
     "the Host file is validated when it is built" = lib.hasInfix "/bin/tekton validate " minimal.services.tekton.hostFile.script;
     "iptables and nftables each get their own wildcard" = minimal.networking.firewall.interfaces ? "tk+" && example.networking.firewall.interfaces ? "tk*";
     "machines reach DNS, PostgreSQL and the ingress" = example.networking.firewall.interfaces."tk*".allowedTCPPorts == [ 53 5432 80 443 ];
-    "the world reaches the ingress where it was asked for" = minimal.networking.firewall.allowedTCPPorts == [ ] && example.networking.firewall.allowedTCPPorts == [ 80 443 ];
+    "the world reaches the ingress where it was asked for" = minimal.networking.firewall.allowedTCPPorts == [ ] && lib.naturalSort (map toString example.networking.firewall.allowedTCPPorts) == [ "80" "443" "8443" ];
     "the second layer comes with the system's rules" = lib.hasInfix "169.254.169.254/32" example.networking.nftables.tables.tekton-static.content;
     "a second daemon has its own" = second.networking.nftables.tables ? "tekton-static-demo" && second.networking.firewall.interfaces ? "tkdemo*"
       && second.networking.firewall.interfaces."tkdemo*".allowedUDPPorts == [ ]
@@ -125,10 +125,22 @@ let
       in resolving.services.resolved.enable && resolving.systemd.tmpfiles.settings."10-tekton" ? "/run/systemd/resolved.conf.d"
         && lib.elem "/run/systemd/resolved.conf.d" resolving.systemd.services.tektond.serviceConfig.ReadWritePaths
         && !minimal.services.resolved.enable;
-    "limits may be replaced" = (evaluate {
-      services.tekton.enable = true;
-      boot.kernel.sysctl."kernel.pid_max" = 32768;
-    }).boot.kernel.sysctl."kernel.pid_max" == 32768;
+    "the host's own PostgreSQL listens where its operator says, too" =
+      let with' = postgresql: lib.recursiveUpdate (enabled { postgres.mode = "system"; }) { services.postgresql = postgresql; };
+      in (evaluate (with' { enableTCPIP = true; })).services.postgresql.settings.listen_addresses == "*"
+        && (evaluate (with' { settings.listen_addresses = lib.mkForce "10.100.0.1, 192.0.2.1"; })).services.postgresql.settings.listen_addresses == "10.100.0.1, 192.0.2.1"
+        && fails (with' { settings.listen_addresses = lib.mkForce "192.0.2.1"; });
+    "a directory of secrets elsewhere is made, and open to root alone" =
+      let elsewhere = evaluate (enabled { secretsDir = "/srv/tekton-secrets"; });
+      in elsewhere.systemd.tmpfiles.settings."10-tekton"."/srv/tekton-secrets".d == { mode = ":0700"; user = ":root"; group = ":root"; }
+        && lib.elem "/srv/tekton-secrets" elsewhere.systemd.services.tektond.serviceConfig.ReadWritePaths
+        && !(minimal.systemd.tmpfiles.settings."10-tekton" ? "/var/lib/tekton/secrets");
+    "limits may be replaced, also by another module's default" =
+      let limits = (evaluate {
+        services.tekton.enable = true;
+        boot.kernel.sysctl = { "kernel.pid_max" = 32768; "fs.inotify.max_user_watches" = lib.mkDefault 524288; };
+      }).boot.kernel.sysctl;
+      in limits."kernel.pid_max" == 32768 && limits."fs.inotify.max_user_watches" == 524288 && limits."kernel.keys.maxkeys" == 5000;
     "a wrong word" = fails (enabled { ingress.tls = "on"; });
     "a wrong number" = fails (enabled { postgres.port = 70000; });
     "a wrong duration" = fails (enabled { trashFor = "3 days"; });
@@ -164,6 +176,14 @@ let
       let both = evaluate { services.tekton = { enable = true; status.enable = true; webhook.enable = true; }; };
       in both.services.tekton.hostConfig.spec.readSocketGroup == "tekton-webhook"
         && both.systemd.services.tekton-status.serviceConfig.SupplementaryGroups == [ "tekton-webhook" ];
+    "both read with a group of the operator's" =
+      let own = evaluate { services.tekton = { enable = true; status.enable = true; webhook.enable = true; settings.readSocketGroup = "readers"; }; };
+      in own.users.groups ? readers
+        && lib.all (name: own.systemd.services.${name}.serviceConfig.SupplementaryGroups == [ "readers" ]) [ "tekton-status" "tekton-webhook" ];
+    "the example host's webhook writes the source that is its own, with the secrets that it is given" =
+      let one = example.systemd.services.tekton-webhook.serviceConfig;
+      in lib.elem "/var/lib/${lib.head (lib.splitString " " one.StateDirectory)}" (map (s: s.path) example.services.tekton.settings.sources)
+        && one.LoadCredential == [ "github:/var/secrets/github-webhook" "github-key:/var/secrets/github-app.pem" ];
     "no secret of the webhook is in the store" = fails {
       services.tekton = { enable = true; webhook = { enable = true; credentials.github = "${builtins.storeDir}/secret"; }; };
     };

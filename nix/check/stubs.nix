@@ -1,8 +1,8 @@
 # The options of NixOS that the module sets, with the types that NixOS gives
 # them, as far as they matter here; and those that the example host sets, as they are.
-{ lib, ... }:
+{ config, lib, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) mkIf mkOption types;
   set = type: mkOption { inherit type; default = { }; };
   list = type: mkOption { type = types.listOf type; default = [ ]; };
   fixed = value: mkOption { type = types.raw; default = value; };
@@ -14,6 +14,12 @@ let
   submodule = options: types.submodule { inherit options; };
   anything = mkOption { type = types.anything; };
   scalar = types.oneOf [ types.bool types.int types.str ];
+  # Of two definitions of one priority it takes neither, also where they are equal.
+  sysctl = lib.mkOptionType {
+    name = "sysctl";
+    check = scalar.check;
+    merge = lib.mergeOneOption;
+  };
 in
 {
   options = {
@@ -33,10 +39,12 @@ in
     services.caddy = {
       enable = bool;
       extraConfig = mkOption { type = types.lines; default = ""; };
+      globalConfig = mkOption { type = types.lines; default = ""; };
     };
 
     services.postgresql = {
       enable = bool;
+      enableTCPIP = bool;
       package = fixed { type = "derivation"; name = "postgresql_18"; outPath = "/nix/store/postgresql_18"; };
       authentication = mkOption { type = types.lines; default = ""; };
       settings = set (types.attrsOf scalar);
@@ -74,7 +82,7 @@ in
     networking.dhcpcd.denyInterfaces = list types.str;
     networking.networkmanager.unmanaged = list types.str;
 
-    boot.kernel.sysctl = set (types.attrsOf scalar);
+    boot.kernel.sysctl = set (types.attrsOf sysctl);
     zramSwap.enable = bool;
 
     boot.initrd = anything;
@@ -88,5 +96,9 @@ in
     services.openssh = anything;
     system = anything;
     systemd.network.networks = anything;
+  };
+
+  config.services.postgresql.settings = mkIf config.services.postgresql.enable {
+    listen_addresses = if config.services.postgresql.enableTCPIP then "*" else "localhost";
   };
 }

@@ -3,9 +3,10 @@
 # with the rule that lets machines in, systemd-resolved with a place for the drop-in.
 { config, lib, ... }:
 let
-  inherit (lib) mkAfter mkBefore mkDefault mkForce mkIf mkMerge;
+  inherit (lib) mkAfter mkBefore mkDefault mkIf mkMerge mkOverride;
   cfg = config.services.tekton;
   effective = import ../effective.nix cfg.settings;
+  postgresql = config.services.postgresql;
 in
 {
   config = mkIf cfg.enable (mkMerge [
@@ -27,10 +28,15 @@ in
           assertion = effective.subnet != null;
           message = "services.tekton.settings.subnet has to be set, as postgres.mode is system and there is an instance: PostgreSQL's rule names it";
         }
+        {
+          assertion = effective.service == null || lib.any (a: lib.elem (lib.trim a) [ "*" "0.0.0.0" effective.service ]) (lib.splitString "," postgresql.settings.listen_addresses);
+          message = "services.postgresql.settings.listen_addresses needs ${toString effective.service} among them, as services.tekton.settings.postgres.mode is system: machines reach PostgreSQL there";
+        }
       ];
       services.postgresql = {
         enable = mkDefault true;
-        settings.listen_addresses = mkForce "localhost,${effective.service}";
+        # Before nixpkgs' own value, after the operator's mkForce.
+        settings.listen_addresses = mkOverride 90 (if postgresql.enableTCPIP then "*" else "localhost,${effective.service}");
         settings.port = mkIf (cfg.settings.postgres.port != null) (mkDefault cfg.settings.postgres.port);
         # Before all other lines that begin with host.
         authentication = mkBefore ''

@@ -69,6 +69,7 @@ in
         RestartPreventExitStatus = 78;
         User = "tekton-webhook";
         Group = "tekton-webhook";
+        SupplementaryGroups = [ cfg.settings.readSocketGroup ];
         StateDirectory = "tekton-webhook/specs tekton-webhook/state";
         LoadCredential = lib.mapAttrsToList (name: path: "${name}:${path}") webhook.credentials;
         # As packaging/tekton-webhook.service; a test compares the two.
