@@ -1,11 +1,14 @@
 # A whole server: two disks in RAID 1, TLS by a Cloudflare Origin CA certificate,
-# specs of the operator and, with less power, of whatever makes previews: all of
-# examples/ runs on it. Replace what is in capitals, and the domain; "nix flake
-# init -t" copies this file for that.
+# specs of the operator and, with less power, of whatever makes previews, and
+# previews of pull requests on GitHub: all of examples/ runs on it. Replace what
+# is in capitals, and the domain; "nix flake init -t" copies this file for that.
 { ... }:
 let
   home = "example.org";
   domain = "preview.${home}";
+  # Copy both files here, readable by Caddy alone: install -o caddy -m 0400.
+  certFile = "/var/secrets/cloudflare-origin.pem";
+  keyFile = "/var/secrets/cloudflare-origin-key.pem";
   disk = device: {
     inherit device;
     type = "disk";
@@ -106,7 +109,6 @@ in
       subnet = "10.200.0.0/16";
       ingress = {
         # Cloudflare terminates TLS for the world; its mode must be "Full (strict)".
-        # Copy both files here, readable by Caddy alone: install -o caddy -m 0400.
         tls = "files";
         certificates = [
           {
@@ -115,8 +117,7 @@ in
               "*.${home}"
               "*.${domain}"
             ];
-            certFile = "/var/secrets/cloudflare-origin.pem";
-            keyFile = "/var/secrets/cloudflare-origin-key.pem";
+            inherit certFile keyFile;
           }
         ];
       };
@@ -151,6 +152,45 @@ in
       readSocketGroup = "tekton-webhook"; # may ask, and change nothing
       trashFor = "168h";
     };
+
+    # docs/webhook.md makes the GitHub App and its two secrets, 0600 root; its
+    # webhook's URL is https://webhook.example.org:8443/webhook/github.
+    webhook = {
+      enable = true;
+      credentials = {
+        github = "/var/secrets/github-webhook";
+        github-key = "/var/secrets/github-app.pem";
+      };
+      settings.forges = [
+        {
+          name = "github";
+          type = "github";
+          secretFiles = [ "github" ];
+          app = {
+            id = "YOUR-APP-ID";
+            keyFile = "github-key";
+          };
+        }
+      ];
+    };
   };
+
+  # tekton's Caddy has ports 80 and 443, and serves machines only: this one lets
+  # deliveries in, on another port that Cloudflare passes on.
+  services.caddy = {
+    enable = true;
+    globalConfig = "auto_https disable_redirects"; # else it would listen on 80, too
+    extraConfig = ''
+      https://webhook.${home}:8443 {
+        tls ${certFile} ${keyFile}
+        handle /webhook/* {
+          reverse_proxy 127.0.0.1:9180
+        }
+        respond 404
+      }
+    '';
+  };
+  networking.firewall.allowedTCPPorts = [ 8443 ];
+
   systemd.tmpfiles.settings."20-secrets"."/var/secrets".d.mode = "0711";
 }

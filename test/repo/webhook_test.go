@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -70,6 +71,44 @@ func TestWebhookConfigurations(t *testing.T) {
 		}
 		if _, err := webhook.LoadConfig(file); err != nil {
 			t.Errorf("%v in:\n%s", err, text)
+		}
+	}
+}
+
+// TestExampleHostsWebhook: the example host's webhook has a configuration that
+// is right, and a Caddy in front of it that leads there.
+func TestExampleHostsWebhook(t *testing.T) {
+	var example struct {
+		Webhook struct {
+			Settings    json.RawMessage
+			Credentials map[string]string
+		}
+		Caddy struct{ GlobalConfig, ExtraConfig string }
+	}
+	nixEval(t, `let s = (import ./nix/hosts/example.nix { }).services; in { inherit (s.tekton) webhook; inherit (s) caddy; }`, &example)
+	dir := t.TempDir()
+	file, caddyfile := filepath.Join(dir, "webhook.yaml"), filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, example.Webhook.Settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := webhook.LoadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.Forges[0]
+	for _, path := range append(f.SecretFiles, f.App.KeyFile) {
+		if name := filepath.Base(path); example.Webhook.Credentials[name] == "" {
+			t.Errorf("the secret %s is not among %v", name, example.Webhook.Credentials)
+		}
+	}
+	if err := os.WriteFile(caddyfile, []byte("{\n"+example.Caddy.GlobalConfig+"\n}\n"+example.Caddy.ExtraConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	needs(t, "caddy")
+	adapted := run(t, "caddy", "adapt", "--config", caddyfile, "--adapter", "caddyfile")
+	for _, want := range []string{`"listen":[":8443"]`, `"host":["webhook.example.org"]`, `"path":["/webhook/*"]`, `"dial":"` + c.Listen + `"`, `"disable_redirects":true`} {
+		if !strings.Contains(adapted, want) {
+			t.Errorf("no %s in:\n%s", want, adapted)
 		}
 	}
 }
