@@ -1,35 +1,53 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tekton's daemon, demo and tests use. Quick
-# when all are there: one dpkg-query, no network. As root.
+# Installs the Debian packages that tekton's daemon, demo and tests use; with the
+# argument host, only those of a server that tekton runs on. Quick when all are
+# there: one dpkg-query, no network. As root.
 set -euo pipefail
 
-packages=(
-  systemd-container nftables iproute2 caddy postgresql-15 # what the daemon drives
-  dbus mmdebstrap busybox-static debian-archive-keyring   # the booted systemd host of the tests
-  nix-bin                                                 # the language: nix/ is parsed and evaluated, not built
-  user-mode-linux e2fsprogs util-linux procps             # limits on a real cgroup2; quotas
-  git openssh-client                                      # specs from repositories
-  openssh-server                                          # the remote of the tests
-  nano rsync vim-tiny                                     # what edits directories of specs in the tests
-  bash-completion zsh fish                                # completion of the command line, in each of its shells
-  chromium fonts-dejavu-core                              # looks at the status page
-  strace                                                  # sees every program that starts
-  ca-certificates curl python3 make gcc libc6-dev         # demo and its examples, build, race detector
+host=(
+  systemd-container nftables caddy postgresql # what the daemon drives
+  git openssh-client                          # specs and previews from repositories
+  util-linux ca-certificates                  # tekton exec; what TLS trusts
+  curl python3                                # the first spec of the README
 )
+packages=(
+  "${host[@]}"
+  iproute2 procps                                       # readers that are not ours
+  dbus mmdebstrap busybox-static debian-archive-keyring # the booted systemd host of the tests
+  nix-bin                                               # the language: nix/ is parsed and evaluated, not built
+  user-mode-linux e2fsprogs                             # limits on a real cgroup2; quotas
+  openssh-server                                        # the remote of the tests
+  nano rsync vim-tiny                                   # what edits directories of specs in the tests
+  bash-completion zsh fish                              # completion of the command line, in each of its shells
+  chromium fonts-dejavu-core                            # looks at the status page
+  strace                                                # sees every program that starts
+  make gcc libc6-dev                                    # build, race detector
+)
+case "${1-}" in
+  "") ;;
+  host) packages=("${host[@]}") ;;
+  *)
+    echo "deps: unknown argument $1; usage: hack/deps.sh [host]" >&2
+    exit 64
+    ;;
+esac
 
+installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
 missing=()
 for p in "${packages[@]}"; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+  # A server of any version is one.
+  [ "$p" != postgresql ] || p='postgresql(-[0-9]+)?'
+  grep -qxE "$p" <<<"$installed" || missing+=("${p%%(*}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
-  echo "deps: ${missing[*]} must be installed; run as root: $0" >&2
+  echo "deps: ${missing[*]} must be installed; run as root: $0 $*" >&2
   exit 1
 fi
 
 # tekton runs its own private cluster; Debian's default one would only take the port.
-if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+if [[ " ${missing[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
   mkdir -p /etc/postgresql-common
   echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
 fi

@@ -8,7 +8,7 @@
 }:
 let
   inherit (lib) mkEnableOption mkIf;
-  mkFallback = lib.mkOverride 1400; # below mkFallback
+  mkFallback = lib.mkOverride 1400; # below mkDefault
   cfg = config.services.tekton;
 in
 {

@@ -152,13 +152,11 @@ func adoptFlag(s *v1alpha1.ContainerSpec, flag string) bool {
 func (a *app) writeAdopted(paths adoptPaths, name string, o v1alpha1.Container, notes []string) error {
 	root := filepath.Join(paths.roots, name)
 	fmt.Fprintf(a.out, "# Container %s of NixOS. To hand it over to tekton, without losing its files:\n", name)
-	end := []string{
-		fmt.Sprintf("systemctl stop container@%s", name),
-		fmt.Sprintf("mv %s/%s.conf %s/%s.conf.before", paths.conf, name, paths.conf, name),
-	}
+	stop := fmt.Sprintf("systemctl stop container@%s", name)
+	end := []string{stop, fmt.Sprintf("mv %s/%s.conf %s/%s.conf.before", paths.conf, name, paths.conf, name)}
 	// What the host's configuration declares is a link into it, which each switch puts back.
 	if info, err := os.Lstat(filepath.Join(paths.conf, name+".conf")); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		end = []string{fmt.Sprintf("remove containers.%s from the host's configuration, and nixos-rebuild switch, which stops it and takes %s.conf away", name, name)}
+		end = []string{fmt.Sprintf("remove containers.%s from the host's configuration, then nixos-rebuild switch, which takes %s.conf away", name, name), stop}
 	}
 	for _, step := range slices.Concat(end, []string{
 		fmt.Sprintf("mv %s %s.before && mv %s/%s %s/%s.before", root, root, paths.profiles, name, paths.profiles, name),

@@ -266,7 +266,7 @@ func (a *app) previewLogsCommand() *cobra.Command {
 			if tail >= 0 {
 				argv = append(argv, fmt.Sprintf("--lines=%d", tail))
 			}
-			// Also the program that says this is the machine's own.
+			// The journalctl that runs is the machine's own.
 			out, talk := terminal.NewEscaper(a.out), terminal.NewEscaper(a.err)
 			err = a.run(cmd.Context(), "preview/"+strings.TrimPrefix(args[0], "preview/"), wire.ExecRequest{Command: argv}, client.Streams{Stdout: out, Stderr: talk}, false)
 			return errors.Join(err, out.Flush(), talk.Flush())

@@ -124,14 +124,14 @@ func TestNewcomer(t *testing.T) {
 	}
 	n.inside("sh", "-c", "echo /root/tekton >/data/at")
 
-	// The host has the packages, and neither Go nor a way to fetch modules: it gets what was built.
+	// The host has the packages, of another Debian than ours, and neither Go nor a way to fetch modules: it gets what was built.
 	installing := n.blocks("README.md", "Install")
 	installed := installing[len(installing)-1]
-	const build = "hack/deps.sh && make build install "
-	if !strings.HasPrefix(installed.text, build) {
-		t.Fatalf("README.md does not install with %q", build)
+	const build = "\nmake build install "
+	if !strings.HasPrefix(installed.text, "hack/deps.sh host ") || !strings.Contains(installed.text, build) {
+		t.Fatalf("README.md installs with\n%s", installed.text)
 	}
-	installed.text = "BIN=/data/bin hack/install.sh " + strings.TrimPrefix(installed.text, build)
+	installed.text = strings.Replace(installed.text, build, "\nBIN=/data/bin hack/install.sh ", 1)
 	n.do(installed)
 	n.inside("sh", "-c", "mkdir /root/first && echo /root/first >/data/at")
 	for _, page := range []struct {

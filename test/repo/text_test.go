@@ -158,16 +158,24 @@ func TestProgramsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, list, _ := strings.Cut(string(deps), "packages=(\n")
-	list, _, found := strings.Cut(list, "\n)")
-	if !found {
-		t.Fatal("hack/deps.sh has no list packages=( … )")
-	}
-	for line := range strings.Lines(list) {
-		line, _, _ = strings.Cut(line, "#")
-		for name := range strings.FieldsSeq(line) {
-			if !regexp.MustCompile(`[| ,]` + regexp.QuoteMeta(name) + `[ ,|]`).Match(doc) {
-				t.Errorf("hack/deps.sh installs %s without a line in docs/dependencies.md", name)
+	for _, list := range []string{"host", "packages"} {
+		_, names, _ := strings.Cut(string(deps), "\n"+list+"=(\n")
+		names, _, found := strings.Cut(names, "\n)")
+		if !found {
+			t.Fatalf("hack/deps.sh has no list %s=( … )", list)
+		}
+		// Tests run with all that a server has.
+		if all := `  "${host[@]}"` + "\n"; list == "packages" && !strings.HasPrefix(names, all) {
+			t.Error("hack/deps.sh: what is installed for tests does not begin with what is for a server")
+		} else {
+			names = strings.TrimPrefix(names, all)
+		}
+		for line := range strings.Lines(names) {
+			line, _, _ = strings.Cut(line, "#")
+			for name := range strings.FieldsSeq(line) {
+				if !regexp.MustCompile(`[| ,]` + regexp.QuoteMeta(name) + `[ ,|]`).Match(doc) {
+					t.Errorf("hack/deps.sh installs %s without a line in docs/dependencies.md", name)
+				}
 			}
 		}
 	}
