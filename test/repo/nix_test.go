@@ -222,7 +222,7 @@ func TestModuleKnowsDefaults(t *testing.T) {
 			"instance": s.Instance, "stateDir": s.StateDir, "runDir": s.RunDir, "secretsDir": s.SecretsDir,
 			"supervisor": s.Runtime.Supervisor, "socketGroup": s.SocketGroup,
 			"ownDirs": []any{s.StateDir, s.RunDir}, "sourceDirs": []any{}, "writable": []any{s.StateDir, s.RunDir},
-			"dropInDirs": []any{}, "subnet": s.Subnet, "service": "10.100.0.1",
+			"secretDirs": []any{}, "dropInDirs": []any{}, "subnet": s.Subnet, "service": "10.100.0.1",
 			"links": "tk" + instance, "dnsPorts": []any{53.0}, "databasePorts": []any{float64(s.Postgres.Port)},
 			"ingressPorts": []any{float64(s.Ingress.HTTPPort), float64(*s.Ingress.HTTPSPort)},
 			"serviceUsers": []any{s.Ingress.User, s.Postgres.User, s.Git.User},
