@@ -47,7 +47,25 @@ var habits = map[string]string{
 	"spec.livenessProbe":       "did you mean spec.probe?",
 }
 
-var index = regexp.MustCompile(`\[[0-9]+\]`)
+var (
+	index = regexp.MustCompile(`\[[0-9]+\]`)
+	// named are the fields in a habit's hint.
+	named = regexp.MustCompile(`\bspec(\.[A-Za-z]+(\[\])?)+`)
+)
+
+// habit is the hint for a field that other tools have; empty: there is none, or it
+// names a field that this kind does not have.
+func (w *walker) habit(path string) string {
+	hint := habits[index.ReplaceAllString(path, "[]")]
+	root, known := typeOf(w.kind)
+	for _, field := range named.FindAllString(hint, -1) {
+		name := field[strings.LastIndexByte(field, '.')+1:]
+		if !known || !slices.Contains(pathsOf(root, "", name), field) {
+			return ""
+		}
+	}
+	return hint
+}
 
 func (w *walker) unknownField(c cursor, key *yaml.Node, path string, t reflect.Type) {
 	hint, meant := w.suggest(c, key.Value, path, t)
@@ -60,7 +78,7 @@ func (w *walker) unknownField(c cursor, key *yaml.Node, path string, t reflect.T
 // suggest says what was probably meant: a habit from other tools, a sibling
 // in another case or nearly so, or a field of the same name elsewhere.
 func (w *walker) suggest(c cursor, name, path string, t reflect.Type) (hint, meant string) {
-	if hint, ok := habits[index.ReplaceAllString(path, "[]")]; ok {
+	if hint := w.habit(path); hint != "" {
 		return hint, ""
 	}
 	siblings := strings.Split(fieldNames(t), ", ")
