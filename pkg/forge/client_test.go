@@ -112,6 +112,38 @@ func TestUnchangedIsFree(t *testing.T) {
 	}
 }
 
+// TestFullPageGrows: what comes after a last page that was full is seen, though that
+// page has not changed since.
+func TestFullPageGrows(t *testing.T) {
+	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
+		t.Run(string(service), func(t *testing.T) {
+			s, url := serve(t)
+			c := client(t, forge.Options{Service: service, URL: url})
+			open := func(i int) int {
+				return s.Open(shop, forge.PullRequest{Base: "main", Branch: "b", Commit: commit(i)})
+			}
+			n := open(0)
+			for i := range 29 {
+				open(i)
+				s.Say(shop, n, "dev", fmt.Sprint(i))
+			}
+			s.Say(shop, n, "dev", "29")
+			for want := 30; want <= 61; want++ {
+				for range 2 { // the second time it has not changed
+					if got, err := c.OpenPullRequests(t.Context(), shop); err != nil || len(got) != want {
+						t.Fatalf("%d pull requests, %v, want %d", len(got), err, want)
+					}
+					if got, err := c.Comments(t.Context(), shop, n); err != nil || len(got) != want {
+						t.Fatalf("%d comments, %v, want %d", len(got), err, want)
+					}
+				}
+				open(want)
+				s.Say(shop, n, "dev", fmt.Sprint(want))
+			}
+		})
+	}
+}
+
 func TestComments(t *testing.T) {
 	for _, service := range []forge.Service{forge.GitHub, forge.Forgejo} {
 		t.Run(string(service), func(t *testing.T) {

@@ -62,7 +62,7 @@ func ask[T any](ctx context.Context, c *API, q call) (T, int, error) {
 		return v, 0, fmt.Errorf("%s %s: the answer is not what was expected: %w", q.method, q.path, err)
 	}
 	next := nextPage(resp.header.Get("Link"))
-	if tag := resp.header.Get("ETag"); tag != "" && q.method == http.MethodGet {
+	if tag := resp.header.Get("ETag"); tag != "" && q.method == http.MethodGet && !mayGrow(v, next) {
 		text, err := json.Marshal(v)
 		if err != nil {
 			return v, 0, err
@@ -70,6 +70,18 @@ func ask[T any](ctx context.Context, c *API, q call) (T, int, error) {
 		c.remember(key, known{tag: tag, text: text, next: next})
 	}
 	return v, next, nil
+}
+
+// listed is a page of a list.
+type listed[T any] []T
+
+func (l listed[T]) full() bool { return len(l) >= pageSize }
+
+// mayGrow reports whether an answer is the last page of a list, and full. Its tag is
+// of what it holds and not of its Link: it stays when another page begins.
+func mayGrow(v any, next int) bool {
+	l, ok := v.(interface{ full() bool })
+	return ok && l.full() && next == 0
 }
 
 // all asks for page after page.
@@ -88,7 +100,7 @@ func all[T any](ctx context.Context, c *API, q call) ([]T, error) {
 			return nil, fmt.Errorf("%s %s: more than %d pages", q.method, q.path, maxPages)
 		}
 		q.query.Set("page", strconv.Itoa(page))
-		some, next, err := ask[[]T](ctx, c, q)
+		some, next, err := ask[listed[T]](ctx, c, q)
 		if err != nil {
 			return nil, err
 		}

@@ -63,6 +63,9 @@ func (r *request) listPulls(repo *repository) answer {
 			all = append(all, r.pullJSON(repo, p))
 		}
 	}
+	if !r.forgejo && r.URL.Query().Get("direction") == "asc" { // sort is by created, there is no other
+		slices.Reverse(all)
+	}
 	return page(r, all)
 }
 
