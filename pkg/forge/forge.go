@@ -137,6 +137,9 @@ func (e *OddError) Unwrap() error { return e.Err }
 type RetryError struct {
 	// After which to ask again.
 	After time.Duration
+	// Limit says that the account has used its limit up: no other question of it is
+	// answered until then, either.
+	Limit bool
 	// Err is what it said.
 	Err error
 }

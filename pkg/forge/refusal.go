@@ -25,7 +25,7 @@ func (c *API) refused(q call, r response, credential string) error {
 	err := fmt.Errorf("%d %s%s", r.status, http.StatusText(r.status), said)
 	if after, ok := limit(r, said, time.Now()); ok {
 		c.pause(q.repo, after)
-		return &RetryError{After: after, Err: err}
+		return &RetryError{After: after, Limit: true, Err: err}
 	}
 	switch {
 	case r.status >= 500:
@@ -122,7 +122,7 @@ func (c *API) paused(r Repository) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if left := time.Until(c.pauses[c.auth.account(r)]); left > 0 {
-		return &RetryError{After: left, Err: errors.New("not asked: the forge's rate limit is used up")}
+		return &RetryError{After: left, Limit: true, Err: errors.New("not asked: the forge's rate limit is used up")}
 	}
 	return nil
 }

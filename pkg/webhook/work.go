@@ -100,19 +100,22 @@ func (w *work) finish(k Key, err error) {
 	it := w.items[k]
 	again := it.again
 	it.running, it.again = false, false
-	retry, pause := errors.AsType[*forge.RetryError](err)
+	retry, ok := errors.AsType[*forge.RetryError](err)
+	if !ok {
+		retry = &forge.RetryError{}
+	}
+	after := min(max(retry.After, firstRetry), longestPause)
 	switch {
 	case err == nil && again:
 		it.failures = 0
 		w.enqueue(k)
 	case err == nil:
 		delete(w.items, k)
-	case pause:
-		d := min(max(retry.After, firstRetry), longestPause)
-		w.paused[k.account()] = time.Now().Add(d)
-		w.later(k, it, d)
-	default:
-		w.later(k, it, min(firstRetry<<min(it.failures, 20), lastRetry))
+	case retry.Limit:
+		w.paused[k.account()] = time.Now().Add(after)
+		w.later(k, it, after)
+	default: // that the forge has trouble with one key says nothing of the others
+		w.later(k, it, max(after, min(firstRetry<<min(it.failures, 20), lastRetry)))
 		it.failures++
 	}
 	w.wake()

@@ -21,7 +21,7 @@ func TestWork(t *testing.T) {
 		var mu sync.Mutex
 		var log []string
 		start, busy := time.Now(), map[Key]bool{}
-		fail := map[int]error{3: errors.New("no"), 4: &forge.RetryError{After: time.Minute, Err: errors.New("rate limit")}}
+		fail := map[int]error{3: errors.New("no"), 4: &forge.RetryError{After: time.Minute, Limit: true, Err: errors.New("rate limit")}}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -95,6 +95,32 @@ func TestWorkBacksOff(t *testing.T) {
 		synctest.Wait()
 		if len(at) != tried+1 {
 			t.Error("a new delivery waited for the retry")
+		}
+	})
+}
+
+// TestWorkTrouble: what the forge has trouble with waits as long as it says, and
+// longer each time; the account's other keys do not.
+func TestWorkTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := newWork()
+		start, at := time.Now(), map[int][]time.Duration{}
+		go w.run(ctx, 1, func(_ context.Context, k Key) error {
+			at[k.Number] = append(at[k.Number], time.Since(start))
+			if k.Number == 1 {
+				return &forge.RetryError{After: 3 * time.Second, Err: errors.New("502 Bad Gateway")}
+			}
+			return nil
+		})
+		w.add(key(1))
+		time.Sleep(time.Second)
+		w.add(key(2))
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if got, want := fmt.Sprint(at), "map[1:[0s 3s 6s 10s 18s] 2:[1s]]"; got != want {
+			t.Errorf("worked %s, want %s", got, want)
 		}
 	})
 }
