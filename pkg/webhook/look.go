@@ -149,7 +149,8 @@ func (s *Server) settle(r Ref, k Key, repository *v1alpha1.RepositorySpec, v Ver
 	rec := Record{Key: k, Preview: name, Digest: digest(text, v)}
 	if e.State != SpecPresent {
 		item := s.watcher.View().Previews[s.store.File(r)]
-		if e.State == SpecAbsent && item == nil && e.Record != nil && e.Record.Digest == rec.Digest {
+		going := item == nil || item.Status.Phase == v1alpha1.PhaseDeleting
+		if e.State == SpecAbsent && going && e.Record != nil && e.Record.Digest == rec.Digest {
 			v.State, v.Message = StateTaken, "its preview was deleted on the host; the next commit or /preview brings it back"
 			s.conclude(r, k, v, "")
 			return s.makeRoom(r)

@@ -205,6 +205,39 @@ func TestOldestFirst(t *testing.T) {
 	}
 }
 
+// TestSweepCountsOnce: in the midst of a sweep a preview takes the room of one, and
+// what there is room for has it at once.
+func TestSweepCountsOnce(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 3}))
+	w.forge.open(1)
+	w.forge.open(2)
+	w.sweep()
+	w.daemon.look()
+	w.settle()
+	wait := make(chan struct{})
+	w.forge.mu.Lock()
+	w.forge.slow = map[int]chan struct{}{1: wait, 2: wait}
+	w.forge.mu.Unlock()
+	w.forge.open(3)
+	w.forge.open(4)
+	if err := w.server.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); w.teller.state(3) == "" || w.teller.state(4) == ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("#3 and #4 were not looked at")
+		}
+	}
+	if got := w.numbers(); got != "[1 2 3]" || w.teller.state(3) != StateShown || w.teller.state(4) != StateWaiting {
+		t.Errorf("previews %s, #3 was told %s, #4 %s", got, w.teller.state(3), w.teller.state(4))
+	}
+	close(wait)
+	w.settle()
+	if got := w.numbers(); got != "[1 2 3]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
 // TestTaken: what a ttl or `tekton delete` took away stays away until somebody
 // pushes or asks for it.
 func TestTaken(t *testing.T) {
@@ -218,6 +251,11 @@ func TestTaken(t *testing.T) {
 		func() { w.forge.say(1, "ann", "/preview") },
 		func() { w.forge.say(1, "ann", "/preview rebuild") },
 	} {
+		w.daemon.fade(file())
+		w.sweep()
+		if got := w.numbers(); got != "[]" || w.teller.state(1) != StateTaken {
+			t.Fatalf("while it goes: previews %s, told %s", got, w.teller.state(1))
+		}
 		w.daemon.destroy(file())
 		w.sweep()
 		w.restart()

@@ -59,26 +59,23 @@ func passing(err error) bool {
 	return ok
 }
 
-// taken counts the previews of each repository, but one.
-func (s *Server) taken(but Ref) (map[string]int, error) {
+// taken are the pull requests that have a preview, also one that is going.
+func (s *Server) taken() (map[Ref]bool, error) {
 	refs, err := s.store.Refs()
 	if err != nil {
 		return nil, err
 	}
-	n, view := map[string]int{}, s.watcher.View()
+	taken, view := map[Ref]bool{}, s.watcher.View()
 	for _, r := range refs {
-		if r == but {
-			continue
-		}
 		e, err := s.store.Read(r)
 		if err != nil {
 			return nil, err
 		}
 		if e.State == SpecPresent || view.Previews[s.store.File(r)] != nil {
-			n[r.Repository]++
+			taken[r] = true
 		}
 	}
-	return n, nil
+	return taken, nil
 }
 
 // limited reports whether a pull request of a repository may have to wait.
@@ -87,25 +84,25 @@ func (s *Server) limited(repository *v1alpha1.RepositorySpec) bool {
 }
 
 // queue yields those that wait, the oldest first, each with why it has to wait on;
-// empty: there is room for it, which it has taken for those that follow. taken are
-// the previews of each repository.
-func (s *Server) queue(taken map[string]int) iter.Seq2[Ref, string] {
-	all, repositories := 0, s.watcher.View().Repositories
-	for _, n := range taken {
-		all += n
+// empty: there is room for it, which it has taken for those that follow. One that
+// has a preview waits for none: it is only to be looked at.
+func (s *Server) queue(taken map[Ref]bool) iter.Seq2[Ref, string] {
+	all, of, repositories := len(taken), map[string]int{}, s.watcher.View().Repositories
+	for r := range taken {
+		of[r.Repository]++
 	}
 	return func(yield func(Ref, string) bool) {
 		for _, r := range s.rooms.sorted() {
 			policy, why := repositories[r.Repository], ""
 			switch {
-			case policy == nil:
+			case policy == nil || taken[r]:
 				continue
-			case policy.PullRequests.Max > 0 && taken[r.Repository] >= policy.PullRequests.Max:
+			case policy.PullRequests.Max > 0 && of[r.Repository] >= policy.PullRequests.Max:
 				why = fmt.Sprintf("there are %d previews of this repository at a time; it waits until one has gone", policy.PullRequests.Max)
 			case s.options.Max > 0 && all >= s.options.Max:
 				why = fmt.Sprintf("there are %d previews on this host at a time; it waits until one has gone", s.options.Max)
 			default:
-				taken[r.Repository]++
+				of[r.Repository]++
 				all++
 			}
 			if !yield(r, why) {
@@ -121,12 +118,13 @@ func (s *Server) room(r Ref, w waiter, repository *v1alpha1.RepositorySpec) (Sta
 	if !s.limited(repository) {
 		return StateShown, "", nil
 	}
-	n, err := s.taken(r)
+	taken, err := s.taken()
 	if err != nil {
 		return "", "", err
 	}
+	delete(taken, r)
 	s.rooms[r] = w
-	for other, why := range s.queue(n) {
+	for other, why := range s.queue(taken) {
 		if other == r && why != "" {
 			return StateWaiting, why, nil
 		}
@@ -141,11 +139,11 @@ func (s *Server) makeRoom(r Ref) error {
 	if len(s.rooms) == 0 {
 		return nil
 	}
-	n, err := s.taken(Ref{})
+	taken, err := s.taken()
 	if err != nil {
 		return err
 	}
-	for next, why := range s.queue(n) {
+	for next, why := range s.queue(taken) {
 		if why == "" {
 			s.looks.add(s.rooms[next].key)
 		}

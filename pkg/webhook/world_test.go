@@ -437,7 +437,21 @@ func (d *fakeDaemon) look() {
 	})
 }
 
-// destroy removes a preview as a ttl does: document and object.
+// fade begins to remove a preview as a ttl does: the document first, the object is
+// shown until all that it had is gone.
+func (d *fakeDaemon) fade(file string) {
+	d.update(func() {
+		os.Remove(file)
+		for key, item := range d.items {
+			if item.Metadata.Source.File == file {
+				item.Status.Phase = v1alpha1.PhaseDeleting
+				d.items[key] = item
+			}
+		}
+	})
+}
+
+// destroy ends that: document and object are gone.
 func (d *fakeDaemon) destroy(file string) {
 	d.update(func() {
 		os.Remove(file)
