@@ -257,6 +257,23 @@ func (f *Feedback) write(t told) error {
 	return host.WriteFile(f.file(t.Key), raw, 0o600)
 }
 
+// Told implements Teller. What cannot be read is of none that is known.
+func (f *Feedback) Told() ([]Key, error) {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for what was told: %w", err)
+	}
+	var keys []Key
+	for _, e := range entries {
+		raw, err := os.ReadFile(filepath.Join(f.dir, e.Name()))
+		var t told
+		if err == nil && json.Unmarshal(raw, &t) == nil && t.Key.Number != 0 {
+			keys = append(keys, t.Key)
+		}
+	}
+	return keys, nil
+}
+
 func (f *Feedback) forget(k Key) error {
 	if err := os.Remove(f.file(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget what was told: %w", err)

@@ -248,11 +248,17 @@ func TestOneEditAState(t *testing.T) {
 		!strings.HasSuffix(d[0].LogURL, "/acme/shop/pull/1#issuecomment-"+strconv.FormatInt(ours[0].ID, 10)) {
 		t.Errorf("%+v", d)
 	}
+	if keys, err := b.tell.Told(); err != nil || !slices.Equal(keys, []Key{key7}) {
+		t.Errorf("told of %v, %v", keys, err)
+	}
 	if err := b.tell.Tell(t.Context(), b.client, key7, outcomes["closed"](a)); err != nil {
 		t.Fatal(err)
 	}
 	if d := b.forge.Deployments(shopAt); len(d) != 1 || d[0].State != forge.DeploymentInactive {
 		t.Errorf("%+v", d)
+	}
+	if keys, err := b.tell.Told(); err != nil || len(keys) != 0 {
+		t.Errorf("closed, and told of: %v, %v", keys, err)
 	}
 	if files, _ := filepath.Glob(filepath.Join(b.state, "told", "*")); len(files) != 0 {
 		t.Errorf("kept of a closed one: %v", files)

@@ -161,6 +161,11 @@ func (h *history) check() {
 			h.r.Fatalf("#%d waits, and was told %s", n, h.teller.state(n))
 		}
 	}
+	for n, pr := range h.forge.pulls {
+		if told := h.teller.state(n); !pr.Open && told != "" && told != StateClosed {
+			h.r.Fatalf("#%d is closed, and was told %s", n, told)
+		}
+	}
 	if len(h.daemon.lost) > 0 {
 		h.r.Fatalf("files vanished with their documents in them: %v", h.daemon.lost)
 	}

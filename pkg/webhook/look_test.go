@@ -121,6 +121,33 @@ func TestFork(t *testing.T) {
 	})
 }
 
+// TestLostCloseIsTold: that one was closed which has no preview, and waits for people,
+// is told them by the next sweep when its delivery was lost.
+func TestLostCloseIsTold(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Forks: v1alpha1.ForksApproved}))
+	w.settle()
+	w.forge.change(7, func(pr *forge.PullRequest) { pr.Fork = true })
+	w.sweep()
+	if got := w.teller.state(7); got != StateUnapproved {
+		t.Fatalf("told %s", got)
+	}
+	w.forge.shut(7)
+	w.restart()
+	w.sweep()
+	if got := w.teller.state(7); got != StateClosed {
+		t.Errorf("told %s", got)
+	}
+	w.forge.mu.Lock()
+	before := w.forge.asked
+	w.forge.mu.Unlock()
+	w.sweep()
+	w.forge.mu.Lock()
+	defer w.forge.mu.Unlock()
+	if w.forge.asked != before {
+		t.Error("it is asked for ever")
+	}
+}
+
 // TestNameStays when the forge calls the repository something else, or its
 // object is given another URL.
 func TestNameStays(t *testing.T) {

@@ -26,4 +26,6 @@ type Teller interface {
 	Text(o Outcome) string
 	// Tell it of the pull request that the key names.
 	Tell(ctx context.Context, c forge.Client, k Key, o Outcome) error
+	// Told are the pull requests that it has told of, and not yet that they are closed.
+	Told() ([]Key, error)
 }

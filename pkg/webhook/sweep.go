@@ -78,6 +78,11 @@ func (s *Server) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	told, err := s.told(view)
+	if err != nil {
+		return err
+	}
+	refs = append(refs, told...)
 	errs := []error{s.meant.forget(func(name string) bool { _, has := view.Repositories[name]; return has })}
 	for _, name := range slices.Sorted(maps.Keys(view.Repositories)) {
 		if spec := view.Repositories[name]; spec != nil {
@@ -85,6 +90,26 @@ func (s *Server) sweep(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(errs, s.sweepRest(view, refs))...)
+}
+
+// told are the pull requests of Repositories that a forge was told of: there is
+// neither spec nor record of one that waits for an approval, and it may be closed by now.
+func (s *Server) told(view View) ([]Ref, error) {
+	if s.options.Teller == nil {
+		return nil, nil
+	}
+	keys, err := s.options.Teller.Told()
+	if err != nil {
+		return nil, err
+	}
+	var refs []Ref
+	for _, k := range keys {
+		f, known := s.forges[k.Forge]
+		if name, policy := owner(view, f, k.Repository); known && policy != nil {
+			refs = append(refs, Ref{name, k.Number})
+		}
+	}
+	return refs, nil
 }
 
 func (s *Server) sweepRepository(ctx context.Context, view View, name string, spec *v1alpha1.RepositorySpec, refs []Ref) error {

@@ -339,6 +339,18 @@ func (f *fakeTeller) Tell(_ context.Context, _ forge.Client, k Key, o Outcome) e
 	return nil
 }
 
+func (f *fakeTeller) Told() ([]Key, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var keys []Key
+	for n, o := range f.told {
+		if o.State != StateClosed {
+			keys = append(keys, Key{Forge: "github", Repository: forge.Repository{Owner: "team", Name: "shop"}, Number: n})
+		}
+	}
+	return keys, nil
+}
+
 func (f *fakeTeller) state(n int) State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
