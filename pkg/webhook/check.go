@@ -67,7 +67,8 @@ func checkDirectory(dir string) error {
 	return nil
 }
 
-// checkPeers asks the daemon for its Repositories, and the forge of each for its pull requests.
+// checkPeers asks the daemon for its Repositories, and the forge of each for its pull
+// requests and for who may write. Nothing is written.
 func (c *Config) checkPeers(ctx context.Context) error {
 	items, err := askDaemon(ctx, client.New(c.Socket))
 	if err != nil {
@@ -122,7 +123,14 @@ func checkRepository(ctx context.Context, forges []Forge, view View, name string
 	}
 	_, err := f.Client.OpenPullRequests(ctx, at)
 	if _, odd := errors.AsType[*forge.OddError](err); odd {
-		return nil // the others are seen
+		err = nil // the others are seen
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// Whatever it may: of ourselves Forgejo tells us also where it tells us of nobody else.
+	if _, err := f.Client.MayWrite(ctx, at, at.Owner); err != nil {
+		return fmt.Errorf("no command can be judged: %w", err)
+	}
+	return nil
 }

@@ -72,6 +72,12 @@ func Excluded(p v1alpha1.PullRequestPolicy, pr forge.PullRequest) Verdict {
 	return Verdict{}
 }
 
+// needsCommand reports whether a pull request has a preview only when somebody
+// has said so.
+func needsCommand(p v1alpha1.PullRequestPolicy, pr forge.PullRequest) bool {
+	return p.Trigger == v1alpha1.TriggerComment || pr.Fork
+}
+
 // Decide says what a pull request ought to have. The commands are those of
 // users with write access, oldest first. It is pure: the same truth, the same
 // verdict, whatever happened on the way.

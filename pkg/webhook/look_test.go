@@ -148,6 +148,44 @@ func TestLostCloseIsTold(t *testing.T) {
 	}
 }
 
+// TestWritersAreSecret: where nobody tells us who may write, whatever needs no command
+// goes on, and what was commanded stays as it is.
+func TestWritersAreSecret(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Forks: v1alpha1.ForksApproved}))
+	w.settle()
+	w.forge.open(1)
+	w.forge.change(7, func(pr *forge.PullRequest) { pr.Fork = true })
+	w.forge.say(7, "ann", "/preview approve "+commitA)
+	w.sweep()
+	w.daemon.look()
+	w.forge.mu.Lock()
+	w.forge.secret = fmt.Errorf("403 (%w)", forge.ErrRefused)
+	w.forge.mu.Unlock()
+	w.forge.say(1, "mallory", "/preview down")
+	for _, n := range []int{1, 7} {
+		w.forge.change(n, func(pr *forge.PullRequest) { pr.Commit = commitB })
+		w.event(n)
+	}
+	w.settle()
+	shown := func(want1, want7 string) {
+		t.Helper()
+		if p := w.previews(); len(p) != 2 || p[1].Spec.Commit != want1 || p[7].Spec.Commit != want7 {
+			t.Errorf("%+v", p)
+		}
+	}
+	shown(commitB, commitA)
+	w.forge.mu.Lock()
+	w.forge.secret = nil
+	w.forge.mu.Unlock()
+	w.forge.say(1, "ann", "/preview rebuild")
+	w.forge.say(7, "ann", "/preview approve "+commitB)
+	w.sweep()
+	shown(commitB, commitB)
+	if got := w.previews()[1].Spec.Rebuild; got != 1 {
+		t.Errorf("rebuilt %d times", got)
+	}
+}
+
 // TestNameStays when the forge calls the repository something else, or its
 // object is given another URL.
 func TestNameStays(t *testing.T) {

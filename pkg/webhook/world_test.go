@@ -186,6 +186,7 @@ type fakeForge struct {
 	err      error
 	odd      error         // of a list
 	broken   map[int]error // pull requests that are answered with it
+	secret   error         // who may write is answered with it
 	asked    int
 	listed   []time.Time
 }
@@ -289,7 +290,7 @@ func (f *fakeForge) Comments(_ context.Context, _ forge.Repository, n int) ([]fo
 func (f *fakeForge) MayWrite(_ context.Context, _ forge.Repository, user string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.writers[user], f.err
+	return f.writers[user], cmp.Or(f.err, f.secret)
 }
 
 func (f *fakeForge) SetComment(context.Context, forge.Repository, int, int64, string) (int64, error) {
