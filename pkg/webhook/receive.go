@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -34,9 +35,12 @@ const (
 type budget struct {
 	memory *semaphore.Weighted
 	within time.Duration
+	giving sync.Mutex // one body gives way at a time
 }
 
-func newBudget() *budget { return &budget{semaphore.NewWeighted(maxReading), bodyWithin} }
+func newBudget() *budget {
+	return &budget{memory: semaphore.NewWeighted(maxReading), within: bodyWithin}
+}
 
 var errBusy = errors.New("too many deliveries at once")
 
@@ -47,10 +51,9 @@ func (b *budget) read(ctx context.Context, r io.Reader) (body []byte, release fu
 	for {
 		if len(body) == held {
 			step := min(max(held, firstStep), largestStep)
-			if err := b.take(ctx, step, held > 0); err != nil {
+			if err := b.take(ctx, step, &held); err != nil {
 				return nil, release, err
 			}
-			held += step
 			body = slices.Grow(body, step)
 		}
 		n, err := r.Read(body[len(body):held])
@@ -64,16 +67,24 @@ func (b *budget) read(ctx context.Context, r io.Reader) (body []byte, release fu
 	}
 }
 
-// take waits for memory. Of bodies that wait for each other's one soon gives way.
-func (b *budget) take(ctx context.Context, n int, holds bool) error {
-	if holds {
+// take waits for memory. Of bodies that wait for each other's one soon gives way, and
+// what it held is free before another one does: all of them would else.
+func (b *budget) take(ctx context.Context, n int, held *int) error {
+	if *held > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, giveWay)
 		defer cancel()
 	}
 	if b.memory.Acquire(ctx, int64(n)) != nil {
-		return errBusy
+		b.giving.Lock()
+		defer b.giving.Unlock()
+		if !b.memory.TryAcquire(int64(n)) {
+			b.memory.Release(int64(*held))
+			*held = 0
+			return errBusy
+		}
 	}
+	*held += n
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -141,25 +142,27 @@ func TestSlowBodies(t *testing.T) {
 
 // TestBodiesGiveWay: of large bodies that together do not fit some are read, and all is given back.
 func TestBodiesGiveWay(t *testing.T) {
-	b := &budget{semaphore.NewWeighted(1 << 20), bodyWithin}
-	var whole atomic.Int32
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			text := strings.Repeat("x", 900<<10)
-			body, release, err := b.read(t.Context(), iotest.OneByteReader(strings.NewReader(text)))
-			defer release()
-			if err == nil && string(body) == text {
-				whole.Add(1)
-			} else if !errors.Is(err, errBusy) {
-				t.Error(len(body), err)
-			}
-		})
-	}
-	all.Wait()
-	if whole.Load() == 0 || !b.memory.TryAcquire(1<<20) {
-		t.Errorf("%d were read", whole.Load())
-	}
+	synctest.Test(t, func(t *testing.T) { // where all have waited enough at one time
+		b := &budget{memory: semaphore.NewWeighted(1 << 20), within: bodyWithin}
+		var whole atomic.Int32
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				text := strings.Repeat("x", 900<<10)
+				body, release, err := b.read(t.Context(), iotest.OneByteReader(strings.NewReader(text)))
+				defer release()
+				if err == nil && string(body) == text {
+					whole.Add(1)
+				} else if !errors.Is(err, errBusy) {
+					t.Error(len(body), err)
+				}
+			})
+		}
+		all.Wait()
+		if whole.Load() == 0 || !b.memory.TryAcquire(1<<20) {
+			t.Errorf("%d were read", whole.Load())
+		}
+	})
 }
 
 // TestSecretsUnreadable: a delivery that cannot be checked is neither believed nor refused for good.
