@@ -103,7 +103,15 @@ func (d *Driver) dumpForBackup(ctx context.Context, entry, place, name string) e
 	if _, ours := c.ours(b, d.opts.Installation); !there || !ours {
 		return fmt.Errorf("database %s: %w", name, ErrNotFound)
 	}
-	return d.dumpTo(ctx, entry, place, backupSession, d.infoOf(name, c.roles[b.owner], time.Now().UTC()))
+	err = d.dumpTo(ctx, entry, place, backupSession, d.infoOf(name, c.roles[b.owner], time.Now().UTC()))
+	if err == nil {
+		return nil
+	}
+	// Who connects waits for whoever deletes it, which ends sessions first.
+	if hasCode(d.inDatabase(ctx, name, func(*pgx.Conn) error { return nil }), "3D000") {
+		return fmt.Errorf("database %s was deleted while it was dumped: %w", name, ErrNotFound)
+	}
+	return err
 }
 
 func (d *Driver) restoredPath(name string) string {

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -109,6 +110,30 @@ func TestBackupOfObjectThatGoes(t *testing.T) {
 		if err := w.driver.DeleteData(t.Context(), items[0].ID); err != nil || len(w.data()) != 0 {
 			t.Errorf("%s: deleted: %v, left %+v", policy, err, w.data())
 		}
+	}
+}
+
+// TestBackupOfDatabaseThatGoes: one that is deleted while it is dumped is told apart
+// from one that cannot be dumped.
+func TestBackupOfDatabaseThatGoes(t *testing.T) {
+	w := newWorld(t)
+	w.putCluster()
+	a := newTenant(1, "a")
+	w.putTenant(a)
+	conn := w.login(a)
+	mustExec(t, conn, "CREATE TABLE held (i int)")
+	mustExec(t, conn, "BEGIN; LOCK TABLE held") // for which the dump waits
+	if p, err := w.driver.Backup(t.Context(), a.name); err != nil || p.Done {
+		t.Fatalf("%+v %v", p, err)
+	}
+	w.psql("postgres", "DROP DATABASE \""+a.name+"\" WITH (FORCE)")
+	var err error
+	w.eventually("the dump ends", func() bool {
+		_, err = w.driver.Backup(t.Context(), a.name)
+		return err != nil
+	})
+	if !errors.Is(err, ErrNotFound) {
+		t.Error(err)
 	}
 }
 
