@@ -166,6 +166,9 @@ func (s *Server) settle(r Ref, k Key, repository *v1alpha1.RepositorySpec, v Ver
 	}
 	if !v.Shown() {
 		s.conclude(r, k, v, "")
+		if e.State == SpecBuried {
+			return s.fillRoom() // what it had itself is now that of older ones
+		}
 		return nil
 	}
 	if err := s.store.Put(r, e, text, rec); err != nil {

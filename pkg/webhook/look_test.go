@@ -303,6 +303,32 @@ func TestSweepCountsOnce(t *testing.T) {
 	}
 }
 
+// TestReopenedLeavesRoom: one that is opened again while its preview goes waits behind
+// those that are older, and they have the room at once that it leaves.
+func TestReopenedLeavesRoom(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 1}))
+	w.forge.open(5)
+	w.sweep()
+	w.daemon.look()
+	w.forge.open(3)
+	w.event(3)
+	w.settle()
+	w.forge.shut(5)
+	w.event(5)
+	w.settle()
+	w.forge.open(5)
+	w.event(5)
+	w.settle()
+	if got := w.numbers(); got != "[]" {
+		t.Fatalf("previews %s: the old one has not gone", got)
+	}
+	w.daemon.look()
+	w.settle()
+	if got := w.numbers(); got != "[3]" || w.teller.state(5) != StateWaiting {
+		t.Errorf("previews %s, #5 was told %s", got, w.teller.state(5))
+	}
+}
+
 // TestTaken: what a ttl or `tekton delete` took away stays away until somebody
 // pushes or asks for it.
 func TestTaken(t *testing.T) {

@@ -132,10 +132,14 @@ func (s *Server) room(r Ref, w waiter, repository *v1alpha1.RepositorySpec) (Sta
 	return StateShown, "", nil
 }
 
-// makeRoom takes a pull request out of those that wait, and has the next ones
-// looked at that there is room for now.
+// makeRoom takes a pull request out of those that wait, and fills the room it leaves.
 func (s *Server) makeRoom(r Ref) error {
 	delete(s.rooms, r)
+	return s.fillRoom()
+}
+
+// fillRoom has those that wait looked at that there is room for now.
+func (s *Server) fillRoom() error {
 	if len(s.rooms) == 0 {
 		return nil
 	}
