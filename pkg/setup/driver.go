@@ -104,7 +104,7 @@ func (d *Driver) read(name string) (description, bool, error) {
 		}
 	}
 	if s.Started != nil {
-		run.Boot, run.Started = s.Started.Boot, s.StartedBy
+		run.Boot, run.Started = s.Started.Boot, s.Starts
 	}
 	run.Seeded = s.Seeded
 	have.Setup.Run = run

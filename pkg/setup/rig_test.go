@@ -215,7 +215,7 @@ func (r *rig) mustRun(v resource.Setup) {
 	}
 }
 
-// started is by which attempt services were started last.
+// started is the number of the latest start of the services.
 func (r *rig) started() int {
 	have, _ := r.have()
 	return have.Value.(resource.Setup).Run.Started

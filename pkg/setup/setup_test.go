@@ -81,11 +81,11 @@ func TestFailedCommand(t *testing.T) {
 		t.Errorf("%+v", run)
 	}
 	if got := r.started(); got != started {
-		t.Errorf("services started by attempt %d, want %d still", got, started)
+		t.Errorf("start %d of the services, want %d still", got, started)
 	}
 	r.mustRun(resource.Setup{Revision: "r4", Command: []string{"true"}})
 	if got := r.started(); got == started {
-		t.Errorf("services started anew are not told from those of attempt %d", got)
+		t.Errorf("services started anew are not told from those of start %d", got)
 	}
 }
 

@@ -179,7 +179,7 @@ func (a *attempt) recover(ctx context.Context) {
 		a.Say("tekton: %v", err)
 		return
 	}
-	a.state.Started, a.state.StartedBy = &before, a.Header.Attempt
+	a.state.started(&before)
 	if err := a.Succeed(a.state); err != nil {
 		a.Say("tekton: %v", err)
 	}
@@ -197,7 +197,7 @@ func (a *attempt) startServices(ctx context.Context, again bool) error {
 	}
 	a.state.Tried = &a.Setup
 	if err == nil {
-		a.state.Started, a.state.StartedBy = &a.Setup, a.Header.Attempt
+		a.state.started(&a.Setup)
 	}
 	if errState := a.Succeed(a.state); errState != nil {
 		return errState

@@ -140,6 +140,22 @@ func TestRebootWithFailingSetup(t *testing.T) {
 		t.Errorf("%+v", run)
 	}
 	r.wantInside("active", "systemctl", "is-active", "app.service")
+
+	// One attempt that starts what was set up before, and then what it has set up,
+	// tells the two apart: an answer of the one is none of the other.
+	r.stop()
+	r.start()
+	r.check(r.put(unitSetup("r2", "until test -e /var/go; do sleep 0.05; done")))
+	r.eventually("the services of before", func() bool {
+		have, _ := r.have()
+		run := have.Value.(resource.Setup).Run
+		return run.Boot == r.unit.Boot || !run.Running
+	})
+	before := r.started()
+	r.inside("touch", "/var/go")
+	if run := r.ended(); run.Reason != "" || run.Done != "r2" || run.Started == before {
+		t.Errorf("after start %d of the services: %+v", before, run)
+	}
 }
 
 // TestHangingUnit is stopped at the deadline.

@@ -17,12 +17,20 @@ type state struct {
 	Begun *resource.Setup `json:"begun,omitempty"`
 	// Started is the one with which all services were last started.
 	Started *resource.Setup `json:"started,omitempty"`
-	// StartedBy is the attempt that did, counted over all of the machine's.
-	StartedBy int `json:"startedBy,omitempty"`
+	// Starts counts how often they were, over all of the machine's attempts: two of
+	// them may be one attempt's. Older versions wrote the attempt's number instead,
+	// which this one goes on from.
+	Starts int `json:"startedBy,omitempty"`
 	// Tried is the one with which that was last tried.
 	Tried *resource.Setup `json:"tried,omitempty"`
 	// Seeded is the OID of the database that was seeded last.
 	Seeded uint32 `json:"seeded,omitempty"`
+}
+
+// started notes that all services were started with a setup.
+func (s *state) started(with *resource.Setup) {
+	s.Started = with
+	s.Starts++
 }
 
 // todo is what an attempt does beside delivering the files.

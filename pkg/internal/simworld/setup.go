@@ -33,6 +33,7 @@ func (w *World) EndSetups() bool {
 		run := &v.Run
 		if run.Done != "" && run.Boot != v.Boot {
 			run.Boot = v.Boot // what was set up before is started first
+			run.Started++
 		}
 		if reason := w.SetupFails[v.Revision]; reason != "" {
 			run.Reason, run.Message = reason, "the setup failed"
