@@ -83,7 +83,7 @@ func (a *attempt) steps(ctx context.Context, t todo) error {
 		if err := a.renew(ctx, t.seed); err != nil {
 			// Whoever asks for an end does not wait for more.
 			if t.keep && a.inside.alive() && !errors.Is(err, context.Canceled) {
-				late, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+				late, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTime)
 				defer cancel()
 				a.putBack(late)
 			}
@@ -124,6 +124,10 @@ func (a *attempt) renew(ctx context.Context, seed bool) error {
 	a.state.Done, a.state.DoneAt = &a.Setup, time.Now()
 	return a.Succeed(a.state)
 }
+
+// putBackTime is that for a whole checkout, also where a setup has used up its
+// own: half of one would be a mixture of two revisions.
+const putBackTime = 5 * time.Minute
 
 // putBack brings the files of what was set up before: when its services end, what
 // starts again are they. What a failed setup has done beside stays done.
