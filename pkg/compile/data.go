@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,10 +24,19 @@ func (c *compiler) checkData(u *unitOf) {
 		case found && d.Source != u.Record.Source:
 			u.noStart = true
 			u.note(v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "DataConflict",
-				"%s was left by %s/%s of source %q; this object comes from source %q. Delete the data (tekton data delete %s) or choose another name",
-				key, d.Kind, d.Name, d.Source, u.Record.Source, key)
+				"%s was left by %s/%s of source %q; this object comes from source %q. %s (tekton data delete %s) or choose another name",
+				key, d.Kind, d.Name, d.Source, u.Record.Source, c.takeBack(d.Source), key)
 		}
 	}
+}
+
+// takeBack begins the ways out for an object whose name has data of another
+// source. One that is no longer configured may be the object's own by a former name.
+func (c *compiler) takeBack(source string) string {
+	if slices.ContainsFunc(c.Host.Sources, func(s v1alpha1.SourceConfig) bool { return s.Name == source }) {
+		return "Delete the data"
+	}
+	return fmt.Sprintf("No source is named %q now: where that is only a former name of this one, give it that name again in the Host. Else delete the data", source)
 }
 
 // dataKeys are the ledger's names (without prefix) of the object's data.

@@ -257,7 +257,10 @@ func (c *compiler) keepHostClaim(key string) {
 	if _, wanted := c.out.Desired.Present[id]; wanted || e.Owner != resource.HostOwner || strings.HasPrefix(key, slotPrefix) {
 		return
 	}
-	if rest, isData := strings.CutPrefix(key, dataPrefix); isData && c.dataGone(rest) && (c.trashed[rest] || c.unused(rest)) {
+	if rest, isData := strings.CutPrefix(key, dataPrefix); isData {
+		if !c.dataGone(rest) || !c.trashed[rest] && !c.unused(rest) {
+			c.wantRecord(key, resource.HostOwner, c.Claims.Data[rest]) // its source may have another name now
+		}
 		return
 	}
 	if name, isSysctl := strings.CutPrefix(key, SysctlKey("")); isSysctl {

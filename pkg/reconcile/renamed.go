@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"path/filepath"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -11,6 +12,8 @@ import (
 // has the directory now, where the name it came under is no longer configured:
 // only the source's name was changed. Another directory of the same documents is
 // another source, and so are branches of a repository, which have no directory.
+// Data that an object left behind says no directory: it goes where all that there
+// is of its source goes.
 func renamed(claims compile.Claims, sources []v1alpha1.SourceConfig) {
 	configured, byPath := map[string]bool{}, map[string]string{}
 	for _, s := range sources {
@@ -20,13 +23,21 @@ func renamed(claims compile.Claims, sources []v1alpha1.SourceConfig) {
 		}
 	}
 	type formerly struct{ kind, name, source string }
-	now := map[formerly]string{}
+	now := map[formerly]string{} // a source alone is for all that came from it; "": nobody can tell
 	rename := func(r *compile.ObjectRecord) bool {
-		name, found := byPath[filepath.Dir(r.File)]
-		if configured[r.Source] || !found {
+		if configured[r.Source] {
 			return false
 		}
+		name, all := byPath[filepath.Dir(r.File)], formerly{source: r.Source}
 		now[formerly{r.Kind, r.Name, r.Source}] = name
+		if other, known := now[all]; known && other != name {
+			now[all] = ""
+		} else {
+			now[all] = name
+		}
+		if name == "" {
+			return false
+		}
 		r.Source = name
 		return true
 	}
@@ -44,7 +55,7 @@ func renamed(claims compile.Claims, sources []v1alpha1.SourceConfig) {
 		return
 	}
 	for key, d := range claims.Data {
-		if name, found := now[formerly{d.Kind, d.Name, d.Source}]; found {
+		if name := cmp.Or(now[formerly{d.Kind, d.Name, d.Source}], now[formerly{source: d.Source}]); name != "" {
 			d.Source = name
 			claims.Data[key] = d
 		}

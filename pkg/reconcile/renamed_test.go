@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/compile"
 	"tekton.host/pkg/resource"
 )
 
@@ -21,7 +22,10 @@ func TestRenamedSource(t *testing.T) {
 	s := newSim(t)
 	const dir = "/srv/specs"
 	s.configure("local", dir)
-	kept, gone := filepath.Join(dir, "kept.yaml"), filepath.Join(dir, "gone.yaml")
+	kept, gone, left := filepath.Join(dir, "kept.yaml"), filepath.Join(dir, "gone.yaml"), filepath.Join(dir, "left.yaml")
+	s.put(left, withData(web("left"), "Retain"))
+	s.settle()
+	s.delete(left)
 	s.put(kept, withData(web("kept"), "Retain"))
 	s.put(gone, withData(web("gone"), "Delete"))
 	s.settle()
@@ -30,6 +34,11 @@ func TestRenamedSource(t *testing.T) {
 	s.configure("own", dir+"/")
 	from := len(s.events)
 	s.settle()
+	for key, d := range s.core.claims.index.Data {
+		if d.Source != "own" || !strings.Contains(string(s.core.claims.index.All["data/"+key].Value), `"own"`) {
+			t.Errorf("%s is of source %q in the ledger", key, d.Source)
+		}
+	}
 	for _, e := range s.events[from:] {
 		if e.step.Verb != "" && e.step.Resource.Kind != resource.KindClaim {
 			t.Errorf("%s (%s)", e.step, e.step.Reason)
@@ -52,9 +61,11 @@ func TestRenamedSource(t *testing.T) {
 	if items := s.last.Items; len(items) > 0 {
 		t.Errorf("left: %v", items)
 	}
-	s.put(kept, withData(web("kept"), "Retain"))
-	s.settle()
-	s.wantPhase("kept", v1alpha1.PhaseReady) // its data is its own again
+	for name, file := range map[string]string{"kept": kept, "left": left} {
+		s.put(file, withData(web(name), "Retain"))
+		s.settle()
+		s.wantPhase(name, v1alpha1.PhaseReady) // its data is its own again
+	}
 }
 
 // TestRenamedWhileBeingDeleted: the deletion goes on, and takes the data along.
@@ -76,6 +87,9 @@ func TestRenamedWhileBeingDeleted(t *testing.T) {
 	if len(s.last.Items) > 0 || s.count(resource.KindVolume) > 0 || s.count(resource.KindDatabase) > 0 {
 		t.Errorf("left: %v, of the host:\n%v", s.last.Items, s.world.Snapshot())
 	}
+	if claims := s.core.claims.index.Data; len(claims) > 0 {
+		t.Errorf("left in the ledger: %v", claims)
+	}
 }
 
 // TestReplacedSource: another directory is another source, whatever it has.
@@ -90,5 +104,54 @@ func TestReplacedSource(t *testing.T) {
 	held := s.wantCondition("web", v1alpha1.ConditionHeld, v1alpha1.ConditionTrue, "LastGoodStays")
 	if s.item("web").Metadata.Source.Name != "local" || !s.runs("web") || !strings.Contains(held.Message, "no longer configured") {
 		t.Errorf("%+v, %+v", s.item("web").Metadata, held)
+	}
+}
+
+// TestRenamedWithNothingLeft: of data alone nobody can tell which directory it
+// came from; the former name, which is told, brings it back.
+func TestRenamedWithNothingLeft(t *testing.T) {
+	s := newSim(t)
+	const file = "/srv/specs/web.yaml"
+	s.configure("local", "/srv/specs")
+	s.put(file, withData(web("web"), "Retain"))
+	s.settle()
+	s.delete(file)
+	s.settle()
+	s.configure("own", "/srv/specs")
+	s.put(file, withData(web("web"), "Retain"))
+	s.settle()
+	if told := s.wantCondition("web", v1alpha1.ConditionReady, v1alpha1.ConditionFalse, "DataConflict"); !strings.Contains(told.Message, `No source is named "local" now`) {
+		t.Errorf("%+v", told)
+	}
+	s.configure("local", "/srv/specs")
+	s.settle()
+	s.wantPhase("web", v1alpha1.PhaseReady)
+	s.configure("own", "/srv/specs")
+	s.settle()
+	s.wantPhase("web", v1alpha1.PhaseReady)
+}
+
+// TestRenamedData: data goes with its object, and without one where all of its
+// source goes; what came from several directories stays.
+func TestRenamedData(t *testing.T) {
+	record := func(name, file string) compile.ObjectRecord {
+		return compile.ObjectRecord{UID: name, Kind: "Container", Name: name, Source: "local", File: file}
+	}
+	sources := []v1alpha1.SourceConfig{{Name: "own", Path: "/srv/specs"}, {Name: "other", Path: "/srv/others"}}
+	for second, want := range map[string]string{"/srv/specs/b.yaml": "own", "/srv/others/b.yaml": "local", "/srv/nowhere/b.yaml": "local"} {
+		claims := compile.Claims{
+			ByUID: map[string]compile.ObjectRecord{"a": record("a", "/srv/specs/a.yaml"), "b": record("b", second)},
+			Data: map[string]compile.DataRecord{
+				"volume/a":    {Kind: "Container", Name: "a", Source: "local"},
+				"volume/left": {Kind: "Container", Name: "left", Source: "local"},
+				"volume/far":  {Kind: "Container", Name: "far", Source: "former"},
+			},
+		}
+		renamed(claims, sources)
+		for key, want := range map[string]string{"volume/a": "own", "volume/left": want, "volume/far": "former"} {
+			if got := claims.Data[key].Source; got != want {
+				t.Errorf("beside %s: %s is of source %q, want %q", second, key, got, want)
+			}
+		}
 	}
 }
