@@ -32,24 +32,30 @@ func (d *Daemon) History(_ context.Context, ref v1alpha1.Ref) ([]v1alpha1.Genera
 	return d.history.Of(item.Metadata.UID)
 }
 
-// recordEvents tells what changes in what is published, until ctx ends. What was
-// there at the daemon's first look is no news.
+// recordEvents tells what changes in what is published, until ctx ends. At the
+// daemon's first look only objects that the history does not know are news: they
+// came while no daemon ran, or faster than this looked.
 func (d *Daemon) recordEvents(ctx context.Context) {
-	var last event.Snapshot
-	for known := false; ; {
+	var last *event.Snapshot
+	for {
 		changed := d.Changed()
 		if v, err := d.view(); err == nil {
 			next := event.Snapshot{Items: v.Result.Items, Sources: d.withGit(v.Result.Sources)}
 			now := time.Now().UTC().Truncate(time.Millisecond)
+			if last == nil {
+				knew, err := d.history.Knew(next.Items)
+				if err != nil {
+					d.opts.Log.Error(err, "what is new since the daemon ran before is not told")
+				}
+				last = &event.Snapshot{Items: knew, Sources: next.Sources}
+			}
 			if err := d.history.Keep(next.Items, now); err != nil {
 				d.opts.Log.Error(err, "the history of a spec has a gap")
 			}
-			if known {
-				if err := d.events.Append(event.Between(last, next, now)); err != nil {
-					d.opts.Log.Error(err, "an event is lost")
-				}
+			if err := d.events.Append(event.Between(*last, next, now)); err != nil {
+				d.opts.Log.Error(err, "an event is lost")
 			}
-			last, known = next, true
+			last = &next
 		}
 		select {
 		case <-ctx.Done():

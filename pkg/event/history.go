@@ -66,6 +66,25 @@ func (h *History) Keep(items []v1alpha1.Item, now time.Time) error {
 	return errors.Join(errs...)
 }
 
+// Knew returns the items that are no news to whoever has not seen any yet: of
+// their objects a generation was kept, or there is none to keep.
+func (h *History) Knew(items []v1alpha1.Item) ([]v1alpha1.Item, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil {
+		if err := h.look(); err != nil {
+			return items, err
+		}
+	}
+	var knew []v1alpha1.Item
+	for _, i := range items {
+		if _, kept := h.last[i.Metadata.UID]; kept || i.Metadata.UID == "" || i.Spec == nil {
+			knew = append(knew, i)
+		}
+	}
+	return knew, nil
+}
+
 // look reads which generations were kept before this daemon.
 func (h *History) look() error {
 	entries, err := os.ReadDir(h.dir)

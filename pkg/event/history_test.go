@@ -106,3 +106,21 @@ func TestHistoryIsDamaged(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// What came while no daemon ran is news to the next one; what it cannot have
+// kept, or has kept in whatever generation, is not.
+func TestHistoryKnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "history")
+	keep(t, event.NewHistory(dir), generation(1, 0))
+	rejected := object("Rejected")
+	rejected.Metadata.UID = "u2"
+	added := generation(1, 0)
+	added.Metadata.UID = "u3"
+	knew, err := event.NewHistory(dir).Knew([]v1alpha1.Item{generation(2, 0), rejected, added})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]v1alpha1.Item{generation(2, 0), rejected}, knew); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
