@@ -26,14 +26,15 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // world is what a test says was claimed and observed.
 type world struct {
-	in Input
+	in      Input
+	failing map[string]bool // revisions whose setup fails
 }
 
 func newWorld(subnet string) *world {
 	h := v1alpha1.Host{Spec: v1alpha1.HostSpec{Subnet: subnet}}
 	h.Default()
 	h.Spec.Ingress.TLS = "off"
-	w := &world{Input{
+	w := &world{in: Input{
 		Host: h.Spec, Layout: host.Layout{State: "/state", Run: "/run/t", Secrets: "/state/secrets"},
 		Naming: resource.Naming{Subnet: netip.MustParsePrefix(subnet)}, Installation: "0123456789ab", Now: now,
 		Observed: resource.Observed{}, Secrets: map[string]string{"token": "digest-1"}, Failures: map[resource.ID]resource.Failure{},
@@ -99,7 +100,14 @@ func (w *world) adopt(out Output) (changed bool) {
 			r.Value = u
 		}
 		if s, ok := r.Value.(resource.Setup); ok {
-			s.Run = resource.SetupRun{Done: s.Revision, Boot: s.Boot, Started: 1, Job: resource.Job{EndedAt: w.in.Now}}
+			run := resource.SetupRun{Done: s.Revision, Boot: s.Boot, Started: 1, Job: resource.Job{EndedAt: w.in.Now}}
+			if w.failing[s.Revision] {
+				have, _, _ := w.in.Observed.Get(r.ID)
+				before, _ := have.Value.(resource.Setup)
+				run = before.Run // what served before serves on
+				run.Reason, run.EndedAt = "SetupFailed", w.in.Now
+			}
+			s.Run = run
 			r.Value = s
 		}
 		have, present, known := w.in.Observed.Get(r.ID)

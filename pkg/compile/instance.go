@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/preview"
 	"tekton.host/pkg/resource"
 )
 
@@ -84,6 +86,7 @@ func (c *compiler) chooseIncarnations(u *unitOf, want string) {
 		u.Target = all[n-1]
 		if u.Target.Fingerprint == want && !u.waiting && !u.keep && !u.noStart {
 			// Hot changes are its own from now on, also while a next one is built or when that is taken back.
+			u.Target.Served = c.served(u)
 			u.Target.Object, u.Target.Revision = u.Record.Object, u.revision
 		}
 		c.confirm(u)
@@ -237,21 +240,36 @@ func (c *compiler) chooseServing(u *unitOf) {
 	}
 }
 
-// specOf is the spec that an incarnation was made for.
+// served is the revision that the target serves until its setup for the wanted
+// one has succeeded; nil: it serves that, or none yet.
+func (c *compiler) served(u *unitOf) *preview.Revision {
+	was := cmp.Or(u.Target.Served, u.Target.Revision)
+	if was == nil || u.revision == nil || was.Commit == u.revision.Commit {
+		return nil
+	}
+	if have, _, known := observed[resource.Setup](c, u.Target.Machine); known && have.Run.Done != was.Commit {
+		return nil
+	}
+	return was
+}
+
+// specOf is the spec that an incarnation was made for, of a preview at the
+// revision whose services it runs.
 func (c *compiler) specOf(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
-	if string(i.Object) == string(u.Record.Object) && (i.Flake == "" || i.StorePath == u.Spec.System.StorePath) && reflect.DeepEqual(i.Revision, u.revision) {
+	revision := cmp.Or(i.Served, i.Revision)
+	if string(i.Object) == string(u.Record.Object) && (i.Flake == "" || i.StorePath == u.Spec.System.StorePath) && reflect.DeepEqual(revision, u.revision) {
 		return u.Spec
 	}
 	key := string(i.Object) + i.StorePath
-	if i.Revision != nil {
-		key += i.Revision.Commit + i.Revision.StorePath
+	if revision != nil {
+		key += revision.Commit + revision.StorePath
 	}
 	if spec, decoded := c.specs[key]; decoded {
 		return spec
 	}
 	spec := u.Spec
 	if o := v1alpha1.New(u.Record.Kind); o != nil && json.Unmarshal(i.Object, o) == nil {
-		spec = c.revised(u, o.Machine(), i.Revision)
+		spec = c.revised(u, o.Machine(), revision)
 		if i.Flake != "" {
 			spec.System.StorePath = i.StorePath
 		}

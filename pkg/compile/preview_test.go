@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/resource"
@@ -115,6 +116,24 @@ func TestPreviewLife(t *testing.T) {
 	if got := w.in.Claims.Instances["uid-shop"]; len(got) != 1 || got[0].Revision.Commit != "c2" {
 		t.Errorf("instances %+v", got)
 	}
+
+	// One that moves its port and cannot be set up: what serves is led to, and asked, where it is.
+	w.failing = map[string]bool{"c5": true}
+	w.fetched("main", "c5", strings.Replace(shop, "3000", "5000", 1))
+	out = w.settle()
+	w.serves(t, out, "shop-1", 4000)
+	if a := out.Desired.Present[resource.ID{Kind: resource.KindAnswer, Name: "shop-1"}]; a.Value.(resource.Answer).Probe.Port != 4000 {
+		t.Errorf("asked is %+v", a)
+	}
+	w.fetched("main", "c6", shop+"image: x\n")
+	w.serves(t, w.settle(), "shop-1", 4000)
+	w.failing = nil
+	w.in.Now = w.in.Now.Add(time.Hour)
+	w.fetched("main", "c5", strings.Replace(shop, "3000", "5000", 1))
+	w.serves(t, w.settle(), "shop-1", 5000)
+	w.fetched("main", "c2", strings.Replace(shop, "3000", "4000", 1))
+	out = w.settle()
+	w.serves(t, out, "shop-1", 4000)
 
 	// A bad one: its place is told, nothing changes.
 	before := out.Desired.Present

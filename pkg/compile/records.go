@@ -79,6 +79,9 @@ type InstanceRecord struct {
 	Object json.RawMessage `json:"object"`
 	// Revision of the repository that a preview was made for.
 	Revision *preview.Revision `json:"revision,omitempty"`
+	// Served is the one before, whose services run as long as the machine is not set
+	// up for Revision: its ports are those to ask and to lead to.
+	Served *preview.Revision `json:"served,omitempty"`
 	// RolledBack is the update that failed, and from which this one serves again.
 	RolledBack *RolledBackRecord `json:"rolledBack,omitempty"`
 	// Container is the name of the NixOS container that the incarnation is.

@@ -81,6 +81,9 @@ func (c *compiler) servingSpec(u *unitOf) *v1alpha1.ContainerSpec {
 	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
 		return c.specOf(u, u.Serving)
 	}
+	if u.Target != nil && u.Target.Served != nil {
+		return c.specOf(u, u.Target)
+	}
 	return u.effective
 }
 
