@@ -111,9 +111,12 @@ func (b *badPreview) goes(c badCase) {
 	b.shows("bad")
 	b.says(c)
 	if c.silent != "" {
-		if code, page, err := b.through(badHost, c.silent); err == nil && code != http.StatusServiceUnavailable {
-			b.t.Errorf("%s: served is %d %s", c.name, code, page)
-		}
+		b.eventually(c.name+" serves nobody", func() error {
+			if code, page, err := b.through(badHost, c.silent); err == nil && code != http.StatusServiceUnavailable {
+				return fmt.Errorf("served is %d %s", code, page)
+			}
+			return nil
+		})
 	} else {
 		b.kept(c.name)
 	}

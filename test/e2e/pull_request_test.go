@@ -254,7 +254,8 @@ func TestPullRequest(t *testing.T) {
 	name, _, _ := strings.Cut(host, ".")
 	machine := f.get(name).Status.Machine
 	if code, body, err := request(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/api/notes", f.httpPort()), host, "kept"); err != nil || code != http.StatusOK {
-		t.Fatalf("add a note: %d %s %v", code, body, err)
+		log, _ := f.run("preview", "logs", name)
+		t.Fatalf("add a note: %d %s %v; the application says:\n%s", code, body, err, log)
 	}
 
 	// What was accepted is not lost.
