@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,12 +37,17 @@ func TestRestoreFromPipe(t *testing.T) {
 	}
 }
 
+// listed are databases to be dumped.
+func listed(names ...string) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) { return names, nil }
+}
+
 // TestDatabaseGoes: one that was deleted since it was listed is told, one that
-// cannot be dumped is an error.
+// cannot be dumped is missing, and what is nobody's fault is an error.
 func TestDatabaseGoes(t *testing.T) {
 	create := func(cause error) (Manifest, error) {
 		return Create(t.Context(), io.Discard, CreateOptions{
-			Places: placesIn(t.TempDir()), HostFile: []byte("kind: Host\n"), Databases: []string{"shop", "web"},
+			Places: placesIn(t.TempDir()), HostFile: []byte("kind: Host\n"), Databases: listed("shop", "web"),
 			Dump: func(_ context.Context, name string) (string, error) {
 				dir := filepath.Join(t.TempDir(), name)
 				if name == "shop" {
@@ -52,6 +59,10 @@ func TestDatabaseGoes(t *testing.T) {
 	}
 	m, err := create(errors.Join(ErrNoDatabase, errors.New("no such data")))
 	if err != nil || !strings.Contains(strings.Join(m.Remarks, "\n"), "database shop was left out") || m.Parts[len(m.Parts)-1].Name != "databases/web" {
+		t.Errorf("%v, %+v", err, m)
+	}
+	m, err = create(fmt.Errorf("%w: a table is locked", ErrNotDumped))
+	if err != nil || !slices.Equal(m.Missing, []string{"databases/shop"}) || !strings.Contains(strings.Join(m.Remarks, "\n"), "a table is locked") || m.Parts[len(m.Parts)-1].Name != "databases/web" {
 		t.Errorf("%v, %+v", err, m)
 	}
 	if _, err := create(os.ErrNotExist); err == nil {

@@ -20,9 +20,10 @@ type CreateOptions struct {
 	Head     Head   // required
 	HostFile []byte // required: the daemon's configuration
 	Plain    bool   // not compressed
-	// Databases to be dumped. Dump makes the dump of one as a directory that is
-	// ours to remove; ErrNoDatabase: it is gone. Required where there are any.
-	Databases []string
+	// Databases to be dumped; asked for once all else is written, so that none is
+	// missing that the ledger knows. Dump makes the dump of one as a directory that
+	// is ours to remove; ErrNoDatabase: it is gone; ErrNotDumped: it cannot be.
+	Databases func(ctx context.Context) ([]string, error)
 	Dump      func(ctx context.Context, database string) (dir string, err error)
 	// Remarks for the manifest, of what whoever has it made knows. Optional.
 	Remarks []string
@@ -33,6 +34,11 @@ type CreateOptions struct {
 
 // ErrNoDatabase says that a database was deleted since it was listed.
 var ErrNoDatabase = errors.New("there is no such database any more")
+
+// ErrNotDumped says that one database could not be dumped, by its own fault: whoever
+// uses it may lock a table for as long as he likes, and must not be in the way of
+// all others.
+var ErrNotDumped = errors.New("it could not be dumped")
 
 // Create writes an archive of this host, which may go on meanwhile: of each file
 // there is what it held when it was read, of each database what it held at one
@@ -59,7 +65,13 @@ func Create(ctx context.Context, w io.Writer, o CreateOptions) (Manifest, error)
 			return Manifest{}, err
 		}
 	}
-	for _, name := range o.Databases {
+	var databases []string
+	if o.Databases != nil {
+		if databases, err = o.Databases(ctx); err != nil {
+			return Manifest{}, err
+		}
+	}
+	for _, name := range databases {
 		if err := a.database(ctx, name, o); err != nil {
 			return Manifest{}, err
 		}
@@ -102,6 +114,11 @@ func (a *Writer) database(ctx context.Context, name string, o CreateOptions) err
 	dir, err := o.Dump(ctx, name)
 	if errors.Is(err, ErrNoDatabase) {
 		a.Remark("database %s was left out: it was deleted meanwhile", name)
+		return nil
+	}
+	if errors.Is(err, ErrNotDumped) {
+		a.Remark("database %s is missing: %v", name, err)
+		a.manifest.Missing = append(a.manifest.Missing, part)
 		return nil
 	}
 	if err != nil {

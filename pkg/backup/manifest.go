@@ -40,6 +40,9 @@ type Manifest struct {
 	Head
 	FinishedAt time.Time `json:"finishedAt"`
 	Parts      []Part    `json:"parts"`
+	// Missing are parts that should be there and could not be read: with any the
+	// archive is not whole.
+	Missing []string `json:"missing,omitempty"`
 	// Remarks say what was left out, or changed while it was read.
 	Remarks []string `json:"remarks,omitempty"`
 }

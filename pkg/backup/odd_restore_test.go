@@ -55,7 +55,7 @@ func TestRestoreOfAnotherInstance(t *testing.T) {
 	}
 	var b bytes.Buffer
 	_, err = Create(t.Context(), &b, CreateOptions{
-		Places: places, Head: Head{Tekton: "v1", MachineID: "this", Instance: "a"}, HostFile: []byte("kind: Host\n"), Databases: []string{names["web"], names[strings.Repeat("n", 40)]},
+		Places: places, Head: Head{Tekton: "v1", MachineID: "this", Instance: "a"}, HostFile: []byte("kind: Host\n"), Databases: listed(names["web"], names[strings.Repeat("n", 40)]),
 		Dump: func(_ context.Context, name string) (string, error) {
 			dir := filepath.Join(t.TempDir(), name)
 			object := "web"

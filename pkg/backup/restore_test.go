@@ -107,7 +107,7 @@ func archive(t *testing.T, places Places, machine string) (file string, made Man
 	}
 	defer f.Close()
 	made, err = Create(t.Context(), f, CreateOptions{
-		Places: places, Head: Head{Tekton: "v1", MachineID: machine}, HostFile: []byte("kind: Host\n"), Databases: []string{"web_db"},
+		Places: places, Head: Head{Tekton: "v1", MachineID: machine}, HostFile: []byte("kind: Host\n"), Databases: listed("web_db"),
 		Dump: func(_ context.Context, name string) (string, error) {
 			dir := filepath.Join(t.TempDir(), name)
 			return dir, errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "dump"), []byte("PGDMP"), 0o600))

@@ -127,9 +127,13 @@ func (a *app) backup(ctx context.Context, to string, also []string, plain bool) 
 	m := a.meter("reading", backup.Size(places))
 	defer m.telling(ctx, m.lines)()
 	options := backup.CreateOptions{
-		Places: places, HostFile: info.HostFile, Plain: plain, Databases: info.Databases, Remarks: suspended(sources),
+		Places: places, HostFile: info.HostFile, Plain: plain, Remarks: suspended(sources),
 		Head:  backup.Head{Tekton: version.Version, Installation: version.Installation, Instance: version.Instance, Hostname: name, MachineID: machineID()},
 		Began: m.begin, Progress: m.add,
+		Databases: func(ctx context.Context) ([]string, error) {
+			now, err := a.client.Backup(ctx)
+			return now.Databases, err
+		},
 		Dump: func(ctx context.Context, database string) (string, error) {
 			return filepath.Join(l.Backup(), database), a.dump(ctx, m, database)
 		},
@@ -152,6 +156,10 @@ func suspended(sources []v1alpha1.SourceStatus) (remarks []string) {
 	return remarks
 }
 
+// unwholeSuffix is that of an archive that lacks something: it does not take the
+// place of a whole one.
+const unwholeSuffix = ".incomplete"
+
 // createFile has a file appear once all of it is durable. What was left of ones
 // that were killed goes.
 func createFile(path string, fill func(io.Writer) (backup.Manifest, error)) (m backup.Manifest, err error) {
@@ -168,7 +176,12 @@ func createFile(path string, fill func(io.Writer) (backup.Manifest, error)) (m b
 	if m, err = fill(f); err != nil {
 		return m, err
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	if len(m.Missing) > 0 {
+		err = errors.Join(f.Sync(), os.Rename(f.Name(), path+unwholeSuffix))
+	} else {
+		err = f.CloseAtomicallyReplace()
+	}
+	if err != nil {
 		return m, err
 	}
 	return m, host.SyncDir(dir)
@@ -190,8 +203,13 @@ func removeUnfinished(dir, base string) {
 func (a *app) dump(ctx context.Context, m *meter, database string) error {
 	for {
 		p, err := a.client.BackupDatabase(ctx, database)
-		if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.NotFound {
-			return fmt.Errorf("%w: %w", backup.ErrNoDatabase, err)
+		if e, ok := errors.AsType[*wire.Error](err); ok {
+			switch e.Code {
+			case wire.NotFound:
+				return fmt.Errorf("%w: %w", backup.ErrNoDatabase, err)
+			case wire.Conflict:
+				return fmt.Errorf("%w: %w", backup.ErrNotDumped, err)
+			}
 		}
 		if err != nil || p.Done {
 			return err
@@ -213,10 +231,16 @@ func (a *app) made(to string, m backup.Manifest, err error) error {
 	for _, r := range m.Remarks {
 		a.warn("%s", r)
 	}
-	if to == standard {
+	switch {
+	case to == standard:
 		to = "standard output"
+	case len(m.Missing) > 0:
+		to += unwholeSuffix
 	}
 	fmt.Fprintf(a.err, "Backup of %s written to %s.\n", summary(m), terminal.Escape(to))
+	if n := len(m.Missing); n > 0 {
+		return fmt.Errorf("the archive is not whole: %s missing, see above; mend that and make another one", plural(n, "part"))
+	}
 	return nil
 }
 

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,10 +25,10 @@ func TestSuspendedSources(t *testing.T) {
 	}
 }
 
-// TestDumpOfWhatIsGone: a database that was deleted since it was listed is told
-// apart from one that cannot be dumped.
+// TestDumpOfWhatIsGone: a database that was deleted since it was listed, and one
+// that cannot be dumped, are told apart from a daemon that is in trouble.
 func TestDumpOfWhatIsGone(t *testing.T) {
-	for code, gone := range map[wire.Code]bool{wire.NotFound: true, wire.Internal: false} {
+	for code, want := range map[wire.Code][2]bool{wire.NotFound: {true, false}, wire.Conflict: {false, true}, wire.Internal: {}} {
 		api, err := server.New(server.Options{Backend: servertest.New(servertest.State{Errors: map[string]*wire.Error{"BackupDatabase": {Code: code, Message: "no such data"}}})})
 		if err != nil {
 			t.Fatal(err)
@@ -40,12 +42,40 @@ func TestDumpOfWhatIsGone(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- api.Serve(ctx, l) }()
 		a := &app{client: client.New(socket)}
-		if err := a.dump(t.Context(), nil, "shop"); err == nil || errors.Is(err, backup.ErrNoDatabase) != gone {
+		err = a.dump(t.Context(), nil, "shop")
+		if got := [2]bool{errors.Is(err, backup.ErrNoDatabase), errors.Is(err, backup.ErrNotDumped)}; err == nil || got != want {
 			t.Errorf("%s: %v", code, err)
 		}
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestUnwholeArchive: what lacks a database does not take the place of a whole one.
+func TestUnwholeArchive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "host.tar.gz")
+	create := func(text string, missing ...string) error {
+		m, err := createFile(path, func(w io.Writer) (backup.Manifest, error) {
+			_, err := io.WriteString(w, text)
+			return backup.Manifest{Missing: missing}, err
+		})
+		var out strings.Builder
+		return (&app{err: &out}).made(path, m, err)
+	}
+	if err := create("whole"); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("less", "databases/shop"); err == nil || !strings.Contains(err.Error(), "not whole: 1 part missing") {
+		t.Errorf("%v", err)
+	}
+	for file, want := range map[string]string{path: "whole", path + unwholeSuffix: "less"} {
+		if got, err := os.ReadFile(file); string(got) != want {
+			t.Errorf("%s holds %q (%v)", file, got, err)
+		}
+	}
+	if all, err := os.ReadDir(filepath.Dir(path)); len(all) != 2 {
+		t.Errorf("%v %v", all, err)
 	}
 }

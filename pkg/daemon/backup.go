@@ -12,6 +12,7 @@ import (
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/database"
+	"tekton.host/pkg/resource"
 	"tekton.host/pkg/server/wire"
 )
 
@@ -44,8 +45,11 @@ func (d *Daemon) hostFile() ([]byte, error) {
 // BackupDatabase implements server.Backend.
 func (d *Daemon) BackupDatabase(ctx context.Context, name string) (v1alpha1.DumpProgress, error) {
 	p, err := d.databases.Backup(ctx, name)
-	if errors.Is(err, database.ErrNotFound) {
+	switch reason := resource.Reason(err, ""); {
+	case errors.Is(err, database.ErrNotFound):
 		return v1alpha1.DumpProgress{}, &wire.Error{Code: wire.NotFound, Message: err.Error()}
+	case reason == database.ReasonLocked || reason == database.ReasonDumpFailed:
+		return v1alpha1.DumpProgress{}, &wire.Error{Code: wire.Conflict, Message: err.Error()}
 	}
 	return v1alpha1.DumpProgress{Done: p.Done, Written: p.Written, Size: p.Size}, err
 }

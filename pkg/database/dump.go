@@ -29,6 +29,12 @@ const (
 	tellAfter = 5 * time.Second
 )
 
+// Reasons why a database has no dump.
+const (
+	ReasonLocked     = "DatabaseLocked" // a session holds what the dump has to read
+	ReasonDumpFailed = "DumpFailed"
+)
+
 // trashInfo stands beside a dump.
 type trashInfo struct {
 	Installation string   `json:"installation"`
@@ -212,9 +218,9 @@ func (d *Driver) pgDump(ctx context.Context, u user, file, session string, info 
 	defer cancel()
 	err = errors.Join(err, d.endDump(over, session, info.Database))
 	if locked, is := errors.AsType[*lockedError](context.Cause(dumping)); is {
-		return resource.Because("DatabaseLocked", fmt.Errorf("database %s was not dumped: %w", info.Database, locked))
+		return resource.Because(ReasonLocked, fmt.Errorf("database %s was not dumped: %w", info.Database, locked))
 	}
-	return resource.Because("DumpFailed", fmt.Errorf("dump database %s: %w", info.Database, err))
+	return resource.Because(ReasonDumpFailed, fmt.Errorf("dump database %s: %w", info.Database, err))
 }
 
 // endDump ends the sessions of dumps of a database.
