@@ -43,7 +43,7 @@ func (d *Driver) awake(ctx context.Context, work func() error) (err error) {
 		return err
 	}
 	if d.clusterExists() {
-		release() // the objects' own, which nobody ends under our hands
+		release() // the objects' own: where the last one goes meanwhile, the work fails, and can be repeated
 		return work()
 	}
 	defer release()
