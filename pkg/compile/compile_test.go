@@ -373,6 +373,31 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// TestManyDependencies: that all depend on all earlier ones takes no longer
+// than it has to, though the ways through them are more than can be walked.
+func TestManyDependencies(t *testing.T) {
+	w := newWorld("10.99.0.0/24")
+	var names []string
+	for i := range 60 {
+		name := fmt.Sprintf("c%02d", i)
+		w.want(name, func(s *v1alpha1.ContainerSpec) { s.DependsOn = slices.Clone(names) })
+		names = append(names, name)
+	}
+	for _, o := range Compile(w.in).Objects {
+		for _, n := range o.Notes {
+			if n.Reason == "DependencyCycle" {
+				t.Errorf("%s: %s", o.Record.Name, n.Message)
+			}
+		}
+	}
+	w.want("c00", func(s *v1alpha1.ContainerSpec) { s.DependsOn = []string{"c59"} })
+	for _, o := range Compile(w.in).Objects {
+		if !slices.ContainsFunc(o.Notes, func(n Note) bool { return n.Reason == "DependencyCycle" }) {
+			t.Errorf("%s leads back to itself, and is not told so", o.Record.Name)
+		}
+	}
+}
+
 // TestSlots fills a /28 (6 slots): the seventh object is told so, gets the
 // place of one that goes at once, and a cooled-down slot is preferred to none.
 func TestSlots(t *testing.T) {

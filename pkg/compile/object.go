@@ -259,7 +259,7 @@ func (c *compiler) markCycles(units []*unitOf) {
 		if !u.live {
 			continue
 		}
-		if path := c.cycle(u.Record.Name, u, nil); path != nil {
+		if path := c.cycle(u.Record.Name, u, nil, map[string]bool{}); path != nil {
 			u.noStart = true
 			u.note(v1alpha1.ConditionSpecValid, v1alpha1.ConditionFalse, "DependencyCycle",
 				"dependsOn leads back to the object itself: %s; remove one of these", strings.Join(path, " → "))
@@ -267,14 +267,17 @@ func (c *compiler) markCycles(units []*unitOf) {
 	}
 }
 
-func (c *compiler) cycle(start string, u *unitOf, path []string) []string {
+// cycle is a path from u back to start. What was seen once leads there by no
+// other way either: the number of ways grows exponentially.
+func (c *compiler) cycle(start string, u *unitOf, path []string, seen map[string]bool) []string {
 	path = append(slices.Clone(path), u.Record.Name)
 	for _, name := range u.Spec.DependsOn {
 		if name == start {
 			return append(path, name)
 		}
-		if next := c.targets[name]; next != nil && !slices.Contains(path, name) {
-			if found := c.cycle(start, next, path); found != nil {
+		if next := c.targets[name]; next != nil && !seen[name] {
+			seen[name] = true
+			if found := c.cycle(start, next, path, seen); found != nil {
 				return found
 			}
 		}
