@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/gofrs/flock"
@@ -65,6 +66,8 @@ type Daemon struct {
 	events       *event.Log
 	metrics      *metrics.Metrics
 	history      *event.History
+	// writing is held while documents of a source are read, changed and written.
+	writing sync.Mutex
 }
 
 // Open takes the state directory and puts the parts together. Nothing on the

@@ -42,6 +42,8 @@ func (d *Daemon) removeOne(ctx context.Context, o compile.Compiled) error {
 	if _, mine := d.sources[o.Record.Source]; !mine {
 		return nil // only a commit removes it
 	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	r, _, err := d.record(ctx, v1alpha1.Ref{Kind: o.Record.Kind, Name: o.Record.Name})
 	if err != nil || r.UID != o.Record.UID || r.Digest != o.Record.Digest {
 		return err

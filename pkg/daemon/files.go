@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -46,6 +46,8 @@ func (d *Daemon) Apply(ctx context.Context, sourceName string, files []v1alpha1.
 		return nil, err
 	}
 	results := make([]v1alpha1.ApplyResult, 0, len(docs))
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	for _, doc := range docs {
 		r, err := d.store(ctx, c, doc)
 		if err != nil {
@@ -77,23 +79,13 @@ func (d *Daemon) readDocuments(c v1alpha1.SourceConfig, files []v1alpha1.File) (
 		problems = append(problems, ps...)
 		texts := spec.Documents(f.Data)
 		for _, o := range objects {
-			docs = append(docs, document{o, textAt(texts, o.Position.Line)})
+			docs = append(docs, document{o, texts[documentAt(texts, o.Position.Line)].Text})
 		}
 	}
 	if len(problems) > 0 {
 		return nil, invalid(problems)
 	}
 	return docs, nil
-}
-
-// textAt is the text of the document that has a line.
-func textAt(docs []spec.Document, line int) string {
-	for _, doc := range slices.Backward(docs) {
-		if doc.Line <= line {
-			return doc.Text
-		}
-	}
-	return ""
 }
 
 // store writes a document: over the stored one of the same kind and name,
@@ -118,37 +110,24 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 }
 
 // editFile replaces (or with an empty text removes) one document of a file and
-// leaves the others as they are. A file without documents is removed.
+// leaves the others as they are. A file without documents is removed. Between
+// its reading and its writing nobody else writes: d.writing is held.
 func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
 	data, err := readPlain(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	docs := spec.Documents(data)
-	objects, _ := spec.Decode(file, data, spec.Options{Host: &d.opts.Host})
-	at := -1
-	for _, o := range objects {
-		if o.Type().Kind == ref.Kind && o.Meta().Name == ref.Name {
-			at = slices.IndexFunc(docs, func(x spec.Document) bool { return x.Text == textAt(docs, o.Position.Line) })
-		}
-	}
+	edited, err := edit(file, data, ref, text, spec.Options{Host: &d.opts.Host})
 	switch {
-	case text != "" && at >= 0:
-		docs[at].Text = text
-	case text != "":
-		docs = append(docs, spec.Document{Text: text})
-	case at >= 0:
-		docs = slices.Delete(docs, at, at+1)
-	default:
-		return nil
-	}
-	if len(docs) == 0 {
+	case err != nil || bytes.Equal(edited, data):
+		return err
+	case edited == nil:
 		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 		return host.SyncDir(filepath.Dir(file))
 	}
-	return host.WriteFile(file, spec.Join(docs), 0o644)
+	return host.WriteFile(file, edited, 0o644)
 }
 
 // readPlain reads a file that is to be written. Anything else of that name is
@@ -194,6 +173,8 @@ func notPlain(mode fs.FileMode) string {
 // Delete implements server.Backend: the document goes first, then the request
 // is made durable, so that a crash in between is an ordinary removal.
 func (d *Daemon) Delete(ctx context.Context, ref v1alpha1.Ref) (v1alpha1.DeleteResult, error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	r, _, err := d.record(ctx, ref)
 	if err != nil {
 		return d.deleteRejected(ref, err)

@@ -2,27 +2,27 @@ package spec
 
 import "strings"
 
-// Document is the text of one document of a file, as it was written.
+// Document is the text of one document of a file, as it was written but for
+// Unix line ends.
 type Document struct {
-	Text string // without its "---" line
-	Line int    // of its first line in the file, from 1
+	Text string // without its "---"
+	Line int    // at which it begins in the file, with its "---", from 1
 }
 
-// Documents splits a file into the texts of its documents, so that one of them
-// can be replaced or removed without touching the others. Chunks that hold only
-// comments belong to no document and are left out.
+// Documents splits a file into the texts of its documents, those that Decode
+// sees, so that one of them can be replaced or removed without touching the
+// others. Chunks that hold only comments belong to no document and are left out.
 func Documents(data []byte) []Document {
 	var out []Document
-	for _, c := range split(string(data)) {
+	for _, c := range split(unixText(data)) {
 		if c.blank() {
 			continue
 		}
-		text, line := c.text, c.line+1
-		if strings.HasPrefix(text, "---") {
-			_, text, _ = strings.Cut(text, "\n")
-			line++
+		text, marked := strings.CutPrefix(c.text, "---")
+		if marked {
+			text = strings.TrimPrefix(strings.TrimLeft(text, " \t"), "\n")
 		}
-		out = append(out, Document{Text: text, Line: line})
+		out = append(out, Document{Text: text, Line: c.line + 1})
 	}
 	return out
 }

@@ -53,8 +53,7 @@ func readable(file string, data []byte) (string, *Problem) {
 		return "", &Problem{Position: Position{File: file, Line: 1, Column: 1}, Reason: ReasonParseError,
 			Message: "the file is UTF-16; save it as UTF-8"}
 	}
-	text := string(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	text := unixText(data)
 	if strings.TrimSpace(text) == "" {
 		return "", &Problem{Position: Position{File: file, Line: 1, Column: 1}, Reason: ReasonParseError,
 			Message: "the file is empty; delete it if nothing is wanted, as an empty file may be one that was not written to its end"}
@@ -63,6 +62,12 @@ func readable(file string, data []byte) (string, *Problem) {
 		return "", problem
 	}
 	return text, nil
+}
+
+// unixText is a file's text with Unix line ends, without a byte order mark.
+func unixText(data []byte) string {
+	text := string(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 }
 
 func badCharacter(file, text string) *Problem {
