@@ -226,7 +226,7 @@ func (d *Driver) ensureData(ctx context.Context, u user) (bin string, err error)
 		return d.binDirFor(ctx, strings.TrimSpace(string(version)))
 	}
 	if exists(d.dataDir()) {
-		return "", resource.Terminal("PostgresData", fmt.Errorf("%s is no data directory of PostgreSQL: %w; move it away, and a new one is made", d.dataDir(), err))
+		return "", resource.Taken("PostgresData", fmt.Errorf("%s is no data directory of PostgreSQL: %w; move it away, and a new one is made", d.dataDir(), err))
 	}
 	bin, err = d.binDir(ctx)
 	if err != nil {

@@ -318,12 +318,13 @@ func TestDumpOutlivesItsStep(t *testing.T) {
 func TestPostgresMissing(t *testing.T) {
 	w := newWorld(t)
 	broken := []struct {
-		change func(*Options)
-		reason string
+		change   func(*Options)
+		reason   string
+		terminal bool // nothing on the host can cure it
 	}{
-		{func(o *Options) { o.User = "no-such-user" }, "PostgresUser"},
-		{func(o *Options) { o.User = "root" }, "PostgresUser"},
-		{func(o *Options) { o.BinDir = "/nonexistent" }, "PostgresMissing"},
+		{func(o *Options) { o.User = "no-such-user" }, "PostgresUser", false},
+		{func(o *Options) { o.User = "root" }, "PostgresUser", true},
+		{func(o *Options) { o.BinDir = "/nonexistent" }, "PostgresMissing", false},
 	}
 	for _, c := range broken {
 		o := w.driver.opts
@@ -335,8 +336,8 @@ func TestPostgresMissing(t *testing.T) {
 		s := resource.Step{Verb: resource.Put, Resource: resource.New(resource.HostOwner, "", serviceName, cluster)}
 		err = d.Apply(t.Context(), []resource.Step{s})[0]
 		wantReason(t, err, c.reason)
-		if !isTerminal(err) {
-			t.Errorf("%v is not terminal", err)
+		if isTerminal(err) != c.terminal {
+			t.Errorf("terminal is not %v: %v", c.terminal, err)
 		}
 	}
 	if err := os.MkdirAll(w.driver.dataDir(), 0o700); err != nil {
@@ -347,8 +348,8 @@ func TestPostgresMissing(t *testing.T) {
 	}
 	err := w.apply(resource.Put, resource.New(resource.HostOwner, "", serviceName, cluster))
 	wantReason(t, err, "PostgresVersion")
-	if !isTerminal(err) {
-		t.Errorf("%v is not terminal", err)
+	if isTerminal(err) {
+		t.Errorf("nobody would see that it was installed: %v", err)
 	}
 	o := w.driver.opts
 	o.Layout.Run = "/" + strings.Repeat("x", 100)

@@ -154,7 +154,7 @@ func (d *Driver) extensionAllowed(ctx context.Context, conn *pgx.Conn, name stri
 	err = conn.QueryRow(ctx, query, name).Scan(&trusted)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return false, resource.Terminal("ExtensionUnavailable", fmt.Errorf("extension %q is not installed on the host; install its package or remove it from the spec", name))
+		return false, resource.Taken("ExtensionUnavailable", fmt.Errorf("extension %q is not installed on the host; install its package or remove it from the spec", name))
 	case err != nil:
 		return false, fmt.Errorf("look for extension %s: %w", name, err)
 	case !trusted && !slices.Contains(untrustedExtensions, name):

@@ -202,7 +202,11 @@ func TestExtensions(t *testing.T) {
 	w.must(resource.Put, rs[0])
 	wantReason(t, w.apply(resource.Put, rs[1]), "ExtensionNotAllowed")
 	a.ext = []string{"nosuch"}
-	wantReason(t, w.apply(resource.Put, a.resources(w.layout)[1]), "ExtensionUnavailable")
+	unavailable := w.apply(resource.Put, a.resources(w.layout)[1])
+	wantReason(t, unavailable, "ExtensionUnavailable")
+	if isTerminal(unavailable) {
+		t.Errorf("nobody would see that it was installed: %v", unavailable)
+	}
 	if got := w.observe(resource.KindDatabase)[rs[1].ID]; len(got.Value.(resource.Database).Extensions) != 0 {
 		t.Errorf("observed extensions that are not there: %v", got)
 	}

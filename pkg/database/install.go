@@ -22,7 +22,7 @@ type user struct{ *syscall.Credential }
 func (d *Driver) user() (user, error) {
 	as, err := host.LookupUser(d.opts.User)
 	if err != nil {
-		return user{}, resource.Terminal("PostgresUser", fmt.Errorf("the user that PostgreSQL is to run as: %w; create it or set Host.spec.postgres.user", err))
+		return user{}, resource.Taken("PostgresUser", fmt.Errorf("the user that PostgreSQL is to run as: %w; create it or set Host.spec.postgres.user", err))
 	}
 	if as.Uid == 0 {
 		return user{}, resource.Terminal("PostgresUser", fmt.Errorf("PostgreSQL refuses to run as root; set Host.spec.postgres.user to another user than %s", d.opts.User))
@@ -81,7 +81,7 @@ func (d *Driver) binDirFor(ctx context.Context, major string) (string, error) {
 		}
 		have = append(have, strconv.Itoa(v))
 	}
-	return "", resource.Terminal("PostgresVersion", fmt.Errorf("%s was made by PostgreSQL %s, the host has %s; install PostgreSQL %s, or upgrade the data with pg_upgrade",
+	return "", resource.Taken("PostgresVersion", fmt.Errorf("%s was made by PostgreSQL %s, the host has %s; install PostgreSQL %s, or upgrade the data with pg_upgrade",
 		d.dataDir(), major, cmp.Or(strings.Join(have, ", "), "none"), major))
 }
 
@@ -89,14 +89,14 @@ func (d *Driver) binDirFor(ctx context.Context, major string) (string, error) {
 func (d *Driver) binDir(ctx context.Context) (string, error) {
 	dirs := d.binDirs()
 	if len(dirs) == 0 {
-		return "", resource.Terminal("PostgresMissing", fmt.Errorf("no PostgreSQL in %s or PATH; install it, or set Host.spec.postgres.binDir or Host.spec.postgres.mode: none", host.PostgresDirs))
+		return "", resource.Taken("PostgresMissing", fmt.Errorf("no PostgreSQL in %s or PATH; install it, or set Host.spec.postgres.binDir or Host.spec.postgres.mode: none", host.PostgresDirs))
 	}
 	major, err := majorOf(ctx, dirs[0])
 	if err != nil {
 		return "", err
 	}
 	if major < minMajor {
-		return "", resource.Terminal("PostgresVersion", fmt.Errorf("PostgreSQL %d in %s is too old; install %d or newer", major, dirs[0], minMajor))
+		return "", resource.Taken("PostgresVersion", fmt.Errorf("PostgreSQL %d in %s is too old; install %d or newer", major, dirs[0], minMajor))
 	}
 	return dirs[0], nil
 }
@@ -108,7 +108,7 @@ func (d *Driver) binDirs() []string { return host.PostgresPrograms(d.opts.BinDir
 func majorOf(ctx context.Context, binDir string) (int, error) {
 	out, err := host.Run(ctx, host.Command{Argv: []string{filepath.Join(binDir, "postgres"), "--version"}})
 	if err != nil {
-		return 0, resource.Terminal("PostgresMissing", fmt.Errorf("ask PostgreSQL for its version: %w", err))
+		return 0, resource.Taken("PostgresMissing", fmt.Errorf("ask PostgreSQL for its version: %w", err))
 	}
 	_, version, _ := strings.Cut(string(out), ") ")
 	digits := version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]

@@ -150,7 +150,7 @@ func (g *generation) tlsConflicts(names []string) map[string]error {
 		if !ok {
 			mode[e.Route.Host] = e
 		} else if first.Route.TLS != e.Route.TLS {
-			refused[e.Name] = resource.Terminal(reasonTLSConflict, fmt.Errorf("host %q has TLS %q by the route %s of %s; %q on the same host is not possible",
+			refused[e.Name] = resource.Taken(reasonTLSConflict, fmt.Errorf("host %q has TLS %q by the route %s of %s; %q on the same host is not possible",
 				e.Route.Host, first.Route.TLS, first.Name, first.Route.Label, e.Route.TLS))
 		}
 	}

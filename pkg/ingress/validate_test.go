@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -77,6 +78,9 @@ func TestTLSConflicts(t *testing.T) {
 			// h/ and h/b are accepted and agree
 			if len(got) != 1 || resource.Reason(got["h/a"], "") != reasonTLSConflict {
 				t.Errorf("%s: %v", tc.reason, got)
+			}
+			if _, again := errors.AsType[*resource.WaitingError](got["h/a"]); !again {
+				t.Errorf("it would stay refused when the other one goes: %v", got["h/a"])
 			}
 			continue
 		}

@@ -63,12 +63,13 @@ func explainFull(c *v1alpha1.Condition) {
 	}
 }
 
-// Hurry has failed steps tried again now, not when their pause is over.
+// Hurry has failed steps tried again now, not when their pause is over; also
+// those that nothing seemed to help, for a person may know better.
 func (c *Core) Hurry(now time.Time) { c.failures.hurry(now) }
 
 func (fs failures) hurry(now time.Time) {
 	for id, f := range fs {
-		if f.RetryAt.After(now) {
+		if f.RetryAt.IsZero() || f.RetryAt.After(now) {
 			f.RetryAt = now
 			fs[id] = f
 		}

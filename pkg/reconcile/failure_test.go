@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tekton.host/pkg/api/v1alpha1"
+	"tekton.host/pkg/plan"
 	"tekton.host/pkg/resource"
 )
 
@@ -38,5 +39,35 @@ func TestDiskFull(t *testing.T) {
 		if f := fs[step.Resource.ID]; f.RetryAt.After(now) || f.Attempts != 1 {
 			t.Errorf("%v: hurried: %+v", err, f)
 		}
+	}
+}
+
+// TestHurryTerminal: what no retry helps is left alone, until somebody asks for one.
+func TestHurryTerminal(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	fs := failures{}
+	step := resource.Step{Verb: resource.Put, Resource: resource.New("uid", "", "web", resource.Claim{Key: "web", Owner: "uid"})}
+	tried := func() bool {
+		p := plan.Make(plan.Input{
+			Desired:  resource.Desired{Present: map[resource.ID]resource.Resource{step.Resource.ID: step.Resource}, Complete: map[string]bool{"uid": true}},
+			Observed: resource.Observed{resource.KindClaim: resource.Known()}, Failures: fs.facts(), Now: now,
+		})
+		return len(p.Steps) == 1
+	}
+	if !tried() {
+		t.Fatal("the step is not asked for")
+	}
+	fs.finish(step, resource.Terminal("InvalidClaim", errors.New("it is wrong")), now)
+	now = now.Add(time.Hour)
+	if tried() {
+		t.Error("tried again by itself")
+	}
+	fs.hurry(now)
+	if !tried() {
+		t.Error("not tried when asked for")
+	}
+	fs.finish(step, resource.Terminal("InvalidClaim", errors.New("it is wrong")), now)
+	if tried() {
+		t.Error("tried again though it was just refused")
 	}
 }

@@ -45,11 +45,12 @@ func Waiting(reason string, after time.Duration, err error) error {
 	return &WaitingError{reason, after, err}
 }
 
-// takenRetry is when to look again for something that only a person can move.
+// takenRetry is when to look again for something that only a person can change.
 const takenRetry = 10 * time.Second
 
-// Taken says that something that is not ours stands where ours is to be. Whoever
-// moves it away tells nobody, so it is looked at again.
+// Taken says that something that is not ours stands where ours is to be, or is
+// missing or other than ours needs it. Whoever changes that tells nobody, so it is
+// looked at again.
 func Taken(reason string, err error) error { return Waiting(reason, takenRetry, err) }
 
 // Any other error is retried with backoff: 1 s doubling to 5 min, with jitter.

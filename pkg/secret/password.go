@@ -220,7 +220,7 @@ func (d *Driver) mayTouch(s resource.Step, there bool) error {
 	case err != nil:
 		return err
 	case mark.Installation != d.opts.Installation:
-		return resource.Terminal("Conflict", fmt.Errorf("the password %s belongs to another installation (%s); remove it if that is gone", d.file(s.Resource.Name), mark))
+		return resource.Taken("Conflict", fmt.Errorf("the password %s belongs to another installation (%s); remove it if that is gone", d.file(s.Resource.Name), mark))
 	case mark.Owner != s.Resource.Owner && (s.Seen == nil || s.Seen.Owner != mark.Owner):
 		return resource.ErrStale
 	}

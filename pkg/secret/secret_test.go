@@ -126,8 +126,9 @@ func TestPasswordOwners(t *testing.T) {
 	if got := observe(t, d); len(got) != 0 {
 		t.Errorf("observed another installation's %v", got)
 	}
-	if _, ok := errors.AsType[*resource.TerminalError](apply(d, resource.Put, other)); !ok {
-		t.Error("Put over another installation's password is not terminal")
+	taken := apply(d, resource.Put, other)
+	if _, ok := errors.AsType[*resource.WaitingError](taken); !ok || resource.Reason(taken, "") != "Conflict" {
+		t.Errorf("Put over another installation's password, which somebody may remove: %v", taken)
 	}
 	if err := apply(d, resource.Delete, other); !errors.Is(err, resource.ErrStale) {
 		t.Errorf("delete of another installation's: %v", err)
