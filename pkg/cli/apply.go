@@ -90,6 +90,8 @@ func applied(item *v1alpha1.Item) (bool, error) {
 	switch item.Status.Phase {
 	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseAsleep:
 		return true, nil
+	case v1alpha1.PhaseDeleting: // what is applied comes when its namesake is gone
+		return false, nil
 	case v1alpha1.PhaseRejected:
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))
 	}

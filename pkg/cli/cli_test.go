@@ -196,12 +196,13 @@ func TestApplied(t *testing.T) {
 		done   bool
 		words  string // of an error
 	}{
-		"Ready":        {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready}}, true, ""},
-		"starting":     {v1alpha1.Status{Phase: v1alpha1.PhaseStarting, Conditions: []v1alpha1.Condition{starting}}, false, ""},
-		"disabled":     {v1alpha1.Status{Phase: v1alpha1.PhaseDisabled}, true, ""},
-		"rejected":     {v1alpha1.Status{Phase: v1alpha1.PhaseRejected}, false, "was rejected"},
-		"taken back":   {v1alpha1.Status{Phase: v1alpha1.PhaseDegraded, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue)}}, false, "container/web is as it was before: CrashLoop: ended with exit code 127"},
-		"being set up": {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse)}}, false, ""},
+		"Ready":         {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready}}, true, ""},
+		"starting":      {v1alpha1.Status{Phase: v1alpha1.PhaseStarting, Conditions: []v1alpha1.Condition{starting}}, false, ""},
+		"disabled":      {v1alpha1.Status{Phase: v1alpha1.PhaseDisabled}, true, ""},
+		"rejected":      {v1alpha1.Status{Phase: v1alpha1.PhaseRejected}, false, "was rejected"},
+		"taken back":    {v1alpha1.Status{Phase: v1alpha1.PhaseDegraded, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue)}}, false, "container/web is as it was before: CrashLoop: ended with exit code 127"},
+		"namesake goes": {v1alpha1.Status{Phase: v1alpha1.PhaseDeleting, Conditions: []v1alpha1.Condition{ready}}, false, ""},
+		"being set up":  {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionSetUp, v1alpha1.ConditionFalse)}}, false, ""},
 	} {
 		done, err := applied(&v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: "Container"}, Metadata: v1alpha1.ItemMeta{Name: "web"}, Status: tc.status})
 		if done != tc.done || (err == nil) != (tc.words == "") || err != nil && !strings.Contains(err.Error(), tc.words) {

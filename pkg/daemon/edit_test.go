@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -181,5 +183,87 @@ func TestApplyAtOnce(t *testing.T) {
 	data, err := os.ReadFile(file)
 	if d := cmp.Diff(strings.ReplaceAll(strings.Join(docs, "---\n"), "[x]", "[y]"), string(data)); d != "" || err != nil {
 		t.Errorf("%v\n%s", err, d)
+	}
+}
+
+// TestApplyOntoGoing: what is written under the name of an object that is being
+// deleted is a new one, where its document was.
+func TestApplyOntoGoing(t *testing.T) {
+	d, dir := local(t)
+	file := filepath.Join(dir, "all.yaml")
+	apply := func(want v1alpha1.ApplyAction, generation int64, at string) {
+		t.Helper()
+		got, err := d.Apply(t.Context(), "", []v1alpha1.File{{Name: "-", Data: []byte(container("web", "x"))}})
+		if err != nil || len(got) != 1 || got[0].Action != want || got[0].Generation != generation || got[0].Source.File != at {
+			t.Errorf("%+v %v", got, err)
+		}
+		if data, err := os.ReadFile(at); string(data) != container("web", "x") {
+			t.Errorf("%q %v", data, err)
+		}
+	}
+	objects, problems := spec.Decode("-", []byte(container("web", "x")), spec.Options{Host: &d.opts.Host})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	r := compile.ObjectRecord{UID: "u1", Kind: "Container", Name: "web", Source: "local", File: file, Generation: 5, Digest: objects[0].Digest}
+	accept(t, d, r)
+	apply(v1alpha1.ApplyUnchanged, 5, file)
+	if err := d.remove(t.Context(), r, "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(file); !os.IsNotExist(err) {
+		t.Errorf("the document is still there: %v", err)
+	}
+	apply(v1alpha1.ApplyCreated, 1, file)
+
+	// Of another source: it comes where it is written now.
+	r = compile.ObjectRecord{UID: "u2", Kind: "Container", Name: "api", Source: "git", File: "/repository/api.yaml", Generation: 5, Digest: objects[0].Digest}
+	accept(t, d, r)
+	api := v1alpha1.File{Name: "-", Data: []byte(container("api", "x"))}
+	if got, err := d.Apply(t.Context(), "", []v1alpha1.File{api}); err == nil {
+		t.Errorf("taken from its source: %+v", got)
+	}
+	if err := d.remove(t.Context(), r, "deleted"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.Apply(t.Context(), "", []v1alpha1.File{api})
+	if err != nil || got[0].Action != v1alpha1.ApplyCreated || got[0].Generation != 1 || got[0].Source.File != filepath.Join(dir, "container-api.yaml") {
+		t.Errorf("%+v %v", got, err)
+	}
+}
+
+// TestEditKeepsPermissions: who may read a file is for whom it belongs to say.
+func TestEditKeepsPermissions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	ref := v1alpha1.Ref{Kind: "Container", Name: "web"}
+	mode := func() (fs.FileMode, uint32, uint32) {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stat := info.Sys().(*syscall.Stat_t)
+		return info.Mode(), stat.Uid, stat.Gid
+	}
+	if err := (&Daemon{}).editFile(file, ref, container("web", "x")); err != nil {
+		t.Fatal(err)
+	}
+	if m, _, _ := mode(); m != 0o644 {
+		t.Errorf("a new file has %v", m)
+	}
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = 1234, 4321
+	}
+	if err := errors.Join(os.Chmod(file, 0o640), os.Chown(file, uid, gid)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Daemon{}).editFile(file, ref, container("web", "y")); err != nil {
+		t.Fatal(err)
+	}
+	if m, u, g := mode(); m != 0o640 || int(u) != uid || int(g) != gid {
+		t.Errorf("a rewritten file has %v %d %d", m, u, g)
+	}
+	if data, _ := os.ReadFile(file); string(data) != container("web", "y") {
+		t.Errorf("%q", data)
 	}
 }

@@ -48,7 +48,7 @@ func (d *Daemon) removeOne(ctx context.Context, o compile.Compiled) error {
 	if err != nil || r.UID != o.Record.UID || r.Digest != o.Record.Digest {
 		return err
 	}
-	data, err := readPlain(r.File)
+	data, _, err := readPlain(r.File)
 	if err != nil {
 		return err
 	}

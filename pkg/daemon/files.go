@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -95,10 +96,14 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 	result := v1alpha1.ApplyResult{Ref: ref, Action: v1alpha1.ApplyCreated, Generation: 1}
 	file := filepath.Join(c.Path, strings.ToLower(ref.Kind)+"-"+ref.Name+".yaml")
 	r, _, err := d.record(ctx, ref)
-	if err == nil {
-		if r.Source != c.Name {
-			return result, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s belongs to source %q", ref, r.Source), Next: "change it there: " + r.File}
-		}
+	going := err == nil && d.going(ctx, r.UID)
+	switch {
+	case err != nil, going && r.Source != c.Name: // it comes anew
+	case going:
+		file = r.File
+	case r.Source != c.Name:
+		return result, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s belongs to source %q", ref, r.Source), Next: "change it there: " + r.File}
+	default:
 		file, result.Generation = r.File, r.Generation
 		result.Action = v1alpha1.ApplyUnchanged
 		if r.Written() != doc.Digest {
@@ -109,11 +114,18 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 	return result, d.editFile(file, ref, doc.text)
 }
 
+// going reports whether the deletion of an object was asked for: one of its name
+// that is written now is another one, which comes when it is gone.
+func (d *Daemon) going(ctx context.Context, uid string) bool {
+	entries, _, err := d.ledger.List(ctx)
+	return err == nil && slices.ContainsFunc(entries, func(e resource.Claim) bool { return e.Key == compile.TombstoneKey(uid) })
+}
+
 // editFile replaces (or with an empty text removes) one document of a file and
 // leaves the others as they are. A file without documents is removed. Between
 // its reading and its writing nobody else writes: d.writing is held.
 func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
-	data, err := readPlain(file)
+	data, was, err := readPlain(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -126,31 +138,39 @@ func (d *Daemon) editFile(file string, ref v1alpha1.Ref, text string) error {
 			return err
 		}
 		return host.SyncDir(filepath.Dir(file))
+	case was == nil:
+		return host.WriteFile(file, edited, 0o644)
 	}
-	return host.WriteFile(file, edited, 0o644)
+	return host.RewriteFile(file, edited, was)
 }
 
-// readPlain reads a file that is to be written. Anything else of that name is
-// neither read, for a pipe never ends, nor replaced: who made it meant something by it.
-func readPlain(file string) ([]byte, error) {
+// readPlain reads a file that is to be written, and whose it is. Anything else of
+// that name is neither read, for a pipe never ends, nor replaced: who made it meant
+// something by it.
+func readPlain(file string) ([]byte, fs.FileInfo, error) {
 	info, err := os.Lstat(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if what := notPlain(info.Mode()); what != "" {
 		e := &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is %s; only plain files are written", file, what), Next: "move it away, then try again"}
 		if info.Mode()&fs.ModeSymlink != 0 {
 			e.Next = "change the file that the link leads to, or put a copy in the place of the link and try again"
 		}
-		return nil, e
+		return nil, nil, e
 	}
 	// Should it have been replaced since: not by way of a link, and without waiting.
 	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(f)
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err = f.Stat()
+	return data, info, err
 }
 
 // notPlain says what a file is that is no plain one.

@@ -61,7 +61,7 @@ func TestEditPlainFiles(t *testing.T) {
 	if got, err := os.ReadFile(target); string(got) != document {
 		t.Errorf("what the link leads to is %q %v", got, err)
 	}
-	if _, err := readPlain("/dev/null"); err == nil || !strings.Contains(err.Error(), "a device") {
+	if _, _, err := readPlain("/dev/null"); err == nil || !strings.Contains(err.Error(), "a device") {
 		t.Errorf("a device: %v", err)
 	}
 	// Plain ones are written and removed.
