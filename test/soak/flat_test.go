@@ -22,8 +22,10 @@ func slack(name string) int {
 		return 16 << 10
 	case "caddy RSS KiB":
 		return 32 << 10
-	case "ledger KiB", "conntrack", "supervisors threads":
+	case "ledger KiB", "supervisors threads":
 		return 40
+	case "conntrack": // requests under way
+		return 60
 	}
 	return 12
 }

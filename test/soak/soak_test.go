@@ -61,12 +61,15 @@ func TestSoak(t *testing.T) {
 	c.nothingLeft(empty, listing)
 }
 
-// forgetSoon has the kernel forget closed connections at once, so that those
-// that are tracked are those that somebody left open.
+// forgetSoon has the kernel forget closed connections, and what has none (DNS), at
+// once, so that those that are tracked are those that somebody left open.
 func forgetSoon(t *testing.T) {
 	t.Helper()
-	for _, state := range []string{"time_wait", "fin_wait", "close_wait", "last_ack", "syn_sent", "syn_recv", "unacknowledged", "max_retrans"} {
-		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_"+state, []byte("1"), 0); err != nil {
+	for _, timeout := range []string{
+		"tcp_timeout_time_wait", "tcp_timeout_fin_wait", "tcp_timeout_close_wait", "tcp_timeout_last_ack", "tcp_timeout_syn_sent", "tcp_timeout_syn_recv",
+		"tcp_timeout_unacknowledged", "tcp_timeout_max_retrans", "udp_timeout", "udp_timeout_stream", "icmp_timeout",
+	} {
+		if err := os.WriteFile("/proc/sys/net/netfilter/nf_conntrack_"+timeout, []byte("1"), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
