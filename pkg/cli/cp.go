@@ -1,17 +1,18 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tekton.host/pkg/api/v1alpha1"
 	"tekton.host/pkg/client"
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/internal/terminal"
 	"tekton.host/pkg/machine/transfer"
 	"tekton.host/pkg/server/wire"
@@ -58,15 +59,28 @@ type place struct {
 }
 
 func (a *app) parsePlace(ctx context.Context, text string) (place, error) {
-	name, path, remote := strings.Cut(text, ":")
-	if text == "" || (remote && path == "") {
+	name, inside, remote := strings.Cut(text, ":")
+	if text == "" || (remote && inside == "") {
 		return place{}, usage("%q lacks a path", text)
 	}
 	if !remote || strings.HasPrefix(name, "/") || strings.HasPrefix(name, ".") {
 		return place{path: text}, nil
 	}
 	ref, err := a.resolveOne(ctx, name)
-	return place{&ref, path}, err
+	return place{&ref, inside}, err
+}
+
+// copyName is what a copy is called in a directory. Of what is in a machine only
+// the asked path says that: what the machine prints could name .bashrc there.
+// What is packed here has its own name, also for ".".
+func (p place) copyName() string {
+	if p.ref == nil {
+		return ""
+	}
+	if base := path.Base(path.Join("/", p.path)); base != "/" {
+		return base
+	}
+	return "root"
 }
 
 // copyFiles lets both ends work. What one fails of is told, not what the other
@@ -79,7 +93,7 @@ func (a *app) copyFiles(ctx context.Context, from, to place) error {
 		w.CloseWithError(err)
 		packed <- err
 	}()
-	err := a.unpack(ctx, to, r)
+	err := a.unpack(ctx, to, r, from.copyName())
 	r.Close()
 	if errPack := <-packed; errPack != nil && !errors.Is(errPack, io.ErrClosedPipe) {
 		return errPack
@@ -94,11 +108,11 @@ func (a *app) pack(ctx context.Context, from place, w io.Writer) error {
 	return a.runTransfer(ctx, *from.ref, transfer.PackCommand(from.path), client.Streams{Stdout: w})
 }
 
-func (a *app) unpack(ctx context.Context, to place, r io.Reader) error {
+func (a *app) unpack(ctx context.Context, to place, r io.Reader, base string) error {
 	if to.ref == nil {
-		return transfer.Unpack(r, to.path)
+		return transfer.Unpack(r, to.path, base)
 	}
-	return a.runTransfer(ctx, *to.ref, transfer.UnpackCommand(to.path), client.Streams{Stdin: r, Stdout: io.Discard})
+	return a.runTransfer(ctx, *to.ref, transfer.UnpackCommand(to.path, base), client.Streams{Stdin: r, Stdout: io.Discard})
 }
 
 // complaintMax bounds what is kept of what a machine's end complains about.
@@ -106,7 +120,7 @@ const complaintMax = 16 << 10
 
 // runTransfer runs the machine's end. What it says is a warning, or the error.
 func (a *app) runTransfer(ctx context.Context, ref v1alpha1.Ref, command []string, s client.Streams) error {
-	said := &bounded{max: complaintMax}
+	said := &host.Beginning{Max: complaintMax}
 	s.Stderr = said
 	code, err := a.client.Exec(ctx, ref, wire.ExecRequest{Command: command}, s)
 	if err != nil {
@@ -130,15 +144,4 @@ func (a *app) runTransfer(ctx context.Context, ref v1alpha1.Ref, command []strin
 		return &exit{code: exitError, err: err, next: "start it anew: tekton restart " + ref.String() + ", or pass tar through tekton exec"}
 	}
 	return fmt.Errorf("in %s: %s", ref, last)
-}
-
-// bounded keeps the beginning of what is written to it.
-type bounded struct {
-	bytes.Buffer
-	max int
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(b.max-b.Len(), 0))])
-	return len(p), nil
 }

@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 	if c.Stdin != "" {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
-	var stdout, stderr boundedBuffer
+	stdout, stderr := Beginning{Max: maxOutput}, Beginning{Max: maxOutput}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if c.Stdout != nil {
 		cmd.Stdout = c.Stdout
@@ -90,22 +90,28 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
 		}
-		tail := strings.TrimSpace(stderr.kept.String())
+		tail := strings.TrimSpace(stderr.String())
 		if len(tail) > stderrTail {
 			tail = "…" + tail[len(tail)-stderrTail:]
 		}
-		return stdout.kept.Bytes(), &RunError{Argv: c.Argv, Err: err, Stderr: tail}
+		return stdout.Bytes(), &RunError{Argv: c.Argv, Err: err, Stderr: tail}
 	}
-	return stdout.kept.Bytes(), nil
+	return stdout.Bytes(), nil
 }
 
-// boundedBuffer keeps the first maxOutput bytes and counts the rest as written.
+// Beginning keeps the first Max bytes of what is written, and takes the rest.
 // It embeds no buffer: io.Copy would find its ReadFrom, which knows no bound.
-type boundedBuffer struct{ kept bytes.Buffer }
+type Beginning struct {
+	Max  int
+	kept bytes.Buffer
+}
 
-func (b *boundedBuffer) Write(p []byte) (int, error) {
-	if room := maxOutput - b.kept.Len(); room > 0 {
-		b.kept.Write(p[:min(room, len(p))])
-	}
+func (b *Beginning) Write(p []byte) (int, error) {
+	b.kept.Write(p[:min(len(p), max(b.Max-b.kept.Len(), 0))])
 	return len(p), nil
 }
+
+// Bytes are what was kept.
+func (b *Beginning) Bytes() []byte { return b.kept.Bytes() }
+
+func (b *Beginning) String() string { return b.kept.String() }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/job"
 	"tekton.host/pkg/resource"
 )
@@ -134,7 +135,7 @@ func (c *client) startDaemon(ctx context.Context, socket string) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = killDelay
-	var said lineBuffer
+	said := host.Beginning{Max: maxOutput}
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		return job.Failed(reasonNixMissing, "start Nix: %w; install it (Debian: nix-bin)", err)
@@ -257,7 +258,7 @@ func (c *client) run(ctx context.Context, r command) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out lineBuffer
+	out := host.Beginning{Max: maxOutput}
 	log := &lineWriter{line: c.build.line}
 	if r.line != nil {
 		log.line = r.line
@@ -319,14 +320,6 @@ func runAs(cmd *exec.Cmd, evaluator bool) error {
 		done <- cmd.Run()
 	}()
 	return <-done
-}
-
-// lineBuffer keeps the beginning of an output.
-type lineBuffer struct{ bytes.Buffer }
-
-func (b *lineBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(maxOutput-b.Len(), 0))])
-	return len(p), nil
 }
 
 // lineWriter hands on lines; what is beyond maxLine of one is dropped.

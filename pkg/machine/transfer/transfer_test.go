@@ -97,7 +97,7 @@ func TestCopy(t *testing.T) {
 			if err := transfer.Pack(&stream, from+"/"+tt.from, func(name, why string) { t.Errorf("%s %s", name, why) }); err != nil {
 				t.Fatal(err)
 			}
-			if err := transfer.Unpack(&stream, filepath.Join(to, tt.to)); err != nil {
+			if err := transfer.Unpack(&stream, filepath.Join(to, tt.to), ""); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.want, grown(t, to)); diff != "" {
@@ -134,7 +134,7 @@ func TestPackLeavesOut(t *testing.T) {
 	if err := transfer.Pack(io.Discard, from+"/src/pipe", nil); err == nil {
 		t.Error("a pipe was copied")
 	}
-	if err := transfer.Unpack(&stream, to); err != nil {
+	if err := transfer.Unpack(&stream, to, ""); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(to + "/src/su"); err != nil || info.Mode() != 0o755 {
@@ -142,7 +142,31 @@ func TestPackLeavesOut(t *testing.T) {
 	}
 }
 
-// A hostile stream reaches nothing beside the destination.
+// What a copy is called in a directory is what was asked for, whatever the stream says.
+func TestUnpackAs(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	plant(t, from, map[string]string{".ssh/authorized_keys": "1", ".bashrc": "2"})
+	if err := os.Chmod(from+"/.ssh", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for name, base := range map[string]string{".ssh": "logs", ".bashrc": "log"} {
+		var stream bytes.Buffer
+		if err := transfer.Pack(&stream, filepath.Join(from, name), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := transfer.Unpack(&stream, to, base); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"log": "2", "logs/": "", "logs/authorized_keys": "1"}, grown(t, to)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if info, err := os.Stat(to + "/logs"); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the directory: %v, %v", info, err)
+	}
+}
+
+// A hostile stream reaches nothing but what was asked for.
 func TestHostileStreams(t *testing.T) {
 	file := func(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o777} }
 	link := func(name, to string) *tar.Header {
@@ -151,18 +175,29 @@ func TestHostileStreams(t *testing.T) {
 	dir := func(name string) *tar.Header {
 		return &tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o777}
 	}
-	for name, entries := range map[string][]*tar.Header{
-		"up":                    {file("../victim")},
-		"up, later":             {file("a/../../victim")},
-		"up, as the first part": {dir(".."), file("../victim")},
-		"absolute":              {file("/victim")},
-		"through a link":        {link("a", "../beside"), file("a/victim")},
-		"through a link's link": {link("a", "b"), link("b", "../beside"), file("a/victim")},
-		"directory of a link":   {link("a", "../beside"), dir("a/victim")},
-		"mode of a link":        {link("a", "../beside"), dir("a")},
-		"device":                {{Typeflag: tar.TypeChar, Name: "a", Devmajor: 1, Devminor: 3}},
-		"hard link":             {{Typeflag: tar.TypeLink, Name: "a", Linkname: "../beside/file"}},
-		"over a directory":      {file("there")},
+	for name, tt := range map[string]struct {
+		base    string
+		entries []*tar.Header
+	}{
+		"up":                      {"", []*tar.Header{file("../victim")}},
+		"up, later":               {"", []*tar.Header{file("a/../../victim")}},
+		"up, as the first part":   {"", []*tar.Header{dir(".."), file("../victim")}},
+		"absolute":                {"", []*tar.Header{file("/victim")}},
+		"up, in a directory":      {"asked", []*tar.Header{dir("a"), file("../victim")}},
+		"another name":            {"asked", []*tar.Header{file("asked"), file(".bashrc")}},
+		"another name, first":     {"asked", []*tar.Header{file(".bashrc"), file("asked")}},
+		"another tree":            {"asked", []*tar.Header{dir(".ssh"), file(".ssh/authorized_keys"), file(".bashrc")}},
+		"a link as what is asked": {"asked", []*tar.Header{link("asked", "."), file("asked/.bashrc")}},
+		"a link to the outside":   {"asked", []*tar.Header{link("asked", "../beside"), dir("asked")}},
+		"link to the destination": {"asked", []*tar.Header{dir("a"), link("a/b", ".."), file("a/b/.bashrc")}},
+		"through a link":          {"asked", []*tar.Header{dir("a"), link("a/b", "../../beside"), file("a/b/victim")}},
+		"through a link's link":   {"asked", []*tar.Header{dir("a"), link("a/b", "c"), link("a/c", "../../beside"), file("a/b/victim")}},
+		"directory of a link":     {"asked", []*tar.Header{dir("a"), link("a/b", "../../beside"), dir("a/b/victim")}},
+		"mode of a link":          {"asked", []*tar.Header{dir("a"), link("a/b", "../../beside"), dir("a/b")}},
+		"device":                  {"asked", []*tar.Header{dir("a"), {Typeflag: tar.TypeChar, Name: "a/b", Devmajor: 1, Devminor: 3}}},
+		"hard link":               {"asked", []*tar.Header{dir("a"), {Typeflag: tar.TypeLink, Name: "a/b", Linkname: "../beside/file"}}},
+		"over a directory":        {"there", []*tar.Header{file("there")}},
+		"nothing":                 {"asked", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			top := t.TempDir()
@@ -170,18 +205,18 @@ func TestHostileStreams(t *testing.T) {
 			plant(t, top, before)
 			var stream bytes.Buffer
 			w := tar.NewWriter(&stream)
-			for _, h := range entries {
+			for _, h := range tt.entries {
 				if err := w.WriteHeader(h); err != nil {
 					t.Fatal(err)
 				}
 			}
 			w.Close()
-			if err := transfer.Unpack(&stream, filepath.Join(top, "dest")); err == nil {
+			if err := transfer.Unpack(&stream, filepath.Join(top, "dest"), tt.base); err == nil {
 				t.Error("it was taken")
 			}
 			after := grown(t, top)
-			for name, text := range after { // the links themselves are harmless
-				if strings.HasPrefix(text, "-> ") {
+			for name := range after { // what is asked for may be anything
+				if strings.HasPrefix(name, "dest/asked") {
 					delete(after, name)
 				}
 			}

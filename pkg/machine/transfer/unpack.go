@@ -14,9 +14,10 @@ import (
 )
 
 // Unpack writes what a tar stream of Pack holds to name: into it where that is a
-// directory, else as name itself.
-func Unpack(r io.Reader, name string) error {
-	dir, base := name, ""
+// directory, there as base, else as name itself. The stream has no say in what
+// the copy is called, unless base is empty.
+func Unpack(r io.Reader, name, base string) error {
+	dir := name
 	if info, err := os.Stat(name); err != nil || !info.IsDir() {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -34,19 +35,49 @@ func Unpack(r io.Reader, name string) error {
 		return err
 	}
 	defer root.Close()
-	u := unpacker{root: root, base: base, in: tar.NewReader(r)}
-	return errors.Join(u.all(), u.finish())
+	u := unpacker{root: root, in: tar.NewReader(r)}
+	return u.all(base)
 }
 
 type unpacker struct {
-	root *os.Root
-	base string // instead of the first part of each name; "": as it is
+	root *os.Root // the destination, later the directory that is copied
 	in   *tar.Reader
 	// dirs get their permissions and times when nothing more is written to them.
 	dirs []*tar.Header
 }
 
-func (u *unpacker) all() error {
+// all writes the first entry, which is what is copied. Where that is a directory
+// the others go into it, and their links lead nowhere else.
+func (u *unpacker) all(base string) error {
+	h, err := u.in.Next()
+	if err != nil {
+		return fmt.Errorf("read what is copied: %w", err)
+	}
+	if base == "" {
+		base = path.Clean(h.Name)
+	}
+	if !filepath.IsLocal(base) || path.Base(base) != base || base == "." {
+		return fmt.Errorf("%q is no name in the destination", base)
+	}
+	h.Name = base
+	if h.Typeflag != tar.TypeDir && h.Typeflag != tar.TypeReg {
+		return fmt.Errorf("%q is no file and no directory", base)
+	}
+	if err := u.entry(h); err != nil {
+		return err
+	}
+	if h.Typeflag == tar.TypeDir {
+		if u.root, err = u.root.OpenRoot(base); err != nil {
+			return err
+		}
+		defer u.root.Close()
+		h.Name = "."
+	}
+	return errors.Join(u.below(), u.finish())
+}
+
+// below writes what a directory holds; a file is followed by nothing.
+func (u *unpacker) below() error {
 	for {
 		h, err := u.in.Next()
 		if err == io.EOF {
@@ -56,14 +87,11 @@ func (u *unpacker) all() error {
 			return fmt.Errorf("read what is copied: %w", err)
 		}
 		name := path.Clean(h.Name)
-		first, rest, _ := strings.Cut(name, "/")
-		if u.base != "" {
-			name = path.Join(u.base, rest)
+		_, rest, _ := strings.Cut(name, "/")
+		if !filepath.IsLocal(name) || rest == "" || len(u.dirs) == 0 {
+			return fmt.Errorf("%q is no name below what is copied", h.Name)
 		}
-		if !filepath.IsLocal(name) || !filepath.IsLocal(first) {
-			return fmt.Errorf("%q is no name below the destination", h.Name)
-		}
-		h.Name = name
+		h.Name = rest
 		if err := u.entry(h); err != nil {
 			return err
 		}
