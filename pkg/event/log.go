@@ -1,13 +1,13 @@
 package event
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"tekton.host/pkg/api/v1alpha1"
@@ -16,6 +16,9 @@ import (
 // fileMax is the size of one of the two files: some 5,000 events of 200 bytes
 // are kept at least, 10,000 at most.
 const fileMax = 1 << 20
+
+// messageMax bounds a message: no event takes the place of many others.
+const messageMax = 4 << 10
 
 // Log keeps events on disk, one JSON document a line: a file, and the one before it.
 // It is not synced: what a power cut takes is nothing that anybody decides by.
@@ -53,6 +56,9 @@ func (l *Log) Append(events []v1alpha1.Event) error {
 	out.SetEscapeHTML(false)
 	for i, e := range events {
 		e.Seq = l.seq + int64(i) + 1
+		if len(e.Message) > messageMax {
+			e.Message = strings.ToValidUTF8(e.Message[:messageMax], "") + "…"
+		}
 		if err := out.Encode(e); err != nil {
 			return err
 		}
@@ -123,11 +129,9 @@ func (l *Log) After(seq int64) ([]v1alpha1.Event, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		in := bufio.NewScanner(bytes.NewReader(text))
-		in.Buffer(nil, fileMax)
-		for in.Scan() {
+		for line := range bytes.Lines(text) {
 			var e v1alpha1.Event
-			if json.Unmarshal(in.Bytes(), &e) == nil && e.Seq > seq {
+			if json.Unmarshal(line, &e) == nil && e.Seq > seq {
 				events = append(events, e)
 			}
 		}

@@ -89,3 +89,26 @@ func TestLogIsBounded(t *testing.T) {
 		t.Errorf("goes on at %d", l.seq)
 	}
 }
+
+// What a machine wrote without end into a message takes the place of no other
+// event, and one that an earlier version kept whole hides none.
+func TestLogOfLongMessages(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "events.jsonl"))
+	long := strings.Repeat("ü", fileMax)
+	if err := l.Append([]v1alpha1.Event{{Reason: "A"}, {Reason: "B", Message: long}, {Reason: "C", Message: long}}); err != nil {
+		t.Fatal(err)
+	}
+	events, err := l.After(0)
+	if err != nil || len(events) != 3 || len(events[1].Message) > messageMax+len("…") || !strings.HasSuffix(events[1].Message, "ü…") {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, "{\"seq\":4,\"reason\":\"D\",\"message\":%q}\n{\"seq\":5,\"reason\":\"E\"}\n", long)
+	f.Close()
+	if got := numbered(t, open(t, l.path), 0); got != "1A 2B 3C 4D 5E" {
+		t.Error(got)
+	}
+}

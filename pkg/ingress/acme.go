@@ -1,9 +1,12 @@
 package ingress
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -128,10 +131,10 @@ func (i *issued) expiry(root *os.Root, name string) time.Time {
 func (i *issued) refusal(dir, host string) string {
 	if time.Since(i.refusalsAt) > logAgain {
 		i.refusals, i.refusalsAt = map[string]string{}, time.Now()
-		for _, line := range supervise.TailLog(dir, logLines) {
+		for line := range bytes.Lines(lastLog(dir)) {
 			var e struct{ Logger, Msg, Identifier, Error string }
-			at := strings.IndexByte(line, '{') // after the time that the supervisor writes
-			if at < 0 || json.Unmarshal([]byte(line[at:]), &e) != nil {
+			at := bytes.IndexByte(line, '{') // after the time that the supervisor writes
+			if at < 0 || json.Unmarshal(line[at:], &e) != nil {
 				continue
 			}
 			if strings.HasPrefix(e.Logger, "tls.") && e.Identifier != "" && e.Error != "" {
@@ -140,6 +143,18 @@ func (i *issued) refusal(dir, host string) string {
 		}
 	}
 	return i.refusals[host]
+}
+
+// lastLog is the end of Caddy's log, with whole lines: what TailLog cuts short
+// would be no JSON.
+func lastLog(dir string) []byte {
+	r, err := supervise.OpenLog(context.Background(), dir, supervise.LogOptions{Tail: logLines})
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	text, _ := io.ReadAll(r)
+	return text
 }
 
 // shown is text of somebody else's, on one line and bounded.

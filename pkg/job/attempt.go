@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tekton.host/pkg/supervise"
 )
 
 const (
@@ -91,7 +93,7 @@ func (a *Attempt) outcome(ctx context.Context, h *Header, err error) outcome {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o.Reason, o.Message, o.Log = a.Failed, bounded(err.Error(), 2*outcomeLine), slices.Clone(a.last)
+	o.Reason, o.Message, o.Log = a.Failed, supervise.Shorten(err.Error(), 2*outcomeLine), slices.Clone(a.last)
 	if f, ok := errors.AsType[*Failure](err); ok {
 		o.Reason = f.Reason
 	}
@@ -128,16 +130,9 @@ func (a *Attempt) Say(format string, args ...any) {
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
 		line = strings.TrimSuffix(line, "\n")
 		fmt.Fprintln(a.Out, line)
-		a.last = append(a.last, bounded(line, outcomeLine))
+		a.last = append(a.last, supervise.Shorten(line, outcomeLine))
 		a.last = slices.Delete(a.last, 0, max(len(a.last)-outcomeLines, 0))
 	}
-}
-
-func bounded(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
 }
 
 // report writes the progress until ctx ends. It is for status only: it is not

@@ -3,9 +3,11 @@ package machine
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -113,4 +115,23 @@ func timesOf(t *testing.T, dir string, first, second int64) {
 	must(t, err)
 	text := header + contract.Stamp{Second: first, Start: true}.Line() + contract.Stamp{Second: second, Offset: info.Size(), Start: true}.Line()
 	must(t, os.WriteFile(filepath.Join(dir, supervise.TimesFile), []byte(text), 0o600))
+}
+
+// TestMalformedAnswer: what a machine says instead of HTTP does not fill a status.
+func TestMalformedAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			conn.Read(make([]byte, 1<<10)) // of the request
+			conn.Write(make([]byte, 1<<20))
+			conn.Write([]byte("\n\n"))
+			conn.Close()
+		}
+	}()
+	err = probeHTTP(t.Context(), &net.Dialer{}, l.Addr().String(), "/")
+	if err == nil || len(err.Error()) > supervise.MaxLine+len("…") || !strings.Contains(err.Error(), "malformed HTTP") {
+		t.Errorf("an error of %d bytes: %.200s", len(err.Error()), err)
+	}
 }

@@ -83,7 +83,7 @@ func probeHTTP(ctx context.Context, dialer *net.Dialer, addr, path string) error
 	req.Header.Set("User-Agent", "tekton-probe")
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return briefly(err)
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
@@ -91,6 +91,14 @@ func probeHTTP(ctx context.Context, dialer *net.Dialer, addr, path string) error
 		return fmt.Errorf("GET http://%s%s answered %s, want 200 to 399", addr, path, strconv.Itoa(resp.StatusCode))
 	}
 	return nil
+}
+
+// briefly bounds an error that quotes what a machine answered.
+func briefly(err error) error {
+	if text := err.Error(); len(text) > supervise.MaxLine {
+		return errors.New(supervise.Shorten(text, supervise.MaxLine))
+	}
+	return err
 }
 
 // probed is one machine under observation after its first answer.

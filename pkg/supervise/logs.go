@@ -291,7 +291,32 @@ func closeAll(files ...*os.File) error {
 	return err
 }
 
-// TailLog returns the last n lines of dir's log; nil when there is none.
+// MaxLine bounds each line of a log that is kept elsewhere: in a status, an event
+// or an error. Who wrote it need not be trusted, and may never end its line.
+const MaxLine = 1 << 10
+
+// Shorten returns at most the first n bytes of a text, and marks that there were more.
+func Shorten(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}
+
+// Lines splits a piece of a log; none is longer than MaxLine.
+func Lines(log []byte) []string {
+	if len(log) == 0 {
+		return nil
+	}
+	var lines []string
+	for line := range bytes.SplitSeq(bytes.TrimSuffix(log, []byte("\n")), []byte("\n")) {
+		// A copy: the rest of a long line is not to be held in memory.
+		lines = append(lines, Shorten(string(line[:min(len(line), MaxLine+1)]), MaxLine))
+	}
+	return lines
+}
+
+// TailLog returns the last n lines of dir's log, as Lines does; nil when there is none.
 func TailLog(dir string, n int) []string {
 	r, err := OpenLog(context.Background(), dir, LogOptions{Tail: n})
 	if err != nil {
@@ -299,10 +324,10 @@ func TailLog(dir string, n int) []string {
 	}
 	defer r.Close()
 	b, err := io.ReadAll(r)
-	if err != nil || len(b) == 0 {
+	if err != nil {
 		return nil
 	}
-	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	return Lines(b)
 }
 
 // logEnd is where the newer half of the log ends now.
@@ -330,8 +355,5 @@ func tail(dir string, n int, from int64) []string {
 		p.at = from
 	}
 	b, _ := io.ReadAll(p)
-	if len(b) == 0 {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	return Lines(b)
 }

@@ -59,7 +59,9 @@ func TestTailLog(t *testing.T) {
 		"newer only":       {"a\nb\n", "c\nd\n", 2, []string{"c", "d"}},
 		"all of both":      {"a\nb\n", "c\n", 9, []string{"a", "b", "c"}},
 		"unfinished":       {"a\n", "b\nc", 2, []string{"b", "c"}},
-		"long lines":       {"", strings.Repeat("x", 9000) + "\n" + strings.Repeat("y", 9000) + "\nz\n", 2, []string{strings.Repeat("y", 9000), "z"}},
+		"long lines":       {"", strings.Repeat("x", 9000) + "\n" + strings.Repeat("y", 9000) + "\nz\n", 2, []string{strings.Repeat("y", supervise.MaxLine) + "…", "z"}},
+		"over a buffer":    {"", strings.Repeat("x", 9000) + "\n" + strings.Repeat("y\n", 9000), 2, []string{"y", "y"}},
+		"no end of a line": {"", strings.Repeat("€", 1<<20), 2, []string{strings.Repeat("€", supervise.MaxLine/3) + "…"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

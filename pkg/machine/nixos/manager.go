@@ -207,10 +207,10 @@ func (m *Manager) Tail(dir string, lines int) []string {
 		return nil
 	}
 	out, err := cmd.Output()
-	if err != nil || len(out) == 0 {
+	if err != nil {
 		return nil
 	}
-	return strings.Split(strings.TrimRight(string(out), "\n"), "\n")
+	return supervise.Lines(out)
 }
 
 // OpenLog reads what a container's unit wrote; Previous is all before its
