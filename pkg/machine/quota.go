@@ -86,7 +86,11 @@ func setQuota(dir string, limit int64) (unenforced string, err error) {
 		return unlessNone(limit, "its file system is mounted without project quotas (ext4, xfs: mount option prjquota)"), nil
 	}
 	if x.ProjID == 0 {
-		x.ProjID = projectID(dir)
+		var stat unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+			return "", fmt.Errorf("look at %s: %w", dir, err)
+		}
+		x.ProjID = projectID(dir, stat.Ino)
 		x.XFlags |= xflagProjectInh
 		if err := ioctl(f.Fd(), fsIocSetXattr, unsafe.Pointer(&x)); err != nil {
 			return "", fmt.Errorf("set the project of %s: %w", dir, err)
@@ -124,10 +128,11 @@ func unlessNone(limit int64, why string) string {
 	return why
 }
 
-// projectID derives a project from a path: never 0, above what people choose.
-func projectID(dir string) uint32 {
+// projectID derives a project from a directory: never 0, above what people choose.
+// By its path alone, what is in the trash would count as its successor's.
+func projectID(dir string, inode uint64) uint32 {
 	h := fnv.New32a()
-	h.Write([]byte(dir))
+	fmt.Fprintf(h, "%s\x00%d", dir, inode)
 	return h.Sum32() | 1<<31
 }
 

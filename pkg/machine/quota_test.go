@@ -124,6 +124,19 @@ func TestQuotaEnforced(t *testing.T) {
 			t.Errorf("2 MiB in %d: %v", limit, err)
 		}
 	}
+	// What was moved away does not count against what takes its place.
+	limited := filepath.Join(quotaMount, "limited")
+	must(t, os.Rename(limited, filepath.Join(quotaMount, "trashed")))
+	must(t, os.Mkdir(limited, 0o755))
+	if why, err := setQuota(limited, 3<<20); why != "" || err != nil {
+		t.Fatalf("the successor: %q %v", why, err)
+	}
+	if used, known := quotaUsed(limited); used > 1<<20 || !known {
+		t.Errorf("the empty successor has used %d, known: %v", used, known)
+	}
+	if err := write("limited/big", 2<<20); err != nil {
+		t.Errorf("2 MiB in the successor's 3 MiB: %v", err)
+	}
 }
 
 // dropResource takes away what lets the host's root exceed any quota: machines

@@ -19,6 +19,10 @@ import (
 // insideName is the name of a machine's interface.
 const insideName = "host0"
 
+// workingPatience bounds the wait for both ends of a link to be up. Root of a
+// machine can keep its end down, and all other changes wait meanwhile.
+const workingPatience = time.Second
+
 // putAttachment puts the peer into the machine and configures it there. The
 // pair is made anew for that, with its peer in the machine: to move a peer
 // holds the kernel's lock for links for a grace period (15 ms measured, for
@@ -137,10 +141,12 @@ func configureInside(ctx context.Context, h *netlink.Handle, v resource.Link) er
 
 // awaitWorking waits, usually well below a millisecond, until the kernel has
 // taken note that both ends are up. Before that it drops what is sent, and the
-// first connection would be tried again only after a second.
+// first connection would be tried again only after a second: what takes longer
+// than that is not waited for.
 func awaitWorking(ctx context.Context, h *netlink.Handle, name string) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
+	enough := time.After(workingPatience)
 	for {
 		outside, present, err := readLink(name)
 		if err != nil {
@@ -159,6 +165,8 @@ func awaitWorking(ctx context.Context, h *netlink.Handle, name string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait until both ends are up: %w", ctx.Err())
+		case <-enough:
+			return nil
 		case <-look.C:
 		}
 	}

@@ -6,8 +6,12 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"tekton.host/pkg/resource"
 )
@@ -191,6 +195,30 @@ func TestLinkLeftHalfMade(t *testing.T) {
 			t.Errorf("attach to PID %d: %v, want %q", leader, err, want)
 		}
 		b.expect(b.link(2))
+	}
+}
+
+// A machine that keeps its end down is not waited for: it would hold up all others.
+func TestEndKeptDown(t *testing.T) {
+	b := newBed(t, "t", "10.87.0.0/16")
+	b.put(b.standard()...)
+	pid := newMachine(t)
+	b.put(b.link(1), b.attachment(1, pid))
+	run(t, "nsenter", "-n", "-t", itoa(pid), "ip", "link", "set", insideName, "down")
+	inside, err := netns.GetFromPid(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	h, err := netlink.NewHandleAt(inside, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := awaitWorking(ctx, h, b.naming.Link(1)); err != nil {
+		t.Error(err)
 	}
 }
 
