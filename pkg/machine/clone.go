@@ -2,7 +2,6 @@ package machine
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,24 +22,23 @@ func (d *Driver) staging(dir string) string {
 	return filepath.Join(d.opts.Layout.Staging(), strings.ReplaceAll(rel, "/", "."))
 }
 
-// clone makes a volume of a repository: whole, or not at all.
-func (d *Driver) clone(ctx context.Context, c resource.Clone, dir string) error {
+// clone makes what is to be a volume of a repository, in its staging, and returns
+// where: whole, or not at all.
+func (d *Driver) clone(ctx context.Context, c resource.Clone, dir string) (string, error) {
 	staging := d.staging(dir)
 	if err := os.RemoveAll(staging); err != nil {
-		return err
+		return "", err
 	}
+	tree := filepath.Join(staging, "tree")
 	uid, gid := ownerOf(c.User)
 	err := repository.Clone{
-		From: c.Dir, Commit: c.Commit, Branch: c.Branch, URL: c.URL, Dir: filepath.Join(staging, "tree"),
+		From: c.Dir, Commit: c.Commit, Branch: c.Branch, URL: c.URL, Dir: tree,
 		RunDir: filepath.Join(d.opts.Layout.RunService("clones"), filepath.Base(staging)), User: d.opts.GitUser, UID: uid, GID: gid,
 	}.Make(ctx)
-	if err == nil {
-		err = os.Rename(filepath.Join(staging, "tree"), dir)
-	}
 	if err != nil {
-		return resource.Because("CloneFailed", errors.Join(err, os.RemoveAll(staging)))
+		return "", resource.Because("CloneFailed", err)
 	}
-	return os.RemoveAll(staging)
+	return tree, nil
 }
 
 // ownerOf are the ids of a machine's user. Names are known to the machine only,

@@ -22,6 +22,8 @@ const (
 	trashInfix = "-volume-"
 	trashMeta  = "meta.json"
 	trashData  = "data"
+	// doomedPrefix begins the name of what has left the trash for good, and is removed.
+	doomedPrefix = "deleting-"
 )
 
 // DataState says where data stands.
@@ -249,15 +251,11 @@ func (d *Driver) RestoreData(ctx context.Context, id string) error {
 // DeleteData deletes data that no object uses: retained data goes to the trash,
 // data in the trash for good.
 func (d *Driver) DeleteData(ctx context.Context, id string) error {
+	if _, ok := d.trashed(id); ok {
+		return d.deleteTrashed(ctx, id)
+	}
 	d.data.Lock()
 	defer d.data.Unlock()
-	if _, ok := d.trashed(id); ok {
-		source := filepath.Join(d.opts.Layout.Trash(), id)
-		if _, err := os.Lstat(source); err != nil {
-			return fmt.Errorf("delete %s: %w", id, err)
-		}
-		return removeTree(ctx, source)
-	}
 	dir, path, err := d.volumePath(id)
 	if err != nil {
 		return err
@@ -276,24 +274,60 @@ func (d *Driver) DeleteData(ctx context.Context, id string) error {
 	return d.trashVolume(dir, id, m)
 }
 
+func (d *Driver) deleteTrashed(ctx context.Context, id string) error {
+	d.data.Lock()
+	err := d.doom(id)
+	d.data.Unlock()
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", id, err)
+	}
+	d.doomed.Lock()
+	defer d.doomed.Unlock()
+	return removeTree(ctx, filepath.Join(d.opts.Layout.Trash(), doomedPrefix+id))
+}
+
+// doom takes an entry out of the trash, in a moment: it is not listed any more,
+// and what is not removed at once goes with the next PurgeTrash.
+func (d *Driver) doom(id string) error {
+	trash := d.opts.Layout.Trash()
+	return os.Rename(filepath.Join(trash, id), filepath.Join(trash, doomedPrefix+id))
+}
+
 // PurgeTrash deletes for good what has been in the trash for longer than
 // olderThan, and returns how many volumes that were.
 func (d *Driver) PurgeTrash(ctx context.Context, olderThan time.Duration) (int, error) {
-	d.data.Lock()
-	defer d.data.Unlock()
-	n := 0
-	var stuck error // what cannot go keeps nothing else from going
 	limit := time.Now().Add(-olderThan)
+	d.data.Lock()
+	var stuck error // what cannot go keeps nothing else from going
 	err := d.eachTrashed(func(id string, t trashed) error {
-		if t.DeletedAt.After(limit) {
-			return nil
+		if !t.DeletedAt.After(limit) {
+			stuck = errors.Join(stuck, d.doom(id))
 		}
-		if err := removeTree(ctx, filepath.Join(d.opts.Layout.Trash(), id)); err != nil {
+		return ctx.Err()
+	})
+	d.data.Unlock()
+	n, errDoomed := d.removeDoomed(ctx)
+	return n, errors.Join(err, stuck, errDoomed)
+}
+
+// removeDoomed removes what has left the trash, also what an earlier removal
+// that was cut short has left of it.
+func (d *Driver) removeDoomed(ctx context.Context) (n int, stuck error) {
+	d.doomed.Lock()
+	defer d.doomed.Unlock()
+	names, err := subdirs(d.opts.Layout.Trash())
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, doomedPrefix) {
+			continue
+		}
+		if err := removeTree(ctx, filepath.Join(d.opts.Layout.Trash(), name)); err != nil {
 			stuck = errors.Join(stuck, err)
-			return nil
+			continue
 		}
 		n++
-		return nil
-	})
-	return n, errors.Join(err, stuck)
+	}
+	return n, stuck
 }

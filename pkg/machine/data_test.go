@@ -283,11 +283,12 @@ func TestPurgeGoesOn(t *testing.T) {
 	if err := unix.Mount("tmpfs", stuck[0], "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Unmount(stuck[0], unix.MNT_DETACH) })
-	if n, err := r.PurgeTrash(r.ctx, 0); n != 2 || err == nil || !strings.Contains(err.Error(), "findmnt") {
+	doomed := filepath.Join(r.layout.Trash(), "deleting-"+filepath.Base(filepath.Dir(stuck[0])), "data")
+	t.Cleanup(func() { unix.Unmount(doomed, unix.MNT_DETACH) })
+	if n, err := r.PurgeTrash(r.ctx, 0); n != 2 || err == nil || !strings.Contains(err.Error(), "findmnt -R "+doomed) {
 		t.Errorf("purged %d of 3 and said %v, want 2 and what to do about the third", n, err)
 	}
-	if err := unix.Unmount(stuck[0], 0); err != nil {
+	if err := unix.Unmount(doomed, 0); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := r.PurgeTrash(r.ctx, 0); n != 1 || err != nil {

@@ -47,8 +47,11 @@ type Driver struct {
 	prober  *prober
 	// containers are the machines that NixOS's unit runs.
 	containers *nixos.Manager
-	// data serializes what moves volumes and trash.
+	// data serializes what moves volumes and trash. It is held for moments: what
+	// takes as long as a volume is big is done beside it.
 	data sync.Mutex
+	// doomed serializes the removal of what has left the trash for good.
+	doomed sync.Mutex
 	// logs serializes the handing over of logs: machines of one object may end together.
 	logs sync.Mutex
 }
@@ -118,9 +121,9 @@ func (d *Driver) apply(ctx context.Context, s resource.Step) error {
 	remove := s.Verb == resource.Delete
 	switch v := s.Resource.Value.(type) {
 	case resource.Volume:
-		d.data.Lock()
-		defer d.data.Unlock()
 		if remove {
+			d.data.Lock()
+			defer d.data.Unlock()
 			return d.deleteVolume(s.Resource, v)
 		}
 		return d.putVolume(ctx, s.Resource, v)

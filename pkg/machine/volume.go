@@ -54,12 +54,36 @@ func (d *Driver) writeMarker(path string, m marker) error {
 	return host.WriteFile(path, append(b, '\n'), 0o600)
 }
 
-// putVolume makes a volume or takes over one that was retained.
+// putVolume makes a volume or takes over one that was retained. A clone is made
+// beside all others' volumes, which do not wait for it.
 func (d *Driver) putVolume(ctx context.Context, r resource.Resource, v resource.Volume) error {
 	dir, path, err := d.volumePath(r.Name)
 	if err != nil {
 		return err
 	}
+	put := func(mkdir func() error) error {
+		d.data.Lock()
+		defer d.data.Unlock()
+		return d.putVolumeAt(dir, path, r, v, mkdir)
+	}
+	if v.Clone.Commit == "" {
+		return put(func() error { return os.Mkdir(dir, 0o755) })
+	}
+	if err := put(func() error { return errNotCloned }); !errors.Is(err, errNotCloned) {
+		return err
+	}
+	cloned, err := d.clone(ctx, v.Clone, dir)
+	if err == nil {
+		err = put(func() error { return os.Rename(cloned, dir) })
+	}
+	return errors.Join(err, os.RemoveAll(d.staging(dir)))
+}
+
+// errNotCloned says that a volume lacks nothing but its clone.
+var errNotCloned = errors.New("not cloned yet")
+
+// putVolumeAt puts a volume, whose directory mkdir makes where there is none.
+func (d *Driver) putVolumeAt(dir, path string, r resource.Resource, v resource.Volume, mkdir func() error) error {
 	m, found, err := readJSON[marker](path)
 	if err != nil {
 		return err
@@ -71,11 +95,10 @@ func (d *Driver) putVolume(ctx context.Context, r resource.Resource, v resource.
 	} else if _, err := os.Lstat(dir); err == nil {
 		return resource.Taken("Conflict", fmt.Errorf("%s is there already without our marker %s; move it away, or restore the marker from a backup", dir, filepath.Base(path)))
 	}
-	clone := v.Clone
 	v.Enforced, v.Clone = "", resource.Clone{}
 	next := marker{Mark: d.mark(r.Owner), Volume: v, Ready: m.Ready}
 	if !m.Ready {
-		if err := d.makeVolume(ctx, dir, path, next, clone); err != nil {
+		if err := d.makeVolume(dir, path, next, mkdir); err != nil {
 			return err
 		}
 		next.Ready = true
@@ -88,7 +111,7 @@ func (d *Driver) putVolume(ctx context.Context, r resource.Resource, v resource.
 
 // makeVolume makes the directory after its marker. Parents are closed to
 // everybody else; the volume itself has a machine's root as owner, unshifted.
-func (d *Driver) makeVolume(ctx context.Context, dir, markerPath string, m marker, clone resource.Clone) error {
+func (d *Driver) makeVolume(dir, markerPath string, m marker, mkdir func() error) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}
@@ -96,12 +119,7 @@ func (d *Driver) makeVolume(ctx context.Context, dir, markerPath string, m marke
 		return errors.Join(err, d.dropParents(dir)) // the disk may be full
 	}
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		if clone.Commit != "" {
-			err = d.clone(ctx, clone, dir)
-		} else {
-			err = os.Mkdir(dir, 0o755)
-		}
-		if err != nil {
+		if err := mkdir(); err != nil {
 			return err
 		}
 	}
