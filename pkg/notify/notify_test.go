@@ -250,6 +250,23 @@ func TestPost(t *testing.T) {
 	}
 }
 
+// TestRedirect: a receiver that leads elsewhere has not heard, and is told of.
+func TestRedirect(t *testing.T) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/old" {
+			http.Redirect(w, r, "/new", http.StatusFound)
+		}
+	}))
+	defer receiver.Close()
+	send, err := sender(v1alpha1.Notification{Name: "x", URL: receiver.URL + "/old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), notice()); err == nil || !strings.Contains(err.Error(), "302 Found") {
+		t.Errorf("a notice that was led elsewhere: %v", err)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	me, err := user.Current()
 	if err != nil {

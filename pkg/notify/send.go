@@ -24,7 +24,8 @@ const sendTimeout = 30 * time.Second
 // sender is how a hook is told.
 func sender(h v1alpha1.Notification) (func(context.Context, Notice) error, error) {
 	if h.URL != "" {
-		client := &http.Client{Timeout: sendTimeout}
+		// Followed, a POST becomes a GET that tells nothing, and is answered well.
+		client := &http.Client{Timeout: sendTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		return func(ctx context.Context, n Notice) error { return post(ctx, client, h, n) }, nil
 	}
 	cred, err := credential(h.User)
