@@ -206,16 +206,19 @@ func (a *app) agentBuildCommand() *cobra.Command {
 	return cmd
 }
 
-// built judges whether an object's flake has a result.
+// built judges whether the latest build of an object's flake has ended, and well.
 func built(item *v1alpha1.Item) (bool, error) {
 	if item == nil {
 		return false, errors.New("it was deleted meanwhile")
+	}
+	if b := item.Status.Build; b != nil && b.Running {
+		return false, nil
 	}
 	c := why.Condition(*item, v1alpha1.ConditionBuilt)
 	switch {
 	case c == nil || c.Status == v1alpha1.ConditionUnknown || c.Reason == "Building" || c.Reason == "BuildQueued":
 		return false, nil
-	case c.Status == v1alpha1.ConditionTrue:
+	case c.Status == v1alpha1.ConditionTrue && !c.Stale():
 		return true, nil
 	}
 	return false, &exit{code: exitError, err: fmt.Errorf("%s: %s", c.Reason, c.Message), next: "tekton logs --build " + refOf(*item).String()}

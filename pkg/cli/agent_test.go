@@ -54,3 +54,31 @@ func TestSystemOf(t *testing.T) {
 		}
 	}
 }
+
+// TestBuilt: a build that runs is waited for, and one that failed is an error,
+// whatever was built before.
+func TestBuilt(t *testing.T) {
+	for name, c := range map[string]struct {
+		running      bool
+		status       v1alpha1.ConditionStatus
+		reason, says string
+		done         bool
+	}{
+		"first, runs":            {running: true, status: v1alpha1.ConditionFalse, reason: "Building"},
+		"first, waits":           {status: v1alpha1.ConditionFalse, reason: "BuildQueued"},
+		"first, failed":          {status: v1alpha1.ConditionFalse, reason: "BuildFailed", says: "BuildFailed: no"},
+		"built":                  {status: v1alpha1.ConditionTrue, reason: "AsDesired", done: true},
+		"built, another runs":    {running: true, status: v1alpha1.ConditionTrue, reason: "AsDesired"},
+		"built, another failed":  {status: v1alpha1.ConditionTrue, reason: "EvaluationFailed", says: "EvaluationFailed: no"},
+		"built, tries once more": {running: true, status: v1alpha1.ConditionTrue, reason: "Retrying"},
+	} {
+		item := v1alpha1.Item{Status: v1alpha1.Status{
+			Build:      &v1alpha1.BuildStatus{Running: c.running, StorePath: "/nix/store/old"},
+			Conditions: []v1alpha1.Condition{{Type: v1alpha1.ConditionBuilt, Status: c.status, Reason: c.reason, Message: "no"}},
+		}}
+		done, err := built(&item)
+		if done != c.done || (err == nil) != (c.says == "") || err != nil && err.Error() != c.says {
+			t.Errorf("%s: %v, %v", name, done, err)
+		}
+	}
+}

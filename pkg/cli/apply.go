@@ -82,17 +82,17 @@ func (v view) applied(action v1alpha1.ApplyAction) string {
 }
 
 // applied reports whether an applied object is as its spec says: Ready, or
-// stopped because the spec asks for it, or nobody for the object.
+// stopped because the spec asks for it, nobody for the object, or its ttl is over.
 func applied(item *v1alpha1.Item) (bool, error) {
 	if item == nil {
 		return false, nil
 	}
-	switch item.Status.Phase {
-	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseAsleep:
+	switch p := item.Status.Phase; {
+	case p.Resting():
 		return true, nil
-	case v1alpha1.PhaseDeleting: // what is applied comes when its namesake is gone
+	case p == v1alpha1.PhaseDeleting: // what is applied comes when its namesake is gone
 		return false, nil
-	case v1alpha1.PhaseRejected:
+	case p == v1alpha1.PhaseRejected:
 		return false, fmt.Errorf("%s was rejected: %s", refOf(*item), causeText(*item))
 	}
 	if c := why.Condition(*item, v1alpha1.ConditionRolledBack); c != nil && c.Status == v1alpha1.ConditionTrue {

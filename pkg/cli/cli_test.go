@@ -198,6 +198,7 @@ func TestApplied(t *testing.T) {
 	}{
 		"Ready":         {v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{ready}}, true, ""},
 		"starting":      {v1alpha1.Status{Phase: v1alpha1.PhaseStarting, Conditions: []v1alpha1.Condition{starting}}, false, ""},
+		"expired":       {v1alpha1.Status{Phase: v1alpha1.PhaseExpired, Conditions: []v1alpha1.Condition{starting}}, true, ""},
 		"disabled":      {v1alpha1.Status{Phase: v1alpha1.PhaseDisabled}, true, ""},
 		"rejected":      {v1alpha1.Status{Phase: v1alpha1.PhaseRejected}, false, "was rejected"},
 		"taken back":    {v1alpha1.Status{Phase: v1alpha1.PhaseDegraded, Conditions: []v1alpha1.Condition{ready, condition(v1alpha1.ConditionRolledBack, v1alpha1.ConditionTrue)}}, false, "container/web is as it was before: CrashLoop: ended with exit code 127"},

@@ -183,7 +183,7 @@ func (a *app) describeConditions(s v1alpha1.Status) {
 	rows := [][]terminal.Cell{a.header([]string{"  TYPE", "STATUS", "REASON", "SINCE", "NEXT RETRY", "MESSAGE"})}
 	for _, c := range s.Conditions {
 		paint := a.data.Yellow
-		if c.Good() {
+		if c.Good() && !c.Stale() {
 			paint = a.data.Green
 		}
 		retry := ""

@@ -111,10 +111,12 @@ func (a *app) previewUpdateCommand() *cobra.Command {
 }
 
 func (a *app) previewRollbackCommand() *cobra.Command {
-	return a.changePreview("rollback NAME COMMIT", "Go back to a commit, and stay there until the next update", cobra.ExactArgs(2), func(fields *yaml.Node, args []string) error {
+	cmd := a.changePreview("rollback NAME COMMIT", "Go back to a commit, and stay there until the next update", cobra.ExactArgs(2), func(fields *yaml.Node, args []string) error {
 		setField(fields, "commit", args[1])
 		return nil
 	})
+	cmd.Long = "Go back to a commit, and stay there until the next update. COMMIT is written in full;\ntekton events NAME has the former ones."
+	return cmd
 }
 
 func (a *app) previewBuildCommand() *cobra.Command {

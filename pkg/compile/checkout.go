@@ -51,10 +51,7 @@ func (c *compiler) checkout(u *unitOf, r repository) (result resource.Fetched, o
 		return !read
 	})
 	if f.Result.Commit != "" && !have.Lost && !unread {
-		if f.Reason != "" {
-			u.note(v1alpha1.ConditionFetched, v1alpha1.ConditionTrue, f.Reason, "commit %.12s stays; the latest attempt: %s", f.Result.Commit, f.Message)
-			u.Notes[len(u.Notes)-1].NextRetry = c.due(j)
-		}
+		c.noteStale(u, j, v1alpha1.ConditionFetched, fmt.Sprintf("commit %.12s stays", f.Result.Commit))
 		return f.Result, true
 	}
 	switch {

@@ -41,11 +41,7 @@ func (c *compiler) noteBuilding(u *unitOf, j job) {
 
 // noteBuilt says how a later attempt went than the one whose result is used.
 func (c *compiler) noteBuilt(u *unitOf, j job) {
-	if u.Build.Reason == "" {
-		return
-	}
-	u.note(v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, u.Build.Reason, "what was built before stays; the latest attempt: %s", u.Build.Message)
-	u.Notes[len(u.Notes)-1].NextRetry = c.due(j)
+	c.noteStale(u, j, v1alpha1.ConditionBuilt, "what was built before stays")
 }
 
 // resolveSystem turns a flake into the store path that it builds to, and wants

@@ -141,3 +141,15 @@ func (c *compiler) noteJob(u *unitOf, j job, note, queued Note) {
 	}
 	u.Notes = append(u.Notes, note)
 }
+
+// noteStale says that a result is used although a later attempt failed; that holds
+// until another one has succeeded.
+func (c *compiler) noteStale(u *unitOf, j job, typ, stays string) {
+	switch _, how := j.have.Work(); {
+	case how.Reason != "":
+		u.note(typ, v1alpha1.ConditionTrue, how.Reason, "%s; the latest attempt: %s", stays, how.Message)
+		u.Notes[len(u.Notes)-1].NextRetry = c.due(j)
+	case how.Failures > 0:
+		u.note(typ, v1alpha1.ConditionTrue, "Retrying", "%s; the latest attempt failed, the next one is under way", stays)
+	}
+}

@@ -11,6 +11,10 @@ import (
 // eventPause gathers a burst of changes: what comes and goes in between is no event.
 const eventPause = 50 * time.Millisecond
 
+// gitPause is how long a git source that fails may go untold: it changes nothing
+// that is published.
+const gitPause = 10 * time.Second
+
 // Events implements server.Backend.
 func (d *Daemon) Events(_ context.Context, after int64) ([]v1alpha1.Event, error) {
 	return d.events.After(after)
@@ -37,6 +41,12 @@ func (d *Daemon) History(_ context.Context, ref v1alpha1.Ref) ([]v1alpha1.Genera
 // came while no daemon ran, or faster than this looked.
 func (d *Daemon) recordEvents(ctx context.Context) {
 	var last *event.Snapshot
+	var git <-chan time.Time
+	if len(d.repositories) > 0 {
+		tick := time.NewTicker(gitPause)
+		defer tick.Stop()
+		git = tick.C
+	}
 	for {
 		changed := d.Changed()
 		if v, err := d.view(); err == nil {
@@ -61,6 +71,7 @@ func (d *Daemon) recordEvents(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-git:
 		}
 		select {
 		case <-ctx.Done():

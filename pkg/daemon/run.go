@@ -131,8 +131,7 @@ func notRead(sources []v1alpha1.SourceStatus) error {
 func notReady(items []v1alpha1.Item) error {
 	var errs []error
 	for _, i := range items {
-		switch i.Status.Phase {
-		case v1alpha1.PhaseReady, v1alpha1.PhaseAsleep, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
+		if p := i.Status.Phase; p == v1alpha1.PhaseReady || p.Resting() {
 			continue
 		}
 		for _, c := range i.Status.Conditions {

@@ -93,7 +93,22 @@ func (t *teller) object(was v1alpha1.Item, there bool, is v1alpha1.Item) {
 	} else if there && is.Status.Restarts > was.Status.Restarts {
 		t.tell(is, v1alpha1.EventWarning, "Restarted", "%s has ended by itself %s", is.Status.Machine, times(is.Status.Restarts))
 	}
+	t.setUp(was.Status.Setup, is)
 	t.conditions(was.Status, is)
+}
+
+// setUp tells which commit was set up in place of which: whoever wants the former
+// one back finds it here.
+func (t *teller) setUp(was *v1alpha1.SetupStatus, is v1alpha1.Item) {
+	s := is.Status.Setup
+	before := cmp.Or(was, &v1alpha1.SetupStatus{}).Done
+	switch {
+	case s == nil || s.Done == "" || s.Done == before:
+	case before == "":
+		t.tell(is, v1alpha1.EventNormal, "SetUp", "commit %s", s.Done)
+	default:
+		t.tell(is, v1alpha1.EventNormal, "SetUp", "commit %s in place of %s", s.Done, before)
+	}
 }
 
 func times(n int) string {
@@ -110,11 +125,12 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	for _, c := range is.Status.Conditions {
 		old, there := condition(was, c.Type)
 		turned := !there || old.Status != c.Status || old.Reason != c.Reason
-		if c.Type == v1alpha1.ConditionReady || !turned || c.Good() || slices.Contains(progress, c.Reason) {
+		stale := c.Stale() && !old.Stale() // told once, not at each attempt
+		if c.Type == v1alpha1.ConditionReady || !turned || c.Good() && !stale || slices.Contains(progress, c.Reason) {
 			continue
 		}
 		told[c.Reason] = true
-		t.tell(is, v1alpha1.EventWarning, c.Reason, "%s", c.Message)
+		t.tell(is, typeOf(c), c.Reason, "%s", c.Message)
 	}
 	ready, there := condition(is.Status, v1alpha1.ConditionReady)
 	old, _ := condition(was, v1alpha1.ConditionReady)
@@ -125,7 +141,7 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	case ready.Status == v1alpha1.ConditionTrue:
 		t.tell(is, v1alpha1.EventNormal, "Ready", "%s", strings.Join(is.Status.URLs, " "))
 	case !slices.Contains(progress, ready.Reason):
-		typ := v1alpha1.EventWarning
+		typ := typeOf(ready)
 		if is.Status.Phase == v1alpha1.PhaseDisabled || is.Status.Phase == v1alpha1.PhasePaused {
 			typ = v1alpha1.EventNormal
 		}
@@ -135,6 +151,14 @@ func (t *teller) conditions(was v1alpha1.Status, is v1alpha1.Item) {
 	case old.Status == v1alpha1.ConditionTrue:
 		t.tell(is, v1alpha1.EventNormal, "NotReady", "%s", ready.Message)
 	}
+}
+
+// typeOf an event about a condition: what comes up by itself is nothing to worry about.
+func typeOf(c v1alpha1.Condition) v1alpha1.EventType {
+	if c.UnderWay() {
+		return v1alpha1.EventNormal
+	}
+	return v1alpha1.EventWarning
 }
 
 func condition(s v1alpha1.Status, typ string) (v1alpha1.Condition, bool) {
@@ -188,4 +212,14 @@ func (t *teller) commits(source v1alpha1.Item, was, is *v1alpha1.GitStatus) {
 	if is.Rejected != was.Rejected && is.Rejected != "" {
 		t.tell(source, v1alpha1.EventWarning, "CommitRejected", "%s", is.Error)
 	}
+	switch failed, fails := fails(was), fails(is); {
+	case fails && !failed:
+		t.tell(source, v1alpha1.EventWarning, "Failing", "%s", is.Error)
+	case failed && !fails && is.Error == "":
+		t.tell(source, v1alpha1.EventNormal, "Recovered", "what branch %s has is in effect again", is.Branch)
+	}
 }
+
+// fails reports whether nobody knows what the branch has, or how to fetch it; of a
+// commit that is not used CommitRejected tells.
+func fails(g *v1alpha1.GitStatus) bool { return g.Error != "" && g.Rejected == "" }

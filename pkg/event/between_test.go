@@ -34,6 +34,11 @@ func TestBetween(t *testing.T) {
 	starting := []v1alpha1.Item{object("Starting", "Started=False:NotStarted", "Ready=False:NotStarted")}
 	ready := []v1alpha1.Item{object("Ready", "Started=True:AsDesired", "Ready=True:Ready")}
 	missing := []v1alpha1.Item{object("Failed", "SecretsReady=False:SecretMissing", "Ready=False:SecretMissing")}
+	stale := []v1alpha1.Item{object("Ready", "Fetched=True:RefNotFound", "Ready=True:Ready")}
+	setUp := func(done string) []v1alpha1.Item {
+		return with(ready[0], func(i *v1alpha1.Item) { i.Status.Setup = &v1alpha1.SetupStatus{Revision: "b", Done: done} })
+	}
+	retrying := []v1alpha1.Item{object("Ready", "Fetched=True:Retrying", "Ready=True:Ready")}
 	for name, tc := range map[string]struct {
 		old, next []v1alpha1.Item
 		want      []string
@@ -53,8 +58,19 @@ func TestBetween(t *testing.T) {
 		"deleting is no end": {[]v1alpha1.Item{object("Deleting", "Ready=False:Deleting")}, []v1alpha1.Item{object("Deleting", "Ready=False:StopFailed")}, nil},
 		"rolled back": {ready, []v1alpha1.Item{object("Degraded", "Ready=True:Ready", "RolledBack=True:ProbeFailed")},
 			[]string{"Warning ProbeFailed (because)"}},
-		"held":     {ready, []v1alpha1.Item{object("Ready", "Ready=True:Ready", "Held=True:LastGoodStays")}, []string{"Warning LastGoodStays (because)"}},
-		"rejected": {nil, []v1alpha1.Item{object("Rejected", "SpecValid=False:UnknownField")}, []string{"Warning UnknownField (because)"}},
+		"an update is under way": {ready, []v1alpha1.Item{object("Degraded", "Fetched=False:Fetching", "Built=False:BuildQueued", "SetUp=False:SettingUp", "Ready=True:Ready")},
+			[]string{"Normal Fetching (because)", "Normal BuildQueued (because)", "Normal SettingUp (because)"}},
+		"is being built":     {ready, []v1alpha1.Item{object("Building", "Ready=False:Building")}, []string{"Normal Building (because)"}},
+		"stale":              {ready, stale, []string{"Warning RefNotFound (because)"}},
+		"stale, once":        {stale, retrying, nil},
+		"stale still":        {retrying, stale, nil},
+		"stale no more":      {retrying, ready, nil},
+		"certificate is due": {ready, []v1alpha1.Item{object("Ready", "RouteReady=True:CertificateExpires", "Ready=True:Ready")}, []string{"Warning CertificateExpires (because)"}},
+		"set up":             {setUp(""), setUp("b"), []string{"Normal SetUp (commit b)"}},
+		"another commit":     {setUp("a"), setUp("b"), []string{"Normal SetUp (commit b in place of a)"}},
+		"the same commit":    {setUp("b"), setUp("b"), nil},
+		"held":               {ready, []v1alpha1.Item{object("Ready", "Ready=True:Ready", "Held=True:LastGoodStays")}, []string{"Warning LastGoodStays (because)"}},
+		"rejected":           {nil, []v1alpha1.Item{object("Rejected", "SpecValid=False:UnknownField")}, []string{"Warning UnknownField (because)"}},
 		"changed and replaced": {ready, with(ready[0], func(i *v1alpha1.Item) { i.Metadata.Generation, i.Status.Machine = 2, "web-2" }),
 			[]string{"Normal Changed (generation 2) by local web.yaml:1", "Normal Replaced (web-2 serves in place of web-1)"}},
 		"ended": {ready, with(ready[0], func(i *v1alpha1.Item) { i.Status.Restarts = 2 }), []string{"Warning Restarted (web-1 has ended by itself 2 times in a row)"}},
@@ -88,6 +104,10 @@ func TestBetweenSources(t *testing.T) {
 		"first commit":    {[]v1alpha1.SourceStatus{{Name: "fleet", Complete: true}}, git("a", "", ""), []string{"Normal CommitInEffect (commit a of main)"}},
 		"bad commit":      {git("a", "", ""), git("a", "b", "a.yaml:1:1: bad"), []string{"Warning CommitRejected (a.yaml:1:1: bad)"}},
 		"the same commit": {git("a", "b", "bad"), git("a", "b", "and the remote is gone"), nil},
+		"unreachable":     {git("a", "", ""), git("a", "", "no route to host"), []string{"Warning Failing (no route to host)"}},
+		"still so":        {git("a", "", "no route to host"), git("a", "", "timeout"), nil},
+		"reached":         {git("a", "", "timeout"), git("a", "", ""), []string{"Normal Recovered (what branch main has is in effect again)"}},
+		"reached, bad":    {git("a", "", "timeout"), git("a", "b", "bad"), []string{"Warning CommitRejected (bad)"}},
 		"mended":          {git("a", "b", "bad"), git("c", "", ""), []string{"Normal CommitInEffect (commit c of main)"}},
 		"released":        {[]v1alpha1.SourceStatus{held}, []v1alpha1.SourceStatus{well}, []string{"Normal DeletesReleased (no deletion waits any more)"}},
 	} {

@@ -43,10 +43,15 @@ func sample() View {
 			item("web", "", v1alpha1.PhaseRejected, v1alpha1.ConditionFalse), // the name of another
 			api,
 			item("api", "u3", v1alpha1.PhaseDeleting, v1alpha1.ConditionFalse),
+			item("asleep", "u4", v1alpha1.PhaseAsleep, v1alpha1.ConditionTrue),
+			item("off", "u5", v1alpha1.PhaseDisabled, v1alpha1.ConditionFalse),
+			item("over", "u6", v1alpha1.PhaseExpired, v1alpha1.ConditionFalse),
+			item("going", "u7", v1alpha1.PhaseDeleting, v1alpha1.ConditionFalse),
 		},
 		Sources: []v1alpha1.SourceStatus{
 			{Name: "local", Complete: true, Objects: 2, Held: []v1alpha1.Ref{{Kind: "Container", Name: "x"}}},
 			{Name: "apps", Objects: 1, Git: &v1alpha1.GitStatus{Commit: "0123abc", Rejected: "abc", Error: "commit abc is not used", SyncedAt: time.Unix(1700000001, 0), CommittedAt: time.Unix(1699999999, 0)}},
+			{Name: "still", Complete: true, Git: &v1alpha1.GitStatus{Error: "no route to host", SyncedAt: time.Unix(1700000001, 0), Suspended: true}},
 		},
 	}
 }
@@ -84,9 +89,11 @@ func TestScrape(t *testing.T) {
 		`tekton_step_duration_seconds_count{kind="unit",verb="put"} 4`,
 		`tekton_step_failures_total{kind="unit",reason="StartFailed",verb="put"} 1`,
 		`tekton_objects{kind="Container",phase="Rejected"} 1`,
-		`tekton_object_conditions{kind="Container",status="False",type="RolledBack"} 4`,
+		`tekton_object_conditions{kind="Container",status="False",type="RolledBack"} 8`,
 		`tekton_object_ready{kind="Container",name="web"} 1`,
 		`tekton_object_ready{kind="Container",name="api"} 0`,
+		`tekton_object_ready{kind="Container",name="asleep"} 1`,
+		`tekton_object_restarts{kind="Container",name="off"} 0`,
 		`tekton_object_restarts{kind="Container",name="web"} 2`,
 		`tekton_object_start_time_seconds{kind="Container",name="web"} 1.7e+09`,
 		`tekton_object_build_duration_seconds{kind="Container",name="web"} 42`,
@@ -102,6 +109,14 @@ func TestScrape(t *testing.T) {
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("a scrape lacks %q", line)
+		}
+	}
+	for _, start := range []string{
+		`tekton_object_ready{kind="Container",name="off"}`, `tekton_object_ready{kind="Container",name="over"}`, `tekton_object_ready{kind="Container",name="going"}`,
+		`tekton_source_sync_time_seconds{source="still"}`, `tekton_source_failing{source="still"}`,
+	} {
+		if strings.Contains(text, start) {
+			t.Errorf("a scrape tells %s: an alert would be false", start)
 		}
 	}
 	if n := strings.Count(text, "tekton_step_failures_total{"); n != 1 {

@@ -48,7 +48,7 @@ func stateOf(view func() View) *state {
 		problems:   desc("spec_problems", "Problems of spec files; their last good version stays."),
 		objects:    desc("objects", "Objects.", "kind", "phase"),
 		conditions: desc("object_conditions", "Conditions of all objects of a kind.", "kind", "type", "status"),
-		ready:      desc("object_ready", "1 where the object is Ready.", "kind", "name"),
+		ready:      desc("object_ready", "1 where the object is Ready; nothing of one that is to stand still, or goes.", "kind", "name"),
 		restarts:   desc("object_restarts", "How often the machine has ended by itself, in a row.", "kind", "name"),
 		started:    desc("object_start_time_seconds", "When the machine was started.", "kind", "name"),
 		expiry:     desc("certificate_expiry_time_seconds", "When the certificate of a host expires; 0: there is none yet.", "host"),
@@ -57,9 +57,9 @@ func stateOf(view func() View) *state {
 		complete:   desc("source_complete", "1 where the source was read whole; else nothing of it is deleted.", "source"),
 		declared:   desc("source_objects", "Objects that the source declares.", "source"),
 		held:       desc("source_held_deletes", "Deletions that wait for tekton release-deletes.", "source"),
-		synced:     desc("source_sync_time_seconds", "When the repository was last reached.", "source"),
+		synced:     desc("source_sync_time_seconds", "When the repository was last reached; nothing while it is suspended.", "source"),
 		rejected:   desc("source_rejected", "1 while the newest commit is not used.", "source"),
-		failing:    desc("source_failing", "1 while what the branch has is not in effect, whatever the reason; tekton source list says it.", "source"),
+		failing:    desc("source_failing", "1 while what the branch has is not in effect, whatever the reason; nothing while it is suspended.", "source"),
 		commit:     desc("source_commit_info", "The commit in effect.", "source", "commit"),
 		specsSince: desc("source_commit_time_seconds", "When the commit in effect was made.", "source"),
 	}
@@ -113,7 +113,10 @@ func (s *state) collectObjects(tell teller, items []v1alpha1.Item) {
 			continue // a rejected one may have the name of another; a name told twice fails the scrape
 		}
 		told[[2]string{i.Kind, name}] = true
-		tell(s.ready, one(ready), i.Kind, name)
+		// One that somebody switched off, or that goes, is not missed.
+		if p := i.Status.Phase; p == v1alpha1.PhaseAsleep || p != v1alpha1.PhaseDeleting && !p.Resting() {
+			tell(s.ready, one(ready), i.Kind, name)
+		}
 		tell(s.restarts, float64(i.Status.Restarts), i.Kind, name)
 		if !i.Status.StartedAt.IsZero() {
 			tell(s.started, seconds(i.Status.StartedAt), i.Kind, name)
@@ -152,11 +155,13 @@ func (s *state) collectSource(tell teller, source v1alpha1.SourceStatus) {
 		return
 	}
 	tell(s.rejected, one(git.Rejected != ""), source.Name)
-	tell(s.failing, one(git.Error != ""), source.Name)
+	if !git.Suspended {
+		tell(s.failing, one(git.Error != ""), source.Name)
+	}
 	if git.Commit != "" {
 		tell(s.commit, 1, source.Name, git.Commit)
 	}
-	if !git.SyncedAt.IsZero() {
+	if !git.SyncedAt.IsZero() && !git.Suspended {
 		tell(s.synced, seconds(git.SyncedAt), source.Name)
 	}
 	if !git.CommittedAt.IsZero() {

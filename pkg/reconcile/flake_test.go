@@ -191,8 +191,11 @@ func TestRefresh(t *testing.T) {
 	s.wantSystems(map[string]string{"a-1": simworld.StorePath(one)})
 	s.world.Flakes[one] = "/nix/store/moved"
 	s.world.Now = s.world.Now.Add(rebuildSoon)
+	s.building()
+	s.wantCondition("a", v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, "Retrying")
 	s.settle()
 	s.wantPhase("a", v1alpha1.PhaseReady)
+	s.wantCondition("a", v1alpha1.ConditionBuilt, v1alpha1.ConditionTrue, "AsDesired")
 	s.wantSystems(map[string]string{"a-2": "/nix/store/moved"})
 	s.world.Now = s.world.Now.Add(time.Minute)
 	before := s.world.Builds[one]

@@ -36,11 +36,15 @@ func moodOf(item v1alpha1.Item) mood {
 			return trouble
 		}
 	}
+	if item.Status.Phase.Resting() {
+		return resting
+	}
 	switch item.Status.Phase {
 	case v1alpha1.PhaseReady:
+		if c := why.Cause(item); c != nil && c.Stale() {
+			return trouble
+		}
 		return well
-	case v1alpha1.PhaseAsleep, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
-		return resting
 	case v1alpha1.PhaseDeleting:
 		return underWay
 	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected, v1alpha1.PhaseDegraded:
@@ -108,7 +112,9 @@ func concernOf(item v1alpha1.Item, now time.Time) concern {
 		ID: "concern-" + item.Kind + "-" + item.Metadata.Name, Name: item.Ref().String(), Href: href(item.Ref()),
 		State: string(item.Status.Phase), Mood: moodOf(item), Reason: why.Reason(item), Next: parts(why.Next(item, now)),
 	}
-	if cause := why.Cause(item); cause != nil && !cause.Good() {
+	if cause := why.Cause(item); cause != nil && cause.Stale() {
+		c.Text = cause.Message // it has held all the time: since when it is stale nobody knows
+	} else if cause != nil && !cause.Good() {
 		c.Text, c.Since = cause.Message, cause.LastTransitionTime
 	}
 	return c

@@ -237,3 +237,20 @@ func TestDaemonGone(t *testing.T) {
 		return !strings.Contains(body, "not heard") && !strings.Contains(body, "row-Container-billing")
 	})
 }
+
+// TestStale: what is Ready by an old commit needs a look.
+func TestStale(t *testing.T) {
+	item := v1alpha1.Item{TypeMeta: v1alpha1.TypeMeta{Kind: "Preview"}, Metadata: v1alpha1.ItemMeta{Name: "shop", UID: "u"}}
+	item.Status = v1alpha1.Status{Phase: v1alpha1.PhaseReady, Conditions: []v1alpha1.Condition{
+		{Type: v1alpha1.ConditionReady, Status: v1alpha1.ConditionTrue, Reason: "Ready"},
+		{Type: v1alpha1.ConditionFetched, Status: v1alpha1.ConditionTrue, Reason: "AsDesired"},
+	}}
+	if o := overviewOf(View{Items: []v1alpha1.Item{item}}, "", "", time.Now()); o.Headline() != "All is well" {
+		t.Errorf("of what is as desired: %q", o.Headline())
+	}
+	item.Status.Conditions[1].Reason, item.Status.Conditions[1].Message = "RefNotFound", "commit 4c stays"
+	o := overviewOf(View{Items: []v1alpha1.Item{item}}, "", "", time.Now())
+	if len(o.Troubles) != 1 || o.Troubles[0].Reason != "RefNotFound" || o.Troubles[0].Text != "commit 4c stays" || o.Rows[0].Reason != "RefNotFound" {
+		t.Errorf("of what is stale: %q, %+v", o.Headline(), o.Troubles)
+	}
+}

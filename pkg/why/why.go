@@ -19,13 +19,17 @@ func Of(item v1alpha1.Item, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %s", item.Ref(), item.Status.Phase)
 	c := Cause(item)
+	since := c
+	if c != nil && c.Stale() { // it has held all the time
+		since = Condition(item, v1alpha1.ConditionReady)
+	}
 	asleep := item.Status.Phase == v1alpha1.PhaseAsleep
 	if asleep {
 		fmt.Fprintf(&b, " since %s", terminal.Since(item.Status.AsleepSince, now))
-	} else if c != nil && !c.LastTransitionTime.IsZero() {
-		fmt.Fprintf(&b, " since %s", terminal.Since(c.LastTransitionTime, now))
+	} else if since != nil && !since.LastTransitionTime.IsZero() {
+		fmt.Fprintf(&b, " since %s", terminal.Since(since.LastTransitionTime, now))
 	}
-	if c != nil && (!c.Good() || asleep) {
+	if c != nil && (trouble(*c) || asleep) {
 		fmt.Fprintf(&b, ": %s", joined(", ", c.Reason, strings.TrimSuffix(c.Message, ".")))
 	}
 	if at := item.Status.ExpiresAt; !at.IsZero() && item.Status.Phase != v1alpha1.PhaseExpired {
@@ -45,11 +49,19 @@ func Condition(item v1alpha1.Item, kind string) *v1alpha1.Condition {
 	return nil
 }
 
+// trouble reports whether a condition says that something is not as it should be.
+func trouble(c v1alpha1.Condition) bool { return !c.Good() || c.Stale() }
+
 // Cause is the condition that says most about why an object is as it is: the
-// first that is not good, else Ready.
+// first that is stale of what is Ready, else the first that is not good, else Ready.
 func Cause(item v1alpha1.Item) *v1alpha1.Condition {
 	if item.Status.Phase == v1alpha1.PhaseAsleep && held(item) == nil { // that it is stopped is as it should be
 		return Condition(item, v1alpha1.ConditionReady)
+	}
+	if item.Status.Phase == v1alpha1.PhaseReady && held(item) == nil {
+		if i := slices.IndexFunc(item.Status.Conditions, v1alpha1.Condition.Stale); i >= 0 {
+			return &item.Status.Conditions[i]
+		}
 	}
 	for i, c := range item.Status.Conditions {
 		if c.Type != v1alpha1.ConditionReady && !c.Good() && c.Status != v1alpha1.ConditionUnknown {
@@ -76,7 +88,7 @@ func held(item v1alpha1.Item) *v1alpha1.Condition {
 // Reason is what the table shows of the cause; nothing while all is well.
 func Reason(item v1alpha1.Item) string {
 	c := Cause(item)
-	if c == nil || c.Good() {
+	if c == nil || !trouble(*c) {
 		return ""
 	}
 	if b := item.Status.Build; b != nil && b.Running && c.Reason == string(v1alpha1.PhaseBuilding) {
@@ -108,6 +120,9 @@ func Next(item v1alpha1.Item, now time.Time) string {
 	}
 	switch item.Status.Phase {
 	case v1alpha1.PhaseReady:
+		if c := Cause(item); c != nil && c.Stale() {
+			return withRetry(conditionStep(item, *c), *c, now)
+		}
 		if c := Condition(item, v1alpha1.ConditionExpiring); c != nil {
 			return "none needed if it may go; else make spec.ttl longer in " + file
 		}
@@ -132,7 +147,11 @@ func Next(item v1alpha1.Item, now time.Time) string {
 	if c == nil || c.Good() {
 		return "wait: tekton wait --for=condition=Ready " + ref.String()
 	}
-	step := conditionStep(item, *c)
+	return withRetry(conditionStep(item, *c), *c, now)
+}
+
+// withRetry adds to a step when tekton takes the next one by itself.
+func withRetry(step string, c v1alpha1.Condition, now time.Time) string {
 	if !c.NextRetry.IsZero() {
 		step += "; tekton tries again by itself " + terminal.Until(c.NextRetry, now)
 	}
@@ -160,6 +179,10 @@ func conditionStep(item v1alpha1.Item, c v1alpha1.Condition) string {
 		}
 	case "RouteConflict", "PortConflict":
 		return fmt.Sprintf("change one of the two; this one is in %s:%d", source.File, source.Line)
+	case "Retrying":
+		return "none needed before that attempt has ended"
+	case "CertificateExpires":
+		return "renew its files, or see why Caddy does not get another one: its log is in services/caddy below the state directory"
 	case "DataConflict":
 		return "decide whose data it is: tekton data list"
 	}

@@ -39,6 +39,23 @@ func TestOf(t *testing.T) {
 			t.Errorf("held: %q", got)
 		}
 	}
+	stale := item
+	stale.Status.Conditions = []v1alpha1.Condition{
+		ready, {Type: v1alpha1.ConditionBuilt, Status: v1alpha1.ConditionTrue, Reason: "AsDesired"},
+		{Type: v1alpha1.ConditionFetched, Status: v1alpha1.ConditionTrue, Reason: "RefNotFound", Message: "commit 4c stays; push it", LastTransitionTime: now.Add(-72 * time.Hour), NextRetry: now.Add(time.Minute)},
+		{Type: v1alpha1.ConditionLimitsEnforced, Status: v1alpha1.ConditionFalse, Reason: "NotEnforced"},
+	}
+	stale.Metadata.Source = v1alpha1.SourcePosition{File: "web.yaml", Line: 3}
+	if got, want := Of(stale, now), "container/web is Ready since 60m: RefNotFound, commit 4c stays; push it. Next step: do what it says; its document is web.yaml:3; tekton tries again by itself in 60s."; got != want {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	if got := Reason(stale); got != "RefNotFound" {
+		t.Errorf("the table shows %q of what is stale", got)
+	}
+	stale.Status.Conditions[2].Reason, stale.Status.Conditions[2].NextRetry = "Retrying", time.Time{}
+	if got := Of(stale, now); !strings.Contains(got, "Next step: none needed before that attempt has ended.") {
+		t.Errorf("of what is tried once more: %q", got)
+	}
 	item.Status.Phase = v1alpha1.PhaseFailed
 	item.Status.Conditions = append(item.Status.Conditions, v1alpha1.Condition{
 		Type: v1alpha1.ConditionStarted, Status: v1alpha1.ConditionFalse, Reason: "Exited", Message: "it ended with 1.",

@@ -36,6 +36,16 @@ func (c Condition) Good() bool {
 	return c.Status == ConditionTrue
 }
 
+// Stale reports whether the condition holds by what was before: what should have
+// taken its place, a newer commit, build or certificate, did not come.
+func (c Condition) Stale() bool {
+	switch c.Type {
+	case ConditionFetched, ConditionBuilt, ConditionRouteReady:
+		return c.Status == ConditionTrue && c.Reason != "AsDesired"
+	}
+	return false
+}
+
 // underWay are the reasons of what comes up by itself.
 var underWay = []string{
 	"Progressing", "Fetching", "FetchQueued", "Building", "BuildQueued", "SettingUp", "Dumping", "NotAnswered", "NotStarted", "WaitingForDependency",
@@ -84,6 +94,12 @@ const (
 	PhaseExpired  Phase = "Expired" // its ttl is over: it is stopped until its spec goes
 	PhaseDeleting Phase = "Deleting"
 )
+
+// Resting reports whether somebody asked for the object to stand still, or nobody
+// asks for it: that is as it should be.
+func (p Phase) Resting() bool {
+	return p == PhaseDisabled || p == PhasePaused || p == PhaseAsleep || p == PhaseExpired
+}
 
 // Status is what tekton knows of an object.
 type Status struct {

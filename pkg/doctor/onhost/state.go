@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -97,9 +96,6 @@ func disks(l host.Layout) []doctor.Disk {
 	return out
 }
 
-// wanted are the phases that need nobody's attention.
-var wanted = []v1alpha1.Phase{v1alpha1.PhaseReady, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting}
-
 // daemon asks the one that runs for itself, its objects and its sources.
 func daemon(ctx context.Context, c *client.Client, h v1alpha1.HostSpec) (doctor.Daemon, []doctor.Source) {
 	var d doctor.Daemon
@@ -115,8 +111,8 @@ func daemon(ctx context.Context, c *client.Client, h v1alpha1.HostSpec) (doctor.
 		return d, nil
 	}
 	for _, i := range items {
-		if slices.Contains(wanted, i.Status.Phase) {
-			d.Ready++
+		if p := i.Status.Phase; p == v1alpha1.PhaseReady || p == v1alpha1.PhaseDeleting || p.Resting() {
+			d.Ready++ // it needs nobody's attention
 			continue
 		}
 		d.NotReady = append(d.NotReady, fmt.Sprintf("%s (%s)", i.Metadata.Name, i.Status.Phase))
