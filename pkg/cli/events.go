@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,15 @@ func (a *app) eventsCommand() *cobra.Command {
 			_, err := a.out.Write([]byte(a.event(e) + "\n"))
 			return err
 		}
-		return a.eachEvent(cmd.Context(), tail, follow, ofNames, show)
+		shown := 0
+		err = a.eachEvent(cmd.Context(), tail, follow, ofNames, func(e v1alpha1.Event) error {
+			shown++
+			return show(e)
+		})
+		if err == nil && shown == 0 && tail != 0 && len(names) > 0 {
+			fmt.Fprintf(a.err, "No events of %s.\n", terminal.Escape(strings.Join(names, ", ")))
+		}
+		return err
 	}
 	return cmd
 }
