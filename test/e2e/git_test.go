@@ -101,6 +101,16 @@ func TestGitSource(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	})
+	if _, err := k.run("source", "sync", "fleet"); exitCode(err) != 1 {
+		t.Errorf("sync without a remote: %v", err)
+	}
+	k.eventually("an event tells that it fails", func() error {
+		out, err := k.run("events", "source/fleet")
+		if err == nil && !strings.Contains(out, " Failing ") {
+			err = errors.New(out)
+		}
+		return err
+	})
 	k.signal(syscall.SIGKILL)
 	k.up()
 	if _, err := k.run("source", "sync", "fleet"); exitCode(err) != 1 {
