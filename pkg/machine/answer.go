@@ -24,6 +24,9 @@ const (
 	// unprobed is how long a machine without a probe must have run to count as one
 	// that answers: by then a command has ended that is not there, or fails at once.
 	unprobed = 300 * time.Millisecond
+	// routedPatience is how long the first answer waits for the services beside, so
+	// that Ready means all of them. Who does not listen by then is told by later probes.
+	routedPatience = 5 * time.Second
 	// defaultDeadline of a probe without one.
 	defaultDeadline = time.Minute
 )
@@ -53,6 +56,7 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 	probing, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	began, pause := time.Now(), firstPause
+	var answered time.Time
 	for {
 		up, err := d.stillRuns(r.Name, v.Boot)
 		if err != nil {
@@ -61,6 +65,12 @@ func (d *Driver) putAnswer(ctx context.Context, r resource.Resource, v resource.
 		failure := errBooting
 		if up {
 			failure = probe(probing, v, dialTimeout(pause, v.Probe))
+		}
+		if failure == nil && answered.IsZero() {
+			answered, pause = time.Now(), firstPause
+		}
+		if failure == nil && time.Since(answered) < routedPatience {
+			failure = listening(probing, v, dialTimeout(pause, v.Probe))
 		}
 		if failure == nil && v.Probe.Port == 0 && time.Since(began) < unprobed {
 			failure = errNew

@@ -57,11 +57,16 @@ func probe(ctx context.Context, a resource.Answer, dial time.Duration) error {
 	return probeHTTP(ctx, &dialer, addr, a.Probe.HTTPPath)
 }
 
-// probeAll tries once, and whether somebody listens on the ports that routes lead to.
+// probeAll tries once, and whether somebody listens there as well.
 func probeAll(ctx context.Context, a resource.Answer, dial time.Duration) error {
 	if err := probe(ctx, a, dial); err != nil {
 		return err
 	}
+	return listening(ctx, a, dial)
+}
+
+// listening tries once whether somebody does on the ports that routes lead to.
+func listening(ctx context.Context, a resource.Answer, dial time.Duration) error {
 	for _, port := range a.Probe.Routed {
 		routed := resource.Answer{Addr: a.Addr, Probe: resource.Probe{Port: port, Timeout: a.Probe.Timeout}}
 		if err := probe(ctx, routed, dial); err != nil {

@@ -133,3 +133,44 @@ func TestInterval(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnswerWaitsForServicesBeside: who has answered serves on all ports that
+// routes lead to, though one of its services was there a moment later.
+func TestAnswerWaitsForServicesBeside(t *testing.T) {
+	r := newRig(t)
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+	at := netip.MustParseAddrPort(web.Listener.Addr().String())
+	beside, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := beside.Addr().(*net.TCPAddr)
+	beside.Close()
+	i := r.instance(1, "serve")
+	u := r.run(i)
+	put := func() chan error {
+		r.delete(resource.Answer{}, i.Name)
+		answered := make(chan error, 1)
+		go func() {
+			answered <- r.put(resource.Answer{Addr: at.Addr(), Boot: u.Boot, Probe: resource.Probe{Port: int(at.Port()), Routed: []int{address.Port}}}, i.Name)
+		}()
+		return answered
+	}
+	answered := put()
+	select {
+	case err := <-answered:
+		t.Errorf("answered while nobody listens beside: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if beside, err = net.ListenTCP("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	beside.Close()
+	if err := <-put(); err != nil {
+		t.Errorf("who never listens beside keeps it from answering: %v", err)
+	}
+}
