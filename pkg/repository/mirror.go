@@ -86,7 +86,8 @@ func (r *Repository) Ref(ctx context.Context, name string) (Commit, bool, error)
 	return Commit{}, false, nil
 }
 
-// Unlock removes the locks of runs that were killed; a run dies with its daemon.
+// Unlock removes the locks of runs that were killed; a run dies with its daemon,
+// but may be a moment behind, and removes its own.
 func (r *Repository) Unlock() error {
 	root, err := os.OpenRoot(r.o.Dir)
 	if err != nil {
@@ -96,13 +97,15 @@ func (r *Repository) Unlock() error {
 	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return err
 		case d.IsDir() && path == "objects":
 			return fs.SkipDir
 		case strings.HasSuffix(path, ".lock") || path == "gc.pid":
-			return root.Remove(path)
+			err = root.Remove(path)
 		}
-		return nil
+		if errors.Is(err, fs.ErrNotExist) && path != "." {
+			return nil
+		}
+		return err
 	})
 }
 
