@@ -197,10 +197,7 @@ func (c *compiler) emitUnit(u *unitOf, spec *v1alpha1.ContainerSpec, i *Incarnat
 	c.emitSetup(u, i, unit.Boot)
 	if c.settledSetup(u, i, unit.Boot) {
 		setup, _, _ := observed[resource.Setup](c, i.Machine)
-		if i.Served != nil {
-			spec = c.specOf(u, i)
-		}
-		c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(spec), Boot: unit.Boot, Setup: setup.Run.Started}))
+		c.want(resource.New(uid, i.Machine, i.Machine, resource.Answer{Addr: link.Addr, Probe: probe(c.servedSpec(u, i)), Boot: unit.Boot, Setup: setup.Run.Started}))
 	}
 }
 

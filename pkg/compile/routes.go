@@ -78,13 +78,16 @@ func (c *compiler) emitRoutes(u *unitOf) {
 
 // servingSpec is that of the incarnation that routes point to.
 func (c *compiler) servingSpec(u *unitOf) *v1alpha1.ContainerSpec {
-	if u.Serving != nil && u.Target != nil && u.Serving.Machine != u.Target.Machine {
-		return c.specOf(u, u.Serving)
+	return c.servedSpec(u, cmp.Or(u.Serving, u.Target))
+}
+
+// servedSpec is that of what an incarnation serves: of the target what is wanted,
+// unless that is not set up yet.
+func (c *compiler) servedSpec(u *unitOf, i *Incarnation) *v1alpha1.ContainerSpec {
+	if u.Target == nil || i.Machine == u.Target.Machine && i.Served == nil {
+		return u.effective
 	}
-	if u.Target != nil && u.Target.Served != nil {
-		return c.specOf(u, u.Target)
-	}
-	return u.effective
+	return c.specOf(u, i)
 }
 
 // keepRoutes keeps all routes that an object has claimed: it cannot be seen which
