@@ -178,7 +178,7 @@ func (a *app) refsIn(paths []string) ([]v1alpha1.Ref, error) {
 	for _, f := range files {
 		objects, problems := spec.Decode(f.Name, f.Data, spec.Options{})
 		for _, o := range objects {
-			refs = append(refs, v1alpha1.Ref{Kind: o.Type().Kind, Name: o.Meta().Name})
+			refs = append(refs, o.Ref())
 		}
 		for _, p := range problems {
 			if p.Kind == "" || p.Name == "" {

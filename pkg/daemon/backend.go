@@ -103,6 +103,10 @@ func (d *Daemon) record(ctx context.Context, ref v1alpha1.Ref) (compile.ObjectRe
 	if err != nil {
 		return compile.ObjectRecord{}, resource.Claim{}, err
 	}
+	return recordIn(entries, ref)
+}
+
+func recordIn(entries []resource.Claim, ref v1alpha1.Ref) (compile.ObjectRecord, resource.Claim, error) {
 	for _, e := range entries {
 		if !compile.IsObject(e.Key, ref.Name) {
 			continue
@@ -118,6 +122,11 @@ func (d *Daemon) record(ctx context.Context, ref v1alpha1.Ref) (compile.ObjectRe
 	return compile.ObjectRecord{}, resource.Claim{}, notFound(ref)
 }
 
+// conflict says what is not in a state that allows something, and what to do.
+func conflict(message, next string) error {
+	return &wire.Error{Code: wire.Conflict, Message: message, Next: next}
+}
+
 func notFound(ref v1alpha1.Ref) error {
 	return &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("there is no %s", ref), Next: "list what there is: tekton get"}
 }
@@ -129,7 +138,7 @@ func (d *Daemon) Restart(ctx context.Context, ref v1alpha1.Ref) error {
 		return err
 	}
 	if !v1alpha1.RunsMachine(r.Kind) {
-		return &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s runs no machine that could be restarted", ref), Next: "restart what it is for: tekton get previews"}
+		return conflict(fmt.Sprintf("%s runs no machine that could be restarted", ref), "restart what it is for: tekton get previews")
 	}
 	r.Restart++
 	if claim.Value, err = json.Marshal(r); err != nil {
@@ -183,7 +192,7 @@ func (d *Daemon) machineOf(ref v1alpha1.Ref) (serving, target string, err error)
 		serving = target
 	}
 	if serving == "" {
-		return "", "", &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s has no machine yet", ref), Next: "see why: tekton describe " + ref.String()}
+		return "", "", conflict(fmt.Sprintf("%s has no machine yet", ref), "see why: tekton describe "+ref.String())
 	}
 	return serving, target, nil
 }
@@ -239,7 +248,7 @@ func (d *Daemon) buildLog(ctx context.Context, ref v1alpha1.Ref, o v1alpha1.LogO
 		return nil, err
 	}
 	if c.Closure == "" {
-		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s is not built: its system is no flake", ref), Next: "read its machine's log: tekton logs " + ref.String()}
+		return nil, conflict(fmt.Sprintf("%s is not built: its system is no flake", ref), "read its machine's log: tekton logs "+ref.String())
 	}
 	return supervise.OpenLog(ctx, d.builds.Dir(c.Closure), logOptions(o))
 }
@@ -255,7 +264,7 @@ func (d *Daemon) Leader(_ context.Context, ref v1alpha1.Ref) (server.Leader, err
 		return server.Leader{}, err
 	}
 	if !found || !s.Running || s.Leader == 0 {
-		return server.Leader{}, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("the machine of %s does not run", ref), Next: "see why: tekton describe " + ref.String()}
+		return server.Leader{}, conflict(fmt.Sprintf("the machine of %s does not run", ref), "see why: tekton describe "+ref.String())
 	}
 	o, err := d.compiled(ref)
 	if err != nil {

@@ -164,7 +164,7 @@ func (d *Daemon) RestoreData(ctx context.Context, id string) error {
 // DeleteData implements server.Backend. Data in use is refused by the drivers.
 func (d *Daemon) DeleteData(ctx context.Context, id string) error {
 	if slices.ContainsFunc(d.databasesInUse(), func(i v1alpha1.DataItem) bool { return i.ID == id }) {
-		return &wire.Error{Code: wire.Conflict, Message: id + " is in use", Next: "delete its object first"}
+		return conflict(id+" is in use", "delete its object first")
 	}
 	return d.onData(id, func(v string) error {
 		if err := d.machines.DeleteData(ctx, v); err != nil {

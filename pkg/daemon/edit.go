@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"tekton.host/pkg/api/v1alpha1"
-	"tekton.host/pkg/server/wire"
 	"tekton.host/pkg/spec"
 )
 
@@ -46,16 +45,16 @@ func edit(file string, data []byte, ref v1alpha1.Ref, text string, opt spec.Opti
 func changesOnly(before, after []spec.Object, ref v1alpha1.Ref, there bool) bool {
 	have := make(map[v1alpha1.Ref]string, len(after))
 	for _, o := range after {
-		have[refOf(o)] = o.Digest
+		have[o.Ref()] = o.Digest
 	}
 	_, is := have[ref]
 	delete(have, ref)
 	others := 0
 	for _, o := range before {
-		if refOf(o) == ref {
+		if o.Ref() == ref {
 			continue
 		}
-		if have[refOf(o)] != o.Digest {
+		if have[o.Ref()] != o.Digest {
 			return false
 		}
 		others++
@@ -68,7 +67,7 @@ func changesOnly(before, after []spec.Object, ref v1alpha1.Ref, there bool) bool
 func place(docs []spec.Document, objects []spec.Object, problems []spec.Problem, ref v1alpha1.Ref) (int, error) {
 	at := -1
 	for _, o := range objects {
-		if refOf(o) == ref {
+		if o.Ref() == ref {
 			at = documentAt(docs, o.Position.Line)
 		}
 	}
@@ -101,12 +100,4 @@ func documentAt(docs []spec.Document, line int) int {
 		}
 	}
 	return -1
-}
-
-func refOf(o spec.Object) v1alpha1.Ref {
-	return v1alpha1.Ref{Kind: o.Type().Kind, Name: o.Meta().Name}
-}
-
-func conflict(message, next string) error {
-	return &wire.Error{Code: wire.Conflict, Message: message, Next: next}
 }

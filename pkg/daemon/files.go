@@ -40,7 +40,7 @@ func (d *Daemon) Apply(ctx context.Context, sourceName string, files []v1alpha1.
 		return nil, err
 	}
 	if c.Git != nil {
-		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is a git repository", c.Name), Next: fmt.Sprintf("commit the specs to branch %s of %s and push", c.Git.Branch, c.Git.URL)}
+		return nil, conflict(fmt.Sprintf("source %s is a git repository", c.Name), fmt.Sprintf("commit the specs to branch %s of %s and push", c.Git.Branch, c.Git.URL))
 	}
 	docs, err := d.readDocuments(c, files)
 	if err != nil {
@@ -66,7 +66,7 @@ func (d *Daemon) sourceConfig(name string) (v1alpha1.SourceConfig, error) {
 		}
 	}
 	if name == "" {
-		return v1alpha1.SourceConfig{}, &wire.Error{Code: wire.Conflict, Message: "no source is a directory that specs could be written to", Next: "commit the spec to the repository of a git source and push"}
+		return v1alpha1.SourceConfig{}, conflict("no source is a directory that specs could be written to", "commit the spec to the repository of a git source and push")
 	}
 	return v1alpha1.SourceConfig{}, &wire.Error{Code: wire.NotFound, Message: fmt.Sprintf("there is no source %q", name), Next: "sources are listed in the daemon's configuration"}
 }
@@ -92,17 +92,21 @@ func (d *Daemon) readDocuments(c v1alpha1.SourceConfig, files []v1alpha1.File) (
 // store writes a document: over the stored one of the same kind and name,
 // wherever that is in the source, else into a file of its own.
 func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc document) (v1alpha1.ApplyResult, error) {
-	ref := v1alpha1.Ref{Kind: doc.Type().Kind, Name: doc.Meta().Name}
+	ref := doc.Ref()
 	result := v1alpha1.ApplyResult{Ref: ref, Action: v1alpha1.ApplyCreated, Generation: 1}
 	file := filepath.Join(c.Path, strings.ToLower(ref.Kind)+"-"+ref.Name+".yaml")
-	r, _, err := d.record(ctx, ref)
-	going := err == nil && d.going(ctx, r.UID)
+	var r compile.ObjectRecord
+	entries, _, err := d.ledger.List(ctx)
+	if err == nil {
+		r, _, err = recordIn(entries, ref)
+	}
+	going := err == nil && goes(entries, r.UID)
 	switch {
 	case err != nil, going && r.Source != c.Name: // it comes anew
 	case going:
 		file = r.File
 	case r.Source != c.Name:
-		return result, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s belongs to source %q", ref, r.Source), Next: "change it there: " + r.File}
+		return result, conflict(fmt.Sprintf("%s belongs to source %q", ref, r.Source), "change it there: "+r.File)
 	default:
 		file, result.Generation = r.File, r.Generation
 		result.Action = v1alpha1.ApplyUnchanged
@@ -114,11 +118,10 @@ func (d *Daemon) store(ctx context.Context, c v1alpha1.SourceConfig, doc documen
 	return result, d.editFile(file, ref, doc.text)
 }
 
-// going reports whether the deletion of an object was asked for: one of its name
+// goes reports whether the deletion of an object was asked for: one of its name
 // that is written now is another one, which comes when it is gone.
-func (d *Daemon) going(ctx context.Context, uid string) bool {
-	entries, _, err := d.ledger.List(ctx)
-	return err == nil && slices.ContainsFunc(entries, func(e resource.Claim) bool { return e.Key == compile.TombstoneKey(uid) })
+func goes(entries []resource.Claim, uid string) bool {
+	return slices.ContainsFunc(entries, func(e resource.Claim) bool { return e.Key == compile.TombstoneKey(uid) })
 }
 
 // editFile replaces (or with an empty text removes) one document of a file and

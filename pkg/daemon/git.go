@@ -61,7 +61,7 @@ func (d *Daemon) repository(name string) (*git.Source, error) {
 	}
 	s, found := d.repositories[name]
 	if !found {
-		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is a directory, which is watched and needs no sync", name), Next: "list what there is: tekton source list"}
+		return nil, conflict(fmt.Sprintf("source %s is a directory, which is watched and needs no sync", name), "list what there is: tekton source list")
 	}
 	return s, nil
 }
@@ -78,7 +78,7 @@ func (d *Daemon) SyncSource(ctx context.Context, name string) (v1alpha1.GitStatu
 	case err == nil:
 		return *d.gitStatus(name), nil
 	case errors.Is(err, git.ErrSuspended):
-		return v1alpha1.GitStatus{}, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("source %s is suspended", name), Next: "tekton source resume " + name}
+		return v1alpha1.GitStatus{}, conflict(fmt.Sprintf("source %s is suspended", name), "tekton source resume "+name)
 	case rejected:
 		return v1alpha1.GitStatus{}, &wire.Error{Code: wire.Invalid, Message: fmt.Sprintf("source %s: %v", name, err), Next: "push a commit that mends it; until then the last good one stays", Problems: rejection.Problems}
 	}
@@ -107,7 +107,7 @@ func (d *Daemon) refuseCommitted(ref v1alpha1.Ref, sourceName string) error {
 	if err != nil {
 		return err
 	}
-	same := func(o spec.Object) bool { return o.Type().Kind == ref.Kind && o.Meta().Name == ref.Name }
+	same := func(o spec.Object) bool { return o.Ref() == ref }
 	at := slices.IndexFunc(v.Facts.Snapshots[sourceName].Objects, same)
 	if at < 0 {
 		return nil

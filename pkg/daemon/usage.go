@@ -27,7 +27,7 @@ func (d *Daemon) Dial(ctx context.Context, ref v1alpha1.Ref, port uint16) (net.C
 		return nil, notFound(ref)
 	}
 	if i = cmp.Or(i, target); i == nil {
-		return nil, &wire.Error{Code: wire.Conflict, Message: fmt.Sprintf("%s has no machine yet", ref), Next: "see why: tekton why " + ref.String()}
+		return nil, conflict(fmt.Sprintf("%s has no machine yet", ref), "see why: tekton why "+ref.String())
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(d.naming.Addr(i.Slot), port).String())

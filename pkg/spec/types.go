@@ -50,6 +50,9 @@ func (o Object) Equal(p Object) bool {
 	return o.Position == p.Position && o.Digest == p.Digest && reflect.DeepEqual(o.Object, p.Object)
 }
 
+// Ref names the object.
+func (o Object) Ref() v1alpha1.Ref { return v1alpha1.Ref{Kind: o.Type().Kind, Name: o.Meta().Name} }
+
 // UniqueName is what no two objects of a host share.
 func (o Object) UniqueName() string { return v1alpha1.UniqueName(o.Type().Kind, o.Meta().Name) }
 
