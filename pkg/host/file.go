@@ -17,25 +17,25 @@ import (
 
 // WriteFile replaces path atomically and durably: temporary file, fsync,
 // rename, fsync of the directory. After a power cut there is the old content
-// or the new one.
+// or the new one. The permissions of a file that is there stay.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	// Without the directory option renameio tries $TMPDIR first, which may lie on another file system.
-	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return SyncDir(filepath.Dir(path))
+	return write(path, data, perm, nil)
 }
 
-// RewriteFile is WriteFile for a file that is there: its permissions and owner
-// stay what they were.
+// RewriteFile is WriteFile for a file that is there: also its owner stays.
 func RewriteFile(path string, data []byte, was fs.FileInfo) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(was.Mode().Perm()), renameio.IgnoreUmask())
+	return write(path, data, was.Mode().Perm(), was.Sys().(*syscall.Stat_t))
+}
+
+func write(path string, data []byte, perm fs.FileMode, owner *syscall.Stat_t) error {
+	// Without the directory option renameio tries $TMPDIR first, which may lie on another file system.
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(perm), renameio.WithExistingPermissions(), renameio.IgnoreUmask())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer f.Cleanup()
-	if stat, ok := was.Sys().(*syscall.Stat_t); ok {
-		err = f.Chown(int(stat.Uid), int(stat.Gid))
+	if owner != nil {
+		err = f.Chown(int(owner.Uid), int(owner.Gid))
 	}
 	if err == nil {
 		_, err = f.Write(data)
