@@ -204,12 +204,7 @@ func (r *restoring) unpack() (Manifest, error) {
 
 // prepare sees to what could go wrong later, before anything is changed.
 func (r *restoring) prepare(m Manifest) error {
-	if m.MachineID != r.MachineID {
-		if err := forgetOriginals(filepath.Join(r.dir, GroupState, "ledger.json")); err != nil {
-			return err
-		}
-	}
-	if err := fits(filepath.Join(r.dir, GroupState, "ledger.json"), r.Places.Host.Subnet); err != nil {
+	if err := r.prepareLedger(m); err != nil {
 		return err
 	}
 	if err := forgetQuotas(filepath.Join(r.dir, GroupState, "volumes")); err != nil {
@@ -240,19 +235,29 @@ func (r *restoring) prepare(m Manifest) error {
 	return errors.Join(errs...)
 }
 
-// fits refuses a subnet in which machines would not have the slots that they keep.
-func fits(path, subnet string) error {
-	prefix, err := netip.ParsePrefix(subnet)
-	if err != nil {
-		return fmt.Errorf("read spec.subnet of the Host: %w", err)
-	}
-	book, err := ledger.Open(path, ledger.Options{})
+// prepareLedger looks at what the ledger says of the host that it comes from.
+func (r *restoring) prepareLedger(m Manifest) error {
+	book, err := ledger.Open(filepath.Join(r.dir, GroupState, "ledger.json"), ledger.Options{})
 	if err != nil {
 		return err
 	}
 	entries, _, err := book.List(context.Background())
 	if err != nil {
 		return err
+	}
+	if m.MachineID != r.MachineID {
+		if err := forgetOriginals(book, entries); err != nil {
+			return err
+		}
+	}
+	return fits(entries, r.Places.Host.Subnet)
+}
+
+// fits refuses a subnet in which machines would not have the slots that they keep.
+func fits(entries []resource.Claim, subnet string) error {
+	prefix, err := netip.ParsePrefix(subnet)
+	if err != nil {
+		return fmt.Errorf("read spec.subnet of the Host: %w", err)
 	}
 	claims, err := compile.ReadClaims(entries)
 	if err != nil {
@@ -268,17 +273,9 @@ func fits(path, subnet string) error {
 }
 
 // forgetOriginals drops from a ledger what kernel settings were on another host.
-func forgetOriginals(path string) error {
-	book, err := ledger.Open(path, ledger.Options{})
-	if err != nil {
-		return err
-	}
-	claims, _, err := book.List(context.Background())
-	if err != nil {
-		return err
-	}
+func forgetOriginals(book ledger.Store, entries []resource.Claim) error {
 	var ops []ledger.Op
-	for _, c := range claims {
+	for _, c := range entries {
 		if strings.HasPrefix(c.Key, compile.SysctlKey("")) {
 			ops = append(ops, ledger.Release(c))
 		}
