@@ -17,12 +17,12 @@ func certificate(c v1alpha1.CertificateStatus) string {
 
 func (v view) phase(p v1alpha1.Phase) terminal.Cell {
 	paint := v.Yellow
-	switch p {
-	case v1alpha1.PhaseReady:
+	switch {
+	case p == v1alpha1.PhaseReady:
 		paint = v.Green
-	case v1alpha1.PhaseFailed, v1alpha1.PhaseRejected:
+	case p == v1alpha1.PhaseFailed || p == v1alpha1.PhaseRejected:
 		paint = v.Red
-	case v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseDeleting, v1alpha1.PhaseExpired, v1alpha1.PhaseAsleep:
+	case p == v1alpha1.PhaseDeleting || p.Resting():
 		paint = v.Faint
 	}
 	return terminal.Cell{Text: string(p), Paint: paint}

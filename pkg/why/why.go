@@ -112,8 +112,7 @@ func counted(b v1alpha1.BuildStatus) string {
 // Next says what the user can do about an object, or that there is nothing to do.
 func Next(item v1alpha1.Item, now time.Time) string {
 	ref, file := item.Ref(), item.Metadata.Source.File
-	switch item.Status.Phase {
-	case v1alpha1.PhaseReady, v1alpha1.PhaseAsleep, v1alpha1.PhaseDisabled, v1alpha1.PhasePaused, v1alpha1.PhaseExpired:
+	if p := item.Status.Phase; p == v1alpha1.PhaseReady || p.Resting() {
 		if c := held(item); c != nil {
 			return conditionStep(item, *c)
 		}
