@@ -148,3 +148,137 @@ func TestBrokenHoldsNoRoom(t *testing.T) {
 		})
 	}
 }
+
+// TestMax: the oldest that wait go first, none that has one loses it.
+func TestMax(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 2}))
+	for n := 5; n >= 1; n-- {
+		w.forge.open(n)
+	}
+	w.forge.change(1, func(pr *forge.PullRequest) { pr.Draft = true })
+	w.sweep()
+	if got := w.numbers(); got != "[2 3]" {
+		t.Fatalf("previews %s, want the oldest", got)
+	}
+	if w.teller.state(4) != StateWaiting || w.teller.state(1) != StateDraft {
+		t.Errorf("told %s and %s", w.teller.state(4), w.teller.state(1))
+	}
+	w.daemon.look()
+	w.forge.change(1, func(pr *forge.PullRequest) { pr.Draft = false })
+	w.event(1)
+	w.settle()
+	if got := w.numbers(); got != "[2 3]" {
+		t.Fatalf("previews %s: one that had one lost it", got)
+	}
+	w.forge.shut(3)
+	w.event(3)
+	w.settle()
+	if got := w.numbers(); got != "[2]" {
+		t.Fatalf("previews %s: another came before the old one had gone", got)
+	}
+	w.daemon.look()
+	w.settle()
+	if got := w.numbers(); got != "[1 2]" {
+		t.Fatalf("previews %s, want the oldest that waited", got)
+	}
+	w.daemon.look()
+	w.restart()
+	w.forge.shut(2)
+	w.sweep()
+	w.daemon.look()
+	w.sweep()
+	if got := w.numbers(); got != "[1 4]" {
+		t.Errorf("after a restart: previews %s", got)
+	}
+}
+
+// sweepAmid sweeps and returns once some were told of, while the forge does not
+// answer for the slow ones before answer is called.
+func (w *world) sweepAmid(slow []int, told ...int) (answer func()) {
+	w.t.Helper()
+	wait := make(chan struct{})
+	w.forge.mu.Lock()
+	w.forge.slow = map[int]chan struct{}{}
+	for _, n := range slow {
+		w.forge.slow[n] = wait
+	}
+	w.forge.mu.Unlock()
+	if err := w.server.sweep(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for _, n := range told {
+		for ; w.teller.state(n) == ""; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				w.t.Fatalf("#%d was not looked at", n)
+			}
+		}
+	}
+	return func() {
+		close(wait)
+		w.settle()
+	}
+}
+
+// TestOldestFirst: a younger one takes no room while an older one is still to be looked at.
+func TestOldestFirst(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 1}))
+	w.settle()
+	w.forge.open(2)
+	w.forge.open(5)
+	answer := w.sweepAmid([]int{2}, 5)
+	if got := w.numbers(); got != "[]" || w.teller.state(5) != StateWaiting {
+		t.Errorf("previews %s, #5 was told %s", got, w.teller.state(5))
+	}
+	answer()
+	if got := w.numbers(); got != "[2]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
+// TestSweepCountsOnce: in the midst of a sweep a preview takes the room of one, and
+// what there is room for has it at once.
+func TestSweepCountsOnce(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 3}))
+	w.forge.open(1)
+	w.forge.open(2)
+	w.sweep()
+	w.daemon.look()
+	w.settle()
+	w.forge.open(3)
+	w.forge.open(4)
+	answer := w.sweepAmid([]int{1, 2}, 3, 4)
+	if got := w.numbers(); got != "[1 2 3]" || w.teller.state(3) != StateShown || w.teller.state(4) != StateWaiting {
+		t.Errorf("previews %s, #3 was told %s, #4 %s", got, w.teller.state(3), w.teller.state(4))
+	}
+	answer()
+	if got := w.numbers(); got != "[1 2 3]" {
+		t.Errorf("previews %s", got)
+	}
+}
+
+// TestReopenedLeavesRoom: one that is opened again while its preview goes waits behind
+// those that are older, and they have the room at once that it leaves.
+func TestReopenedLeavesRoom(t *testing.T) {
+	w := newWorld(t, shop(v1alpha1.PullRequestPolicy{Max: 1}))
+	w.forge.open(5)
+	w.sweep()
+	w.daemon.look()
+	w.forge.open(3)
+	w.event(3)
+	w.settle()
+	w.forge.shut(5)
+	w.event(5)
+	w.settle()
+	w.forge.open(5)
+	w.event(5)
+	w.settle()
+	if got := w.numbers(); got != "[]" {
+		t.Fatalf("previews %s: the old one has not gone", got)
+	}
+	w.daemon.look()
+	w.settle()
+	if got := w.numbers(); got != "[3]" || w.teller.state(5) != StateWaiting {
+		t.Errorf("previews %s, #5 was told %s", got, w.teller.state(5))
+	}
+}
