@@ -27,6 +27,20 @@ func ProcessStart(pid int) (string, error) {
 	return start, err
 }
 
+// ProcessStatus are the lines of /proc/PID/status, by what is before the colon.
+func ProcessStatus(pid int) (map[string]string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return nil, err
+	}
+	status := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		status[name] = strings.TrimSpace(value)
+	}
+	return status, nil
+}
+
 func readStat(pid int) (start string, ended bool, err error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

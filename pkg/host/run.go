@@ -99,6 +99,14 @@ func Run(ctx context.Context, c Command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
+// Shorten returns at most the first n bytes of a text, and marks that there were more.
+func Shorten(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}
+
 // Beginning keeps the first Max bytes of what is written, and takes the rest.
 // It embeds no buffer: io.Copy would find its ReadFrom, which knows no bound.
 type Beginning struct {

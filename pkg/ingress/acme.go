@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 )
@@ -159,14 +160,10 @@ func lastLog(dir string) []byte {
 
 // shown is text of somebody else's, on one line and bounded.
 func shown(s string) string {
-	s = strings.Map(func(r rune) rune {
+	return host.Shorten(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
-	}, s)
-	if len(s) > messageMax {
-		s = strings.ToValidUTF8(s[:messageMax], "") + "…"
-	}
-	return s
+	}, s), messageMax)
 }

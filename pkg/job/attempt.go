@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"tekton.host/pkg/supervise"
+	"tekton.host/pkg/host"
 )
 
 const (
@@ -93,7 +93,7 @@ func (a *Attempt) outcome(ctx context.Context, h *Header, err error) outcome {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	o.Reason, o.Message, o.Log = a.Failed, supervise.Shorten(err.Error(), 2*outcomeLine), slices.Clone(a.last)
+	o.Reason, o.Message, o.Log = a.Failed, host.Shorten(err.Error(), 2*outcomeLine), slices.Clone(a.last)
 	if f, ok := errors.AsType[*Failure](err); ok {
 		o.Reason = f.Reason
 	}
@@ -130,7 +130,7 @@ func (a *Attempt) Say(format string, args ...any) {
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
 		line = strings.TrimSuffix(line, "\n")
 		fmt.Fprintln(a.Out, line)
-		a.last = append(a.last, supervise.Shorten(line, outcomeLine))
+		a.last = append(a.last, host.Shorten(line, outcomeLine))
 		a.last = slices.Delete(a.last, 0, max(len(a.last)-outcomeLines, 0))
 	}
 }

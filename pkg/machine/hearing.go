@@ -9,12 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/machine/handover"
 )
 
 const (
-	// haltSignal is launch's stop signal, SIGRTMIN+3, as a number.
-	haltSignal = 37
 	// hearingTimeout is for systems whose init never handles the signal; a machine
 	// that does is there within 0.1 s.
 	hearingTimeout = 2 * time.Second
@@ -44,14 +43,9 @@ func awaitHearing(ctx context.Context, leader int) {
 // hearing reports whether a process handles the signal, or blocks it to read it
 // from a signalfd as systemd does, and whether there is such a process.
 func hearing(pid int) (hears, there bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	status, err := host.ProcessStatus(pid)
 	if err != nil {
 		return false, false
-	}
-	status := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		status[name] = strings.TrimSpace(value)
 	}
 	switch status["Name"] {
 	case stubName:
@@ -63,7 +57,7 @@ func hearing(pid int) (hears, there bool) {
 		}
 	}
 	for _, set := range []string{"SigCgt", "SigBlk"} {
-		if signals, err := strconv.ParseUint(status[set], 16, 64); err == nil && signals&(1<<(haltSignal-1)) != 0 {
+		if signals, err := strconv.ParseUint(status[set], 16, 64); err == nil && signals&(1<<(handover.HaltSignal-1)) != 0 {
 			return true, true
 		}
 	}

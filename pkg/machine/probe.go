@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/resource"
 	"tekton.host/pkg/supervise"
 )
@@ -101,7 +102,7 @@ func probeHTTP(ctx context.Context, dialer *net.Dialer, addr, path string) error
 // briefly bounds an error that quotes what a machine answered.
 func briefly(err error) error {
 	if text := err.Error(); len(text) > supervise.MaxLine {
-		return errors.New(supervise.Shorten(text, supervise.MaxLine))
+		return errors.New(host.Shorten(text, supervise.MaxLine))
 	}
 	return err
 }

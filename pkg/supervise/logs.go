@@ -8,10 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tekton.host/pkg/host"
 )
 
 // LogOptions of OpenLog.
@@ -295,14 +296,6 @@ func closeAll(files ...*os.File) error {
 // or an error. Who wrote it need not be trusted, and may never end its line.
 const MaxLine = 1 << 10
 
-// Shorten returns at most the first n bytes of a text, and marks that there were more.
-func Shorten(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "…"
-	}
-	return s
-}
-
 // Lines splits a piece of a log; none is longer than MaxLine.
 func Lines(log []byte) []string {
 	if len(log) == 0 {
@@ -311,7 +304,7 @@ func Lines(log []byte) []string {
 	var lines []string
 	for line := range bytes.SplitSeq(bytes.TrimSuffix(log, []byte("\n")), []byte("\n")) {
 		// A copy: the rest of a long line is not to be held in memory.
-		lines = append(lines, Shorten(string(line[:min(len(line), MaxLine+1)]), MaxLine))
+		lines = append(lines, host.Shorten(string(line[:min(len(line), MaxLine+1)]), MaxLine))
 	}
 	return lines
 }

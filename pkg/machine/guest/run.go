@@ -17,9 +17,6 @@ import (
 	"tekton.host/pkg/machine/handover"
 )
 
-// sigHalt is SIGRTMIN+3, what systemd takes as "power off".
-const sigHalt = syscall.Signal(37)
-
 // ExitError is a failure with the exit code that names its sort.
 type ExitError struct {
 	Code int
@@ -35,7 +32,7 @@ func Run() error {
 	// Whoever stops a machine that still waits must not wait for the kill: as
 	// PID 1 only handled signals arrive.
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, sigHalt)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, handover.HaltSignal)
 	go func() {
 		s := <-stop
 		os.Exit(128 + int(s.(syscall.Signal)))

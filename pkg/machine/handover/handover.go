@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +38,9 @@ const (
 	// it takes signals: before, Go's runtime has a handler for all of them that
 	// drops what nobody has asked for yet.
 	HearingName = "tekton-hearing"
+	// HaltSignal is SIGRTMIN+3, by which nspawn asks the first process to end: what
+	// systemd takes as "power off".
+	HaltSignal = syscall.Signal(37)
 	// EnvironmentFile is for units of a booted system (EnvironmentFile=).
 	EnvironmentFile = "/run/tekton-environment"
 	// HostKeyFile is the machine's ssh host key, root's alone.

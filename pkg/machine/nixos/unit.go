@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tekton.host/pkg/host"
 	"tekton.host/pkg/supervise"
 )
 
@@ -118,15 +119,12 @@ func leaderOf(nspawn int) int {
 		if err != nil {
 			continue
 		}
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		status, err := host.ProcessStatus(pid)
 		if err != nil {
 			continue
 		}
-		for line := range strings.Lines(string(status)) {
-			ids, found := strings.CutPrefix(line, "NSpid:")
-			if fields := strings.Fields(ids); found && len(fields) > 1 && fields[len(fields)-1] == "1" && ownNetwork(pid, nspawn) {
-				return pid
-			}
+		if ids := strings.Fields(status["NSpid"]); len(ids) > 1 && ids[len(ids)-1] == "1" && ownNetwork(pid, nspawn) {
+			return pid
 		}
 	}
 	return 0

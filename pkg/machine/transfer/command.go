@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"tekton.host/pkg/machine/handover"
 )
@@ -40,7 +39,11 @@ func Main(args []string) (code int, ours bool) {
 			err = out.Flush()
 		}
 	case (len(args) == 2 || len(args) == 3) && args[0] == unpackWord:
-		if err = Unpack(os.Stdin, args[1], strings.Join(args[2:], "")); err == nil {
+		base := ""
+		if len(args) == 3 {
+			base = args[2]
+		}
+		if err = Unpack(os.Stdin, args[1], base); err == nil {
 			_, err = io.Copy(io.Discard, os.Stdin) // what fills the last block up
 		}
 	default:
