@@ -63,6 +63,9 @@ func (a *app) backupVerifyCommand() *cobra.Command {
 		for _, r := range m.Remarks {
 			a.warn("%s", r)
 		}
+		if err := notWhole(m); err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
+		}
 		fmt.Fprintf(a.err, "A whole backup of %s, made by tekton %s.\n", summary(m), terminal.Escape(m.Tekton))
 		return nil
 	}

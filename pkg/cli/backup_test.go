@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -77,5 +78,31 @@ func TestUnwholeArchive(t *testing.T) {
 	}
 	if all, err := os.ReadDir(filepath.Dir(path)); len(all) != 2 {
 		t.Errorf("%v %v", all, err)
+	}
+}
+
+// TestVerifyOfUnwhole: what lacks a database is not called whole.
+func TestVerifyOfUnwhole(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		var archive, out, told bytes.Buffer
+		_, err := backup.Create(t.Context(), &archive, backup.CreateOptions{
+			Places: backup.Places{Host: v1alpha1.HostSpec{StateDir: t.TempDir()}}, HostFile: []byte("kind: Host\n"),
+			Databases: func(context.Context) ([]string, error) { return []string{"shop"}, nil },
+			Dump: func(context.Context, string) (string, error) {
+				if whole {
+					return t.TempDir(), nil
+				}
+				return "", backup.ErrNotDumped
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := (&app{in: &archive, out: &out, err: &told}).backupVerifyCommand()
+		cmd.SetArgs([]string{standard})
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		if err := cmd.ExecuteContext(t.Context()); (err == nil) != whole || strings.Contains(told.String(), "A whole backup") != whole {
+			t.Errorf("whole: %v: %v\n%s", whole, err, &told)
+		}
 	}
 }
